@@ -1,0 +1,360 @@
+"""CIFAR-10 as uint8 tensors from wherever it lies, and batches made on the device.
+
+Sources: torchvision's download (checksum verified), a local ``cifar-10-batches-py/``, an image folder
+``train/<class>/*.png|jpg`` + ``test/<class>/``, an archive of either, or the synthetic stand-in.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+import socket
+import urllib.error
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from . import synthetic
+from .datafiles import is_image_folder, read_path
+from .env import ROOT, CourseError, cache_dir, disk_error, read_json, write_atomically
+
+SYNTHETIC = "SYNTHETIC"
+SPLIT_SEED, VALIDATION_SHARE = 2020, 0.1
+AUGMENTATIONS = ("crop", "flip", "cutout")
+CROP_PADDING, CUTOUT_SIZE = 4, 16
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # the handout's normalisation
+PARTS = ("train_images", "train_labels", "test_images", "test_labels")
+MIRROR_VARIABLE = "CIFAR10_MIRROR"
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set in memory.
+
+    Attributes:
+        train_images, test_images: (n, 3, 32, 32) uint8.
+        train_labels, test_labels: (n,) int64, an index into ``classes``.
+        classes: the ten class names.
+        label: what tables and figures call it; everything but ``CIFAR-10`` says how it differs.
+        fingerprint: SHA-256 over images, labels and class names.
+    """
+
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+    classes: tuple[str, ...]
+    label: str
+    fingerprint: str
+
+    @cached_property
+    def _indices(self) -> dict[str, torch.Tensor]:
+        held_out = stratified_indices(self.train_labels, round(VALIDATION_SHARE * len(self.train_labels)), SPLIT_SEED)
+        keep = torch.ones(len(self.train_labels), dtype=torch.bool)
+        keep[held_out] = False
+        return {"train": keep.nonzero().squeeze(1), "validation": held_out}
+
+    def split(self, name: str, n_items: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images and labels of ``train`` (90 %), ``validation`` (10 % of the training images) or ``test``.
+
+        Args:
+            n_items: take a random subset of this size, stratified by class and the same every time.
+
+        Raises:
+            CourseError: ``n_items`` is not between 1 and the size of the split.
+            ValueError: an unknown split.
+        """
+        if name == "test":
+            images, labels = self.test_images, self.test_labels
+        elif name in self._indices:
+            index = self._indices[name]
+            images, labels = self.train_images[index], self.train_labels[index]
+        else:
+            raise ValueError(f"Unknown split {name!r}; choose train, validation or test.")
+        if n_items is None:
+            return images, labels
+        if not 1 <= n_items <= len(labels):
+            raise CourseError(
+                f"n_items is {n_items}, but the {name} split has 1 to {len(labels)} images to choose from."
+            )
+        index = stratified_indices(labels, n_items, SPLIT_SEED)
+        return images[index], labels[index]
+
+
+def stratified_indices(labels: torch.Tensor, n: int, seed: int) -> torch.Tensor:
+    """Sorted indices of a random subset in which every class has its share, to within one image.
+
+    Args:
+        labels: (N,) int64.
+        n: size of the subset, at most N.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(labels), generator=generator)
+    shuffled = labels[order]
+    # Rank every image within its class as a fraction of the class, and take the n smallest ranks.
+    rank = torch.empty(len(labels), dtype=torch.float64)
+    for label in shuffled.unique():
+        members = (shuffled == label).nonzero().squeeze(1)
+        rank[members] = (torch.arange(len(members), dtype=torch.float64) + 0.5) / len(members)
+    return order[rank.argsort(stable=True)[:n]].sort().values
+
+
+def channel_statistics(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of each colour channel, on the [0, 1] scale.
+
+    Args:
+        images: (n, 3, h, w) uint8.
+
+    Returns:
+        Two float64 tensors of shape (3,), exact: the sums are taken over integer counts of the 256 values.
+    """
+    values = torch.arange(256, dtype=torch.float64) / 255
+    counts = torch.stack([images[:, c].flatten().bincount(minlength=256) for c in range(3)]).double()
+    share = counts / counts.sum(1, keepdim=True)
+    mean = share @ values
+    return mean, (share @ values.square() - mean.square()).sqrt()
+
+
+# --- Finding and reading -------------------------------------------------------------------------------------------
+
+
+def load_cifar10(source: str = "auto") -> ImageData:
+    """Return the data set that ``source`` names.
+
+    Args:
+        source: ``auto`` (a local copy, else the download, else the synthetic stand-in with a notice), ``cifar10``
+            (never the stand-in), ``synthetic``, or the path of a local copy. Local copies are looked for in
+            ``CIFAR10_ROOT`` and in ``data/`` of the course folder.
+
+    Raises:
+        CourseError: nothing usable was found; the message says what to do.
+    """
+    if source == "synthetic":
+        return _load_synthetic()
+    if source not in ("auto", "cifar10"):
+        return _load_path(Path(source).expanduser())
+    if os.environ.get("CIFAR10_ROOT"):
+        return _load_path(Path(os.environ["CIFAR10_ROOT"]).expanduser())
+    local = _find_local(ROOT / "data")
+    if local:
+        return _load_path(local)
+    try:
+        return _download()
+    except CourseError as error:
+        if source == "cifar10":
+            raise
+        bar = "=" * 100
+        print(
+            f"{bar}\nSYNTHETIC DATA: no local copy of CIFAR-10 was found and the download failed.\n{error}\n"
+            f"Everything below is made from drawn shapes and says nothing about CIFAR-10.\n{bar}",
+            flush=True,
+        )
+        return _load_synthetic()
+
+
+def _find_local(folder: Path) -> Path | None:
+    if not folder.is_dir():
+        return None
+    if is_image_folder(folder) or (folder / "cifar-10-batches-py").is_dir():
+        return folder
+    archives = [p for p in sorted(folder.iterdir()) if re.search(r"\.(tar(\.\w+)?|tgz|zip)$", p.name)]
+    return archives[0] if archives else None
+
+
+def _load_path(path: Path) -> ImageData:
+    path = path.resolve()
+    if not path.exists():
+        raise CourseError(
+            f"No data at {path}. Give the path of cifar-10-batches-py/, of an image folder with train/ and test/, or "
+            "of an archive of either; or use data 'cifar10' to download it, or 'synthetic' to do without."
+        )
+    newest = max([path.stat().st_mtime_ns, *(p.stat().st_mtime_ns for p in path.glob("*/*/"))])
+    identity = f"{path}|{path.stat().st_size}|{newest}"
+    return _cached(identity, lambda: _finish(*read_path(path)))
+
+
+def _download() -> ImageData:
+    """Download through torchvision (checksum verified); ``CIFAR10_MIRROR`` names a further address to try."""
+    from torchvision.datasets import CIFAR10
+
+    root = cache_dir() / "download"
+    timeout = socket.getdefaulttimeout()
+    problems = []
+    for url in filter(None, [os.environ.get(MIRROR_VARIABLE), CIFAR10.url]):
+        source = type("CIFAR10", (CIFAR10,), {"url": url})
+        try:
+            socket.setdefaulttimeout(30)
+            with contextlib.redirect_stdout(io.StringIO()):
+                source(root, train=True, download=True)
+            return _load_path(root)
+        except (urllib.error.URLError, OSError, RuntimeError) as error:
+            problems.append(f"{url}: {error}")
+        finally:
+            socket.setdefaulttimeout(timeout)
+    raise CourseError(
+        "CIFAR-10 could not be downloaded (" + "; ".join(problems) + "). Without a network, copy "
+        "cifar-10-python.tar.gz, or an image folder, to this machine and set CIFAR10_ROOT to it; "
+        f"{MIRROR_VARIABLE} names another address to try."
+    )
+
+
+def _load_synthetic() -> ImageData:
+    def read() -> ImageData:
+        tensors = {}
+        for seed, (part, n) in enumerate((("train", synthetic.TRAIN_ITEMS), ("test", synthetic.TEST_ITEMS))):
+            images, labels = synthetic.draw(n, seed)
+            tensors |= {f"{part}_images": torch.from_numpy(images), f"{part}_labels": torch.from_numpy(labels)}
+        return _finish(tensors, synthetic.CLASSES, SYNTHETIC)
+
+    return _cached("synthetic", read)
+
+
+# --- The cache -----------------------------------------------------------------------------------------------------
+
+
+def _finish(tensors: dict[str, torch.Tensor], classes, label: str) -> ImageData:
+    classes = tuple(classes)
+    return ImageData(**tensors, classes=classes, label=label, fingerprint=_fingerprint(tensors, classes))
+
+
+def _fingerprint(tensors: dict[str, torch.Tensor], classes: tuple[str, ...]) -> str:
+    digest = hashlib.sha256(json.dumps(classes).encode())
+    for part in PARTS:
+        digest.update(tensors[part].contiguous().numpy())
+    return digest.hexdigest()
+
+
+def _cached(identity: str, read) -> ImageData:
+    """Return what was read from this source before, verified by its fingerprint, or read it and keep it."""
+    folder = cache_dir() / "data"
+    index_file = folder / "index.json"
+    entry = (read_json(index_file) or {}).get(identity)
+    if entry:
+        file = folder / f"{entry['fingerprint'][:16]}.safetensors"
+        with contextlib.suppress(OSError, SafetensorError, KeyError):
+            with safe_open(file, framework="pt") as stored:
+                tensors = {part: stored.get_tensor(part) for part in PARTS}
+            if _fingerprint(tensors, tuple(entry["classes"])) == entry["fingerprint"]:
+                return ImageData(**tensors, **entry | {"classes": tuple(entry["classes"])})
+        print("The cached copy of the images is missing or damaged; reading the source again.", flush=True)
+    data = read()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    tensors = {part: getattr(data, part) for part in PARTS}
+    write_atomically(folder / f"{data.fingerprint[:16]}.safetensors", lambda temporary: _save(tensors, temporary))
+    index = read_json(index_file) or {}
+    index[identity] = {"fingerprint": data.fingerprint, "label": data.label, "classes": list(data.classes)}
+    write_atomically(index_file, json.dumps(index, indent=1))
+    return data
+
+
+def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # it reports a full disk as its own error
+        raise OSError(28, str(error)) from error
+
+
+# --- Batches -------------------------------------------------------------------------------------------------------
+
+
+def normalise(images: torch.Tensor, mean, std) -> torch.Tensor:
+    """uint8 (n, 3, h, w) → float32 ``(x / 255 − mean) / std`` per channel, in channels-last memory order."""
+    mean, std = (torch.as_tensor(v, dtype=torch.float32, device=images.device).view(1, 3, 1, 1) for v in (mean, std))
+    floats = images.to(torch.float32, memory_format=torch.channels_last)
+    return floats.mul_(1 / (255 * std)).sub_(mean / std)
+
+
+def evaluation_batches(images: torch.Tensor, labels: torch.Tensor, device, normalisation=HALF, batch_size: int = 500):
+    """Yield every image once, in order, as (images, labels); the last batch may be smaller."""
+    for start in range(0, len(labels), batch_size):
+        part = slice(start, start + batch_size)
+        yield normalise(images[part].to(device), *normalisation), labels[part].to(device)
+
+
+class Batches:
+    """Endless shuffled training batches from uint8 images that stay on the device.
+
+    Order and augmentation of an epoch are drawn on the CPU from ``(seed, epoch)`` alone. So batch ``step`` is the same
+    on every device, and a resumed run needs nothing but its step number.
+
+    Args:
+        images, labels: (n, 3, 32, 32) uint8 and (n,) int64.
+        batch_size: images per batch; an epoch leaves out the last incomplete batch.
+        seed: of the order and the augmentation.
+        augmentation: any of ``crop`` (4 pixels of zero padding), ``flip`` (probability ½) and ``cutout`` (16×16, to the
+            mean grey).
+        normalisation: (mean, std) per channel.
+
+    Raises:
+        CourseError: the batch is larger than the set, or an augmentation is unknown.
+    """
+
+    def __init__(self, images, labels, batch_size, seed, device="cpu", augmentation=(), normalisation=HALF):
+        unknown = sorted(set(augmentation) - set(AUGMENTATIONS))
+        if unknown:
+            raise CourseError(f"Unknown augmentation {', '.join(unknown)}; choose from {', '.join(AUGMENTATIONS)}.")
+        if not 1 <= batch_size <= len(labels):
+            raise CourseError(
+                f"A batch of {batch_size} cannot be taken from {len(labels)} images; choose 1 to {len(labels)}."
+            )
+        self.labels, self.device = labels.to(device), torch.device(device)
+        self.batch_size, self.seed = batch_size, seed
+        self.augmentation, self.normalisation = frozenset(augmentation), normalisation
+        padding = (CROP_PADDING,) * 4 if "crop" in augmentation else (0,) * 4
+        # uint8 with the channels innermost: a pixel is one short run of memory, and the model wants channels last.
+        self.images = F.pad(images.to(device), padding).permute(0, 2, 3, 1).contiguous()
+        self.steps_per_epoch = len(labels) // batch_size
+        self._epoch, self._draws = -1, {}
+
+    def steps(self, start: int, stop: int) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
+        """Yield (step, images, labels) for ``start`` ≤ step < ``stop``."""
+        for step in range(start, stop):
+            yield step, *self[step]
+
+    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Batch ``step``: normalised float32 images (batch, 3, 32, 32) and labels (batch,), on the device."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._draws = epoch, self._draw(epoch)
+        part = slice(position * self.batch_size, (position + 1) * self.batch_size)
+        draws = {name: values[part] for name, values in self._draws.items()}
+        index = draws["order"]
+        images = self._crop(index, draws) if "crop" in self.augmentation else self.images[index]
+        images = images.permute(0, 3, 1, 2)
+        if "flip" in self.augmentation:
+            images = torch.where(draws["flip"].view(-1, 1, 1, 1), images.flip(3), images)
+        images = normalise(images, *self.normalisation)
+        if "cutout" in self.augmentation:
+            self._cut_out(images, draws)
+        return images, self.labels[index]
+
+    def _draw(self, epoch: int) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
+        n = len(self.labels)
+        draws = {"order": torch.randperm(n, generator=generator)}
+        # Always drawn, so that switching one augmentation on leaves the others as they were.
+        draws["offset"] = torch.randint(2 * CROP_PADDING + 1, (n, 2), generator=generator)
+        draws["flip"] = torch.rand(n, generator=generator) < 0.5
+        draws["centre"] = torch.randint(32, (n, 2), generator=generator)
+        return {name: values.to(self.device, non_blocking=True) for name, values in draws.items()}
+
+    def _crop(self, index: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Gather the 32×32 window of every image in one indexing operation over a view of all windows."""
+        windows = self.images.unfold(1, 32, 1).unfold(2, 32, 1)  # (n, 9, 9, 3, 32, 32), no copy
+        return windows[index, draws["offset"][:, 0], draws["offset"][:, 1]].permute(0, 2, 3, 1)
+
+    def _cut_out(self, images: torch.Tensor, draws: dict[str, torch.Tensor]) -> None:
+        axis = torch.arange(32, device=self.device)
+        inside = [((axis - draws["centre"][:, i, None]).abs() < CUTOUT_SIZE // 2) for i in (0, 1)]
+        images.masked_fill_((inside[0][:, :, None] & inside[1][:, None, :]).unsqueeze(1), 0.0)

@@ -1,0 +1,198 @@
+"""Where things are, what they run on, and what to say when something is wrong.
+
+torch is imported inside the functions that need it, so that a plan of runs can be printed without it.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(os.environ.get("CIFAR_COURSE_ROOT") or Path(__file__).resolve().parents[1])
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+class CourseError(Exception):
+    """Something the reader can put right; the message says how. Command lines print it without a traceback."""
+
+
+def runs_dir() -> Path:
+    """Folder of the run records: ``CIFAR_RUNS`` or ``runs/`` in the course folder."""
+    return Path(os.environ.get("CIFAR_RUNS") or ROOT / "runs")
+
+
+def cache_dir() -> Path:
+    """Folder of decoded images and downloads: ``CIFAR_CACHE`` or ``.cache/`` in the course folder."""
+    return Path(os.environ.get("CIFAR_CACHE") or ROOT / ".cache")
+
+
+def figures_dir(profile: str | None = None) -> Path:
+    """Folder of the published figures, or with a profile that of the local ones.
+
+    ``CIFAR_FIGURES`` stands in for ``figures/`` in the course folder.
+    """
+    base = Path(os.environ.get("CIFAR_FIGURES") or ROOT / "figures")
+    return base / "local" / profile if profile else base
+
+
+def choose_device(name: str | None = "auto"):
+    """Return the ``torch.device`` for ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Raises:
+        CourseError: the name is unknown, or this machine has no such device.
+    """
+    import torch
+
+    available = ["cpu"]
+    available += [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    available += ["mps"] if torch.backends.mps.is_available() else []
+    if name in (None, "auto"):
+        name = "cuda:0" if "cuda:0" in available else available[-1]
+    name = "cuda:0" if name == "cuda" else name
+    if name not in available:
+        raise CourseError(
+            f"Device {name!r} is not available here. This machine has: {', '.join(available)}. "
+            "Choose one of these, or 'auto' for the fastest."
+        )
+    return torch.device(name)
+
+
+def resolve_precision(precision: str, device) -> str:
+    """Return ``fp32`` or ``bf16``; ``auto`` takes bf16 where the hardware multiplies it natively.
+
+    Raises:
+        CourseError: the precision is not one of ``auto``, ``fp32``, ``bf16``.
+    """
+    import torch
+
+    if precision not in PRECISIONS:
+        raise CourseError(f"Unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}.")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    if device.type == "cpu":
+        return "bf16" if cpu_flags() & {"avx512_bf16", "amx_bf16", "amx_bf16_tile"} else "fp32"
+    return "fp32"
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """Instruction-set flags of the processor; empty where the system does not list them."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("flags"):
+                return frozenset(line.split(":", 1)[1].split())
+    return frozenset()
+
+
+@cache
+def git_revision() -> str:
+    """Short revision of the course's checkout, with ``+`` where it has uncommitted changes; else ``unknown``."""
+
+    def git(*args: str) -> str:
+        return subprocess.run(
+            ["git", *args], cwd=ROOT, capture_output=True, text=True, check=True, timeout=20
+        ).stdout.strip()
+
+    try:
+        dirty = git("status", "--porcelain", "--untracked-files=no", "--", "cifar_helpers", "notebooks")
+        return git("rev-parse", "--short=10", "HEAD") + ("+" if dirty else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def machine_card(device="cpu") -> dict:
+    """What a result was made on: device, processor, threads, versions and git revision, as JSON-ready values."""
+    import torch
+
+    device = torch.device(device)
+    cpu = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    card = {
+        "device": str(device),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.system(),
+        "git_revision": git_revision(),
+    }
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        card |= {"gpu": properties.name, "gpu_memory_gib": round(properties.total_memory / 2**30, 1)}
+        card |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+    return card
+
+
+def describe_machine(device="auto") -> str:
+    """One line for the top of a notebook: device, processor, precision that ``auto`` resolves to, versions."""
+    device = choose_device(device)
+    card = machine_card(device)
+    name = card.get("gpu") or f"{card['cpu']}, {card['threads']} threads"
+    precision = resolve_precision("auto", device)
+    return f"{device} ({name}) · auto precision {precision} · torch {card['torch']} · revision {card['git_revision']}"
+
+
+def write_atomically(path: Path, write) -> Path:
+    """Write a file so that a reader sees the old one or the whole new one, never a part.
+
+    Args:
+        path: the file; its folder is made.
+        write: bytes, text, or a function that is given the temporary path and fills it.
+
+    Raises:
+        CourseError: no space is left or the folder cannot be written; the old file stays.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix)
+        os.close(handle)
+        if callable(write):
+            write(Path(temporary))
+        else:
+            Path(temporary).write_bytes(write.encode() if isinstance(write, str) else write)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise disk_error(path, error) from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+    return path
+
+
+def disk_error(path: Path, error: Exception) -> CourseError:
+    """Turn an ``OSError`` into a message that names the folder, the free space and the remedy."""
+    folder = next((p for p in [Path(path), *Path(path).parents] if p.is_dir()), Path())
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(folder).free / 2**20
+        if free < 300 or getattr(error, "errno", None) in (28, 122):
+            return CourseError(
+                f"No space to write {path} ({free:.0f} MB free). What was finished is kept: free some space "
+                "or point CIFAR_RUNS / CIFAR_CACHE to a larger disk, then run the same command again."
+            )
+    return CourseError(
+        f"Cannot write {path}: {getattr(error, 'strerror', None) or error}. Check the folder's permissions, "
+        "or point CIFAR_RUNS / CIFAR_CACHE / CIFAR_FIGURES to a folder you can write to."
+    )
+
+
+def read_json(path: Path, default=None):
+    """Read a JSON file; ``default`` where it is missing or not JSON."""
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, ValueError):
+        return default

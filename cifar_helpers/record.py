@@ -1,0 +1,312 @@
+"""The run record: what was asked (``RunConfig``), what happened (``RunRecord``), and where it is kept (``Store``).
+
+A run is trained once and then read. Its key is a hash of everything that decides the outcome, so a changed setting can
+never reuse an old record. Files are JSON, npz and safetensors only.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from .env import CourseError, disk_error, figures_dir, read_json, runs_dir, write_atomically
+
+FORMAT = 1
+SMALL_FILES = ("config.json", "steps.npz", "epochs.json", "provenance.json")
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides the outcome of one training run; two equal configs are one run.
+
+    Attributes:
+        model, model_args: class name in ``models`` and its arguments.
+        optimizer, optimizer_args: class name in ``torch.optim`` and its arguments without the rate.
+        lr: learning rate.
+        batch_size, steps: images per step and number of steps.
+        seed: sets the initial weights *and* the data order, so runs of one seed differ only in what the config says.
+        n_items: size of a stratified subset of the training split; None takes all of it.
+        augmentation: any of ``crop``, ``flip``, ``cutout``.
+        normalisation: ``half`` (mean and std ½, the handout's) or ``channel`` (the training images' own).
+        precision: ``auto``, ``fp32`` or ``bf16`` (autocast).
+        gradients: record gradient norm, gradient distance and moved distance at every step.
+        gaps: distances ‖g_t − g_{t−gap}‖₂ to record.
+        eval_every: steps between two evaluations on the validation split; the last step is always evaluated.
+        eval_items: size of the validation subset used; None takes all of it.
+        test: evaluate on the test split, once, at the end.
+        keep_weights: keep the final weights.
+
+    Raises:
+        CourseError: a value that cannot be trained with (rate ≤ 0, no steps, a gap below 1 …).
+    """
+
+    model: str
+    model_args: Mapping[str, object] = field(default_factory=dict)
+    optimizer: str = "Adam"
+    optimizer_args: Mapping[str, object] = field(default_factory=dict)
+    lr: float = 1e-3
+    batch_size: int = 128
+    steps: int = 100
+    seed: int = 0
+    n_items: int | None = None
+    augmentation: tuple[str, ...] = ()
+    normalisation: str = "half"
+    precision: str = "auto"
+    gradients: bool = False
+    gaps: tuple[int, ...] = (1,)
+    eval_every: int = 100
+    eval_items: int | None = None
+    test: bool = True
+    keep_weights: bool = False
+
+    def __post_init__(self):
+        for name in ("augmentation", "gaps"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("model_args", "optimizer_args"):
+            object.__setattr__(self, name, json.loads(json.dumps(dict(getattr(self, name)))))
+        if not (isinstance(self.lr, int | float) and math.isfinite(self.lr) and self.lr > 0):
+            raise CourseError(f"The learning rate must be a positive number, not {self.lr!r}.")
+        for name in ("batch_size", "steps", "eval_every"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise CourseError(f"{name} must be a whole number of at least 1, not {getattr(self, name)!r}.")
+        if self.normalisation not in ("half", "channel"):
+            raise CourseError(f"Unknown normalisation {self.normalisation!r}; choose 'half' or 'channel'.")
+        if not self.gaps or min(self.gaps) < 1:
+            raise CourseError(f"Every gap must be at least 1 step, not {self.gaps}.")
+
+    def __hash__(self):
+        return hash(self.to_json())
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, one spelling per value."""
+        values = dataclasses.asdict(self)
+        values["lr"] = float(self.lr)
+        return json.dumps(values, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunConfig":
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            CourseError: not JSON, or a field that is unknown or unusable.
+        """
+        try:
+            return cls(**json.loads(text))
+        except (TypeError, ValueError) as error:
+            raise CourseError(f"Not a run configuration: {error}") from error
+
+    def key(self, fingerprint: str) -> str:
+        """Name of the run on the data with this fingerprint: 16 hexadecimal digits.
+
+        Settings at their default are left out, so a new field leaves old keys alone; a changed default needs a new
+        ``FORMAT``.
+        """
+        blank = json.loads(RunConfig(self.model).to_json())
+        chosen = {n: v for n, v in json.loads(self.to_json()).items() if n == "model" or v != blank[n]}
+        text = f"{FORMAT}|{fingerprint}|{json.dumps(chosen, sort_keys=True)}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def describe(self) -> str:
+        """A short name for progress lines and tables."""
+        return f"{self.model} · {self.optimizer} lr {self.lr:g} · seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What one run left behind.
+
+    Attributes:
+        config: what was asked.
+        steps: one array per quantity, each with a value per step: ``loss`` (of the batch, before the update),
+            ``grad_norm`` ‖g_t‖₂, ``grad_dist_<gap>`` ‖g_t − g_{t−gap}‖₂, ``moved`` ‖w_t − w_{t−1}‖₂, ``weight_norm``
+            ‖w_t‖₂; with ``_out`` appended, the same over the output layer alone. A distance begins with NaN.
+        epochs: one dict per evaluation: step, train and validation loss and accuracy (eval mode), seconds.
+        provenance: key, data, outcome, device, resolved precision, versions, time.
+        folder: where it lies.
+    """
+
+    config: RunConfig
+    steps: dict[str, np.ndarray]
+    epochs: list[dict]
+    provenance: dict
+    folder: Path
+
+    @property
+    def key(self) -> str:
+        return self.provenance["key"]
+
+    @property
+    def diverged_at(self) -> int | None:
+        """Step whose loss was not finite, which ended the run; None for a run that went to its end."""
+        return self.provenance["diverged_at"]
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Training time per step, recording included, evaluation left out."""
+        return self.provenance["train_seconds"] / max(1, len(self.steps["loss"]))
+
+    @cached_property
+    def weights(self) -> dict:
+        """Final state of the model, name → tensor.
+
+        Raises:
+            CourseError: they were not kept, or the file is damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.folder / WEIGHTS
+        try:
+            if file_hash(path) != self.provenance["files"].get(WEIGHTS):
+                raise OSError("the file is damaged")
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CourseError(
+                f"No weights for {self.config.describe()} ({error}). Set keep_weights=True in its config, or delete "
+                f"{self.folder} and train again."
+            ) from error
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Read a record's small files, each checked against the hash it was written with.
+
+    Raises:
+        ValueError: a file is missing or is not what was written.
+    """
+    provenance = read_json(folder / "provenance.json")
+    try:
+        for name in SMALL_FILES[:-1]:
+            if file_hash(folder / name) != provenance["files"][name]:
+                raise ValueError(f"{name} is not what was written")
+        config = RunConfig.from_json((folder / "config.json").read_text())
+        if config.key(provenance["data_fingerprint"]) != provenance["key"]:
+            raise ValueError("provenance.json does not belong to config.json")
+        with np.load(folder / "steps.npz", allow_pickle=False) as arrays:
+            steps = {name: arrays[name] for name in arrays.files}
+        return RunRecord(config, steps, json.loads((folder / "epochs.json").read_text()), provenance, folder)
+    except (OSError, KeyError, TypeError, AttributeError, CourseError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+class Store:
+    """The folder of run records.
+
+    Args:
+        root: the folder; ``runs/`` by default.
+        published: also read the records behind the published report (they have no weights).
+    """
+
+    def __init__(self, root: Path | None = None, published: bool = False):
+        self.root = Path(root) if root else runs_dir()
+        self.published = figures_dir() / "records" if published else None
+
+    def get(self, config: RunConfig, fingerprint: str) -> RunRecord | None:
+        """Return the record of this run, or None where it has to be trained. A damaged record is moved aside."""
+        key = config.key(fingerprint)
+        folder = self.root / f"{config.model}-{key}"
+        if (folder / "provenance.json").exists():
+            try:
+                return read_record(folder)
+            except ValueError as error:
+                self.discard(folder, f"is damaged ({error})")
+        if self.published and (self.published / folder.name).is_dir():
+            with contextlib.suppress(ValueError):
+                return read_record(self.published / folder.name)
+        return None
+
+    def discard(self, folder: Path, reason: str) -> None:
+        """Move a record that cannot be used to ``.damaged/`` and say so."""
+        aside = self.root / ".damaged" / f"{folder.name}-{time.time_ns()}"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(folder, aside)
+        print(f"The record {folder.name} {reason}. It is kept in {aside.parent}; the run is trained again.", flush=True)
+
+    @contextlib.contextmanager
+    def lock(self, config: RunConfig, fingerprint: str) -> Iterator[None]:
+        """Hold the right to train this run; wait, and say so, while another process holds it."""
+        folder = self.root / ".locks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / f"{config.key(fingerprint)}.lock")
+            try:
+                lock.acquire(timeout=0.1)
+            except Timeout:
+                print(f"{config.describe()}: another process is training it; waiting for its record.", flush=True)
+                lock.acquire()
+        except OSError as error:
+            raise disk_error(folder, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def checkpoint_path(self, config: RunConfig, fingerprint: str) -> Path:
+        """File that holds an unfinished run's state."""
+        return self.root / ".checkpoints" / f"{config.model}-{config.key(fingerprint)}.safetensors"
+
+    def save(self, config: RunConfig, fingerprint: str, steps: dict, epochs: list, provenance: dict, weights=None):
+        """Write a record under a temporary name, rename it into place, and drop its checkpoint.
+
+        Raises:
+            CourseError: no space, or no permission; nothing half-written stays.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+
+        key = config.key(fingerprint)
+        folder = self.root / f"{config.model}-{key}"
+        temporary = self.root / f".writing-{folder.name}"
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process; the lock makes it ours
+            temporary.mkdir(parents=True)
+            (temporary / "config.json").write_text(config.to_json())
+            np.savez_compressed(temporary / "steps.npz", **steps)
+            (temporary / "epochs.json").write_text(json.dumps(epochs, indent=1))
+            if weights is not None:
+                save_file(weights, temporary / WEIGHTS)
+            files = {path.name: file_hash(path) for path in sorted(temporary.iterdir())}
+            provenance = provenance | {"key": key, "data_fingerprint": fingerprint, "files": files}
+            (temporary / "provenance.json").write_text(json.dumps(provenance, indent=1))
+            os.replace(temporary, folder)
+        except (OSError, SafetensorError) as error:
+            raise disk_error(folder, error) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self.checkpoint_path(config, fingerprint).unlink(missing_ok=True)
+        return read_record(folder)
+
+    def measurement(self, name: str, inputs: dict, compute) -> dict:
+        """Return a small JSON-ready result, computed once for these inputs and then read.
+
+        Args:
+            name: what is measured.
+            inputs: JSON-ready values that decide the result.
+            compute: called without arguments where the result is not stored yet.
+        """
+        key = hashlib.sha256(json.dumps([FORMAT, name, inputs], sort_keys=True).encode()).hexdigest()[:16]
+        file = f"measurements/{name}-{key}.json"
+        for folder in filter(None, (self.root, self.published)):
+            stored = read_json(folder / file)
+            if isinstance(stored, dict) and "result" in stored:
+                return stored["result"]
+        result = compute()
+        write_atomically(self.root / file, json.dumps({"name": name, "inputs": inputs, "result": result}, indent=1))
+        return result

@@ -1,0 +1,281 @@
+"""From one ``RunConfig`` to its ``RunRecord``: build data, model and optimizer, train, keep the record.
+
+python -m cifar_helpers.run CONFIG.json --data cifar10 --device auto
+"""
+
+import argparse
+import contextlib
+import hashlib
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from . import models
+from .data import HALF, Batches, ImageData, channel_statistics, evaluation_batches, load_cifar10
+from .env import CourseError, choose_device, machine_card, resolve_precision
+from .record import RunConfig, RunRecord, Store
+from .train import Progress, Recorder, evaluate, load_checkpoint, save_checkpoint, train
+
+FLUSH_EVERY = 50  # steps; also the most that a killed run can lose once CHECKPOINT_SECONDS have passed
+CHECKPOINT_SECONDS = 30.0
+EVALUATION_ITEMS = 1000  # training images whose eval-mode loss is followed
+
+
+def build_model(config: RunConfig) -> torch.nn.Module:
+    """Build the config's model on the CPU; the seed alone decides its weights.
+
+    Raises:
+        CourseError: no such class, or arguments it does not take.
+    """
+    known = sorted(n for n, c in vars(models).items() if isinstance(c, type) and issubclass(c, torch.nn.Module))
+    if config.model not in known:
+        raise CourseError(f"Unknown model {config.model!r}; models has {', '.join(known)}.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        try:
+            return getattr(models, config.model)(**config.model_args)
+        except (TypeError, ValueError) as error:
+            raise CourseError(f"{config.model}: {error}") from error
+
+
+def build_optimizer(config: RunConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """Build the config's optimizer over all parameters of the model.
+
+    Raises:
+        CourseError: no such optimizer, or arguments it does not take.
+    """
+    kinds = {n: c for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)}
+    known = sorted(set(kinds) - {"Optimizer"})
+    if config.optimizer not in known:
+        raise CourseError(f"Unknown optimizer {config.optimizer!r}; torch.optim has {', '.join(known)}.")
+    try:
+        return kinds[config.optimizer](model.parameters(), lr=config.lr, **config.optimizer_args)
+    except (TypeError, ValueError) as error:
+        raise CourseError(f"{config.optimizer}: {error}") from error
+
+
+def weights_hash(model: torch.nn.Module) -> str:
+    """SHA-256 over names and values of the model's state."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def normalisation_of(config: RunConfig, data: ImageData):
+    """(mean, std) per channel that the config asks for."""
+    return HALF if config.normalisation == "half" else channel_statistics(data.split("train")[0])
+
+
+def training_batches(config: RunConfig, data: ImageData, device) -> Batches:
+    """The config's training batches: those that its run sees, in the same order."""
+    images, labels = data.split("train", config.n_items)
+    normalisation = normalisation_of(config, data)
+    return Batches(images, labels, config.batch_size, config.seed, device, config.augmentation, normalisation)
+
+
+def forward_context(precision: str, device: torch.device):
+    """Return a function that makes the context of a forward pass in ``fp32`` or ``bf16``."""
+    if precision == "fp32":
+        return contextlib.nullcontext
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def get_run(config: RunConfig, data: ImageData, device="auto", store: Store | None = None) -> RunRecord:
+    """Return the record of the run, training it first where there is none.
+
+    Several processes may ask for the same run: one trains, the others wait. A killed run goes on from its checkpoint.
+
+    Raises:
+        CourseError: the config does not fit the data or the models, the device is missing or out of memory, or the
+            record cannot be written.
+    """
+    store = store or Store()
+    device = choose_device(device)
+    record = _current(store.get(config, data.fingerprint), store)
+    if record:
+        return record
+    with store.lock(config, data.fingerprint):
+        record = _current(store.get(config, data.fingerprint), store)  # another process may have trained it meanwhile
+        return record or _train_run(config, data, device, store)
+
+
+def get_runs(configs: Sequence[RunConfig], data: ImageData, device="auto", store: Store | None = None):
+    """Return the records of several runs, in order, and print how many were trained now.
+
+    The arguments and errors are those of ``get_run``.
+    """
+    began = time.time()
+    records = [get_run(config, data, device, store) for config in configs]
+    trained = sum(record.provenance["finished_unix"] >= began for record in records)
+    cards = sorted({f"{r.provenance['machine'].get('gpu') or r.provenance['machine']['cpu']}" for r in records})
+    print(
+        f"{len(records)} runs: {trained} trained now, {len(records) - trained} read from records ({', '.join(cards)})."
+    )
+    return records
+
+
+def _current(record: RunRecord | None, store: Store) -> RunRecord | None:
+    """The record, unless today's model code starts from other weights than the record's."""
+    if record is None or weights_hash(build_model(record.config)) == record.provenance["initial_weights"]:
+        return record
+    if store.root not in record.folder.parents:
+        print(f"{record.config.describe()}: published from other initial weights (another platform or version).")
+        return record
+    store.discard(record.folder, "was made by other model code: the initial weights differ")
+    return None
+
+
+def _train_run(config: RunConfig, data: ImageData, device: torch.device, store: Store) -> RunRecord:
+    model = build_model(config)
+    initial_weights = weights_hash(model)
+    batches = training_batches(config, data, device)
+    precision = resolve_precision(config.precision, device)
+    cuda = [device] if device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(config.seed)  # dropout
+            model.to(device, memory_format=torch.channels_last).train()
+            run = _Run(config, data, model, batches, precision, device, store, initial_weights)
+            run.go()
+    except torch.OutOfMemoryError as error:
+        raise CourseError(
+            f"{config.describe()}: out of memory on {device}. Use a smaller batch_size, close other programs on the "
+            "device, or train on device='cpu'. Finished runs are kept."
+        ) from error
+    weights = {n: t.detach().cpu().contiguous() for n, t in model.state_dict().items()} if config.keep_weights else None
+    provenance = {
+        "data_label": data.label,
+        "diverged_at": run.diverged_at,
+        "initial_weights": initial_weights,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "precision": precision,
+        "train_seconds": run.seconds,
+        "wall_seconds": run.wall_seconds,
+        "resumed": run.resumed,
+        "machine": machine_card(device),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished_unix": time.time(),
+    }
+    return store.save(config, data.fingerprint, run.recorder.steps, run.epochs, provenance, weights)
+
+
+class _Run:
+    """One training in progress: what happens at a flush."""
+
+    def __init__(self, config, data, model, batches, precision, device, store, initial_weights):
+        self.config, self.data, self.model, self.batches, self.device = config, data, model, batches, device
+        self.initial_weights = initial_weights
+        self.autocast = forward_context(precision, device)
+        self.optimizer = build_optimizer(config, model)
+        self.recorder = Recorder(model, models.output_layer(model), config.gradients, config.gaps, self.is_due)
+        self.checkpoint = store.checkpoint_path(config, data.fingerprint)
+        self.epochs: list[dict] = []
+        self.seconds, self.earlier_wall, self.began = 0.0, 0.0, time.monotonic()
+        self.resumed, self.diverged_at, self.start = 0, None, 0
+        restored = load_checkpoint(self.checkpoint, model, self.optimizer, self.recorder, initial_weights)
+        if restored:
+            self.start, extra = restored
+            self.epochs, self.seconds, self.resumed = extra["epochs"], extra["seconds"], extra["resumed"] + 1
+            self.earlier_wall = extra["wall_seconds"]
+            print(f"  train {config.describe()} · goes on from step {self.start}", flush=True)
+
+    @property
+    def wall_seconds(self) -> float:
+        """Time spent on this run so far, evaluation and checkpoints included, over all resumptions."""
+        return self.earlier_wall + time.monotonic() - self.began
+
+    def is_due(self, step: int) -> bool:
+        at_evaluation = step % self.config.eval_every == 0 or step == self.config.steps
+        return at_evaluation or step % min(FLUSH_EVERY, self.batches.steps_per_epoch) == 0
+
+    def go(self) -> None:
+        self.progress = Progress(self.config.describe(), self.config.steps, self.start)
+        self.saved = self.clock = time.monotonic()
+        try:
+            train(
+                self.model,
+                self.batches,
+                self.optimizer,
+                self.config.steps,
+                self.recorder,
+                self.start,
+                self.autocast,
+                self.on_flush,
+            )
+        finally:
+            self.progress.close()
+
+    def on_flush(self, step: int) -> bool:
+        """Fetch the values, then check, evaluate, save, show; True ends a run whose loss is no longer finite."""
+        self.recorder.flush()
+        self.seconds += time.monotonic() - self.clock
+        self.diverged_at = self.recorder.first_bad_step()
+        if self.diverged_at is not None:
+            self.recorder.steps = {n: values[: self.diverged_at + 1] for n, values in self.recorder.steps.items()}
+            print(f"  train {self.config.describe()} · diverged at step {self.diverged_at} (recorded)", flush=True)
+            return True
+        evaluation = None
+        if step % self.config.eval_every == 0 or step == self.config.steps:
+            evaluation = self.evaluate(step)
+            self.epochs.append(evaluation)
+        if time.monotonic() - self.saved > CHECKPOINT_SECONDS and step < self.config.steps:
+            extra = {
+                "epochs": self.epochs,
+                "seconds": self.seconds,
+                "wall_seconds": self.wall_seconds,
+                "resumed": self.resumed,
+                "initial_weights": self.initial_weights,
+            }
+            save_checkpoint(self.checkpoint, step, self.model, self.optimizer, self.recorder, extra)
+            self.saved = time.monotonic()
+        self.progress.update(step, evaluation)
+        self.clock = time.monotonic()
+        return False
+
+    def evaluate(self, step: int) -> dict:
+        """Loss and accuracy in eval mode: training subset, validation, and on the last step the test split."""
+        result = {"step": step, "epoch": step / self.batches.steps_per_epoch, "seconds": round(self.seconds, 3)}
+        train_size = len(self.batches.labels)
+        wanted = {
+            "train": self.data.split("train", self.config.n_items),
+            "validation": self.data.split("validation", self.config.eval_items),
+        }
+        if train_size > EVALUATION_ITEMS:
+            wanted["train"] = self.data.split("train", EVALUATION_ITEMS)
+        if self.config.test and step == self.config.steps:
+            wanted["test"] = self.data.split("test")
+        for name, (images, labels) in wanted.items():
+            ready = evaluation_batches(images, labels, self.device, self.batches.normalisation)
+            result[f"{name}_loss"], result[f"{name}_accuracy"] = evaluate(self.model, ready, self.autocast)
+        return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of a batch worker: train the runs of a JSON file (one config or a list) where not yet recorded."""
+    parser = argparse.ArgumentParser(prog="python -m cifar_helpers.run", description=main.__doc__)
+    parser.add_argument("config", type=Path, help="JSON file with one RunConfig")
+    parser.add_argument("--data", default="auto", help="auto, cifar10, synthetic, or a path (default: auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    options = parser.parse_args(arguments)
+    try:
+        text = options.config.read_text()
+    except OSError as error:
+        print(f"Cannot read {options.config}: {error.strerror}.", file=sys.stderr)
+        return 2
+    try:
+        record = get_run(RunConfig.from_json(text), load_cifar10(options.data), options.device)
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(record.folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

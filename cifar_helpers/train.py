@@ -1,0 +1,265 @@
+"""The training loop, what it records at every step, and evaluation.
+
+The loop waits for the device only at a flush: per-step values stay on the device until then.
+"""
+
+import contextlib
+import io
+import json
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .env import write_atomically
+
+
+def train(model, batches, optimizer, steps, recorder, start=0, autocast=contextlib.nullcontext, on_flush=None):
+    """Train in place from step ``start`` to ``steps``: the loop that every run of the course goes through.
+
+    Args:
+        model: in training mode, on the device of the batches.
+        batches: has ``steps(start, stop)``, an iterator of (step, images, labels).
+        optimizer: a ``torch.optim.Optimizer`` over the model's parameters.
+        recorder: a ``Recorder``; sees the gradient of every step before the update.
+        autocast: makes the context of the forward pass.
+        on_flush: called as ``on_flush(step)`` with the number of finished steps wherever the recorder is due for a
+            flush; a true answer ends training.
+    """
+    for step, images, labels in batches.steps(start, steps):
+        with autocast():
+            loss = F.cross_entropy(model(images).float(), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        recorder.before_update(loss)
+        optimizer.step()
+        if on_flush and recorder.due(step + 1) and on_flush(step + 1):
+            break
+
+
+class Recorder:
+    """Keeps what a run's figures need, one value per step, on the device until ``flush``.
+
+    Gradient distances and moved distance are taken in fp32 over all parameters and over the output layer. Earlier
+    gradients are kept by reference (``zero_grad(set_to_none=True)`` leaves them alone), so only the weights are copied.
+
+    Args:
+        model: whose parameters are watched.
+        output: the output layer, a module of ``model``.
+        gradients: without it only the loss is kept.
+        gaps: gradient distances ‖g_t − g_{t−gap}‖₂ to keep.
+        is_due: whether to flush after this many steps.
+    """
+
+    def __init__(self, model, output, gradients=True, gaps=(1,), is_due: Callable[[int], bool] = lambda step: False):
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        of_output = {id(p) for p in output.parameters()}
+        self.in_output = [i for i, p in enumerate(self.parameters) if id(p) in of_output]
+        self.gradients, self.gaps, self.due = gradients, tuple(gaps), is_due
+        self.earlier: deque[list[torch.Tensor]] = deque(maxlen=max(gaps))
+        self.last_weights: list[torch.Tensor] | None = None
+        self.pending: dict[str, list[torch.Tensor]] = {}
+        self.steps: dict[str, np.ndarray] = {}
+
+    @torch.no_grad()
+    def before_update(self, loss: torch.Tensor) -> None:
+        """Record the step whose gradients lie in the parameters, before the optimizer uses them."""
+        self._keep("loss", loss.detach())
+        if not self.gradients:
+            return
+        gradient = [p.grad for p in self.parameters]
+        self._keep_norm("grad_norm", gradient)
+        self._keep_norm("weight_norm", self.parameters)
+        for gap in sorted(self.gaps):
+            past = self.earlier[-gap] if gap <= len(self.earlier) else None
+            # The oldest gradient leaves the queue below, so its memory may hold the difference.
+            last_use = gap == self.earlier.maxlen
+            self._keep_distance(f"grad_dist_{gap}", past, gradient, overwrite=last_use)
+        self._keep_distance("moved", self.last_weights, self.parameters, overwrite=True)
+        self.earlier.append(gradient)
+        if self.last_weights is None:
+            self.last_weights = [p.detach().clone() for p in self.parameters]
+        else:
+            torch._foreach_copy_(self.last_weights, self.parameters)
+
+    def _keep(self, name: str, value: torch.Tensor) -> None:
+        self.pending.setdefault(name, []).append(value)
+
+    def _keep_norm(self, name: str, tensors: list[torch.Tensor]) -> None:
+        norms = torch.stack(torch._foreach_norm(tensors)).float()
+        self._keep(name, torch.linalg.vector_norm(norms))
+        self._keep(f"{name}_out", torch.linalg.vector_norm(norms[self.in_output]))
+
+    def _keep_distance(self, name: str, past: list[torch.Tensor] | None, now, overwrite: bool) -> None:
+        if past is None:
+            unknown = torch.full((), torch.nan, device=now[0].device)
+            self._keep(name, unknown)
+            self._keep(f"{name}_out", unknown)
+        elif overwrite:
+            torch._foreach_sub_(past, now)
+            self._keep_norm(name, past)
+        else:
+            self._keep_norm(name, torch._foreach_sub(past, now))
+
+    def flush(self) -> None:
+        """Move the pending values to the host: the one place where training waits for the device."""
+        for name, values in self.pending.items():
+            fresh = torch.stack(values).float().cpu().numpy()
+            self.steps[name] = np.concatenate([self.steps.get(name, fresh[:0]), fresh])
+        self.pending = {}
+
+    def first_bad_step(self) -> int | None:
+        """First flushed step whose loss is not finite."""
+        bad = np.flatnonzero(~np.isfinite(self.steps["loss"]))
+        return int(bad[0]) if len(bad) else None
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Flushed values and the tensors that the next step's distances need."""
+        state = {f"steps.{name}": torch.from_numpy(values) for name, values in self.steps.items()}
+        for age, gradient in enumerate(self.earlier):
+            state |= {f"earlier.{age}.{i}": g for i, g in enumerate(gradient)}
+        return state | {f"last_weights.{i}": w for i, w in enumerate(self.last_weights or [])}
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Take up where ``state`` was taken, in the parameters' memory layout."""
+        self.steps = {n.removeprefix("steps."): t.cpu().numpy() for n, t in state.items() if n.startswith("steps.")}
+        ages = sorted({int(n.split(".")[1]) for n in state if n.startswith("earlier.")})
+        for age in ages:
+            self.earlier.append([_like(p, state[f"earlier.{age}.{i}"]) for i, p in enumerate(self.parameters)])
+        if "last_weights.0" in state:
+            self.last_weights = [_like(p, state[f"last_weights.{i}"]) for i, p in enumerate(self.parameters)]
+
+
+def _like(model_tensor: torch.Tensor, stored: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(model_tensor, requires_grad=False).copy_(stored)
+
+
+@torch.no_grad()
+def evaluate(model, batches: Iterable, autocast=contextlib.nullcontext) -> tuple[float, float]:
+    """Mean cross-entropy (nats) and accuracy (0 to 1) in eval mode, each image weighing the same.
+
+    Args:
+        batches: (images, labels) pairs; their sizes may differ.
+
+    Raises:
+        ValueError: there is no image.
+    """
+    was_training = model.training
+    model.eval()
+    loss, hits, count = 0.0, 0.0, 0
+    for images, labels in batches:
+        with autocast():
+            logits = model(images)
+        logits = logits.float()
+        loss = loss + F.cross_entropy(logits, labels, reduction="sum").double()
+        hits = hits + (logits.argmax(1) == labels).sum()
+        count += len(labels)
+    model.train(was_training)
+    if not count:
+        raise ValueError("Nothing to evaluate: there is no image.")
+    return float(loss) / count, float(hits) / count
+
+
+# --- Checkpoints ---------------------------------------------------------------------------------------------------
+
+
+def save_checkpoint(path, step: int, model, optimizer, recorder: Recorder, extra: dict) -> None:
+    """Write everything the next step depends on to one file, atomically.
+
+    Raises:
+        CourseError: the disk is full or the folder cannot be written; the previous checkpoint stays.
+    """
+    tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
+    optimizer_state = optimizer.state_dict()
+    for index, values in optimizer_state["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(t) for name, t in values.items() if t is not None}
+    tensors |= {f"recorder.{name}": t for name, t in recorder.state().items()}
+    tensors["rng.cpu"] = torch.get_rng_state()
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        tensors["rng.cuda"] = torch.cuda.get_rng_state(device)
+    tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    meta = {"step": step, "groups": optimizer_state["param_groups"], "extra": extra}
+
+    def write(temporary) -> None:
+        try:
+            save_file(tensors, temporary, metadata={"meta": json.dumps(meta)})
+        except SafetensorError as error:  # how it reports a full disk
+            raise OSError(28, str(error)) from error
+
+    write_atomically(path, write)
+
+
+def load_checkpoint(path, model, optimizer, recorder: Recorder, initial_weights: str) -> tuple[int, dict] | None:
+    """Restore what ``save_checkpoint`` wrote; None, and nothing touched, where there is no checkpoint to go on from.
+
+    Args:
+        initial_weights: hash of the model's untrained weights; a checkpoint of other model code is not used.
+    """
+    try:
+        with safe_open(path, framework="pt") as stored:
+            meta = json.loads(stored.metadata()["meta"])
+            if meta["extra"]["initial_weights"] != initial_weights:
+                return None
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+    def part(prefix: str) -> dict[str, torch.Tensor]:
+        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+    model.load_state_dict(part("model."))
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in part("optimizer.").items():
+        index, entry = name.split(".")
+        like_parameter = tensor.shape == parameters[int(index)].shape
+        tensor = _like(parameters[int(index)], tensor) if like_parameter else tensor
+        state.setdefault(int(index), {})[entry] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": meta["groups"]})
+    recorder.load_state(part("recorder."))
+    torch.set_rng_state(tensors["rng.cpu"])
+    if "rng.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["rng.cuda"], next(model.parameters()).device)
+    return meta["step"], meta["extra"]
+
+
+# --- Progress ------------------------------------------------------------------------------------------------------
+
+
+class Progress:
+    """A live bar in JupyterLab; elsewhere one printed line per evaluation."""
+
+    def __init__(self, title: str, total: int, start: int = 0):
+        self.title, self.total, self.first, self.began, self.bar = title, total, start, time.monotonic(), None
+        if os.environ.get("JPY_SESSION_NAME") and "ipykernel" in sys.modules:
+            with contextlib.suppress(ImportError), contextlib.redirect_stderr(io.StringIO()):
+                from tqdm.notebook import tqdm
+
+                self.bar = tqdm(total=total, initial=start, desc=title, leave=False)
+
+    def update(self, step: int, evaluation: dict | None) -> None:
+        """Show that ``step`` steps are done."""
+        if self.bar is not None:
+            self.bar.update(step - self.bar.n)
+            if evaluation:
+                self.bar.set_postfix_str(f"validation {evaluation['validation_accuracy']:.1%}")
+        elif evaluation:
+            left = (time.monotonic() - self.began) / (step - self.first) * (self.total - step)
+            print(
+                f"  train {self.title} · step {step}/{self.total} · loss {evaluation['train_loss']:.3f} · "
+                f"validation {evaluation['validation_accuracy']:.1%} · {left / 60:.1f} min left",
+                flush=True,
+            )
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self.bar is not None:
+            self.bar.close()
