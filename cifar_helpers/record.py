@@ -185,6 +185,12 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def digest(provenance: dict) -> str:
+    """SHA-256 over a provenance without its own digest."""
+    rest = {name: value for name, value in provenance.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
 def read_record(folder: Path) -> RunRecord:
     """Read a record's small files, each checked against the hash it was written with.
 
@@ -193,6 +199,8 @@ def read_record(folder: Path) -> RunRecord:
     """
     provenance = read_json(folder / "provenance.json")
     try:
+        if digest(provenance) != provenance["digest"]:
+            raise ValueError("provenance.json is not what was written")
         for name in SMALL_FILES[:-1]:
             if file_hash(folder / name) != provenance["files"][name]:
                 raise ValueError(f"{name} is not what was written")
@@ -222,7 +230,7 @@ class Store:
         """Return the record of this run, or None where it has to be trained. A damaged record is moved aside."""
         key = config.key(fingerprint)
         folder = self.root / f"{config.model}-{key}"
-        if (folder / "provenance.json").exists():
+        if folder.is_dir():
             try:
                 return read_record(folder)
             except ValueError as error:
@@ -284,6 +292,7 @@ class Store:
                 save_file(weights, temporary / WEIGHTS)
             files = {path.name: file_hash(path) for path in sorted(temporary.iterdir())}
             provenance = provenance | {"key": key, "data_fingerprint": fingerprint, "files": files}
+            provenance["digest"] = digest(provenance)
             (temporary / "provenance.json").write_text(json.dumps(provenance, indent=1))
             os.replace(temporary, folder)
         except (OSError, SafetensorError) as error:

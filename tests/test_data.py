@@ -1,0 +1,275 @@
+import hashlib
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import encoded, write_folder, write_tar
+from torchvision.transforms import functional as tv
+
+from cifar_helpers import data, datafiles, synthetic
+from cifar_helpers.env import CourseError
+
+
+def test_split_is_stratified_fixed_and_disjoint(small_data):
+    train, validation = small_data.split("train")[1], small_data.split("validation")[1]
+    assert (len(train), len(validation)) == (540, 60)
+    assert validation.bincount().tolist() == [6] * 10
+    everything = torch.cat([small_data.split("train")[0], small_data.split("validation")[0]]).flatten(1)
+    assert len(everything.unique(dim=0)) == len(small_data.train_images.flatten(1).unique(dim=0))
+
+
+@pytest.mark.parametrize("n", [1, 7, 10, 333, 540])
+def test_n_items_is_stratified_and_the_same_every_time(small_data, n):
+    images, labels = small_data.split("train", n)
+    counts = labels.bincount(minlength=10)
+    assert len(images) == n and counts.max() - counts.min() <= 1
+    assert torch.equal(images, small_data.split("train", n)[0])
+
+
+@pytest.mark.parametrize("n", [0, -1, 541])
+def test_n_items_out_of_range_says_what_is_possible(small_data, n):
+    with pytest.raises(CourseError, match="1 to 540"):
+        small_data.split("train", n)
+
+
+def test_channel_statistics_equal_numpy(small_data):
+    mean, std = data.channel_statistics(small_data.train_images)
+    pixels = small_data.train_images.numpy() / 255.0
+    np.testing.assert_allclose(mean, pixels.mean((0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(std, pixels.std((0, 2, 3)), rtol=1e-10)
+
+
+# --- sources -------------------------------------------------------------------------------------------------------
+
+
+def test_folder_tar_and_zip_of_the_same_images_are_the_same_data(image_files, tmp_path):
+    folder = write_folder(image_files, tmp_path / "images")
+    (folder / "train" / "cat" / ".DS_Store").write_bytes(b"junk")
+    prefixed = {f"cifar/{name}": content for name, content in image_files.items()}
+    tar = write_tar(prefixed, tmp_path / "images.tar.xz")
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for name, content in image_files.items():
+            archive.writestr(name, content)
+    loaded = [data.load_cifar10(str(p)) for p in (folder, tar, tmp_path / "images.zip")]
+    assert len({d.fingerprint for d in loaded}) == 1
+    assert loaded[0].label == "CIFAR-10 (PNG copy)" and loaded[0].classes == datafiles.CLASSES
+    pixels = np.asarray(datafiles.Image.open(folder / "train/bird/0001.png"))
+    assert np.array_equal(loaded[1].train_images[2 * 3 + 1].numpy(), pixels.transpose(2, 0, 1))
+    assert loaded[1].train_labels.tolist() == sorted(list(range(10)) * 3)
+
+
+def test_second_read_comes_from_the_cache_and_a_damaged_cache_is_noticed(image_files, tmp_path, monkeypatch, capsys):
+    tar = write_tar(image_files, tmp_path / "images.tar.xz")
+    first = data.load_cifar10(str(tar))
+    before = sorted(tmp_path.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "read_path", lambda path: pytest.fail("read again"))
+        assert data.load_cifar10(str(tar)).fingerprint == first.fingerprint
+    cached = next((tmp_path / "cache" / "data").glob("*.safetensors"))
+    content = bytearray(cached.read_bytes())
+    content[-5] ^= 1
+    cached.write_bytes(content)
+    assert data.load_cifar10(str(tar)).fingerprint == first.fingerprint
+    assert "damaged" in capsys.readouterr().out
+    assert sorted(tmp_path.iterdir()) == before  # nothing appears beside the archive
+
+
+def test_jpeg_copy_is_labelled(image_files, tmp_path):
+    jpegs = {
+        name.replace(".png", ".jpg"): encoded(np.full((32, 32, 3), i, dtype=np.uint8), "JPEG")
+        for i, name in enumerate(image_files)
+    }
+    assert data.load_cifar10(str(write_folder(jpegs, tmp_path / "j"))).label == "CIFAR-10 (JPEG copy)"
+
+
+def test_own_classes_are_labelled_own_images(image_files, tmp_path):
+    renamed = {name.replace("truck", "tram"): content for name, content in image_files.items()}
+    assert data.load_cifar10(str(write_folder(renamed, tmp_path / "mine"))).label == "own images (mine)"
+
+
+def bad_source(kind, files, folder):
+    if kind == "missing":
+        return folder / "nowhere"
+    if kind == "truncated":
+        path = write_tar(files, folder / "t.tar.xz")
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        return path
+    if kind == "truncated zip":
+        with zipfile.ZipFile(folder / "t.zip", "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        (folder / "t.zip").write_bytes((folder / "t.zip").read_bytes()[:3000])
+        return folder / "t.zip"
+    if kind == "traversal":
+        return write_tar({"../../evil.png": b"x"} | files, folder / "t.tar.xz")
+    if kind == "absolute":
+        return write_tar({"/tmp/evil.png": b"x"} | files, folder / "t.tar.xz")
+    if kind == "missing class":
+        return write_folder({n: c for n, c in files.items() if "test/frog" not in n}, folder / "t")
+    if kind == "other size":
+        return write_folder(files | {"train/cat/big.png": encoded(np.zeros((40, 32, 3), np.uint8))}, folder / "t")
+    if kind == "broken image":
+        return write_folder(files | {"train/cat/bad.png": b"\x89PNG not really"}, folder / "t")
+    if kind == "wrong checksum":
+        return write_folder({"cifar-10-batches-py/data_batch_1": b"half"}, folder / "t")
+    if kind == "nothing in it":
+        return write_tar({"readme.txt": b"hello"}, folder / "t.tar.xz")
+    raise AssertionError(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "No data at"),
+        ("truncated", "truncated or corrupt"),
+        ("truncated zip", "truncated or corrupt"),
+        ("traversal", "unsafe path"),
+        ("absolute", "unsafe path"),
+        ("missing class", "no images of frog"),
+        ("other size", "32×40 pixels; the course needs 32×32"),
+        ("broken image", "not a readable image"),
+        ("wrong checksum", "wrong checksum"),
+        ("nothing in it", "neither"),
+    ],
+)
+def test_bad_source_says_what_is_wrong(kind, message, image_files, tmp_path):
+    with pytest.raises(CourseError, match=message):
+        data.load_cifar10(str(bad_source(kind, image_files, tmp_path)))
+    assert not (tmp_path.parent / "evil.png").exists()
+
+
+def test_batches_py_is_read_through_torchvision(tmp_path, monkeypatch):
+    class Fake:
+        classes = list(datafiles.CLASSES)
+
+        def __init__(self, root, train):
+            n = 20 if train else 10
+            self.data = np.random.default_rng(n).integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
+            self.targets = [i % 10 for i in range(n)]
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", Fake)
+    (tmp_path / "d" / "cifar-10-batches-py").mkdir(parents=True)
+    for path in (tmp_path / "d", tmp_path / "d" / "cifar-10-batches-py"):
+        loaded = data.load_cifar10(str(path))
+        assert loaded.label == "CIFAR-10"
+        assert np.array_equal(loaded.train_images.numpy(), Fake(None, True).data.transpose(0, 3, 1, 2))
+
+
+def no_network(*args, **kwargs):
+    raise OSError("no route to host")
+
+
+def test_without_network_cifar10_stops_and_auto_falls_back_loudly(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
+    monkeypatch.setattr(data, "ROOT", tmp_path)
+    with pytest.raises(CourseError, match="CIFAR10_ROOT"):
+        data.load_cifar10("cifar10")
+    loaded = data.load_cifar10("auto")
+    assert loaded.label == "SYNTHETIC"
+    assert "SYNTHETIC DATA" in capsys.readouterr().out
+
+
+def test_cifar10_root_and_the_data_folder_are_found(image_files, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "ROOT", tmp_path)
+    (tmp_path / "data").mkdir()
+    write_tar(image_files, tmp_path / "data" / "mine.tar.gz", "w:gz")
+    found = data.load_cifar10("auto")
+    assert found.label == "CIFAR-10 (PNG copy)"
+    monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path / "gone"))
+    with pytest.raises(CourseError, match="No data at"):
+        data.load_cifar10("auto")
+
+
+# --- the synthetic stand-in ----------------------------------------------------------------------------------------
+
+
+def test_synthetic_images_are_the_same_everywhere():
+    images, labels = synthetic.draw(200, 0)
+    assert hashlib.sha256(labels.tobytes()).hexdigest()[:12] == "5e026af890c6"
+    again, _ = synthetic.draw(200, 0)
+    assert np.array_equal(images, again) and images.dtype == np.uint8
+    assert np.bincount(labels).tolist() == [20] * 10
+
+
+def test_a_linear_classifier_stays_under_60_percent_on_the_synthetic_images():
+    (train, train_labels), (test, test_labels) = synthetic.draw(6000, 0), synthetic.draw(500, 1)
+    x, t = (torch.from_numpy(a).flatten(1).float() / 127.5 - 1 for a in (train, test))
+    y = F.one_hot(torch.from_numpy(train_labels), 10).float()
+    best = 0.0
+    for ridge in (1e2, 1e3, 1e4):  # least squares at several strengths; the best one counts
+        weights = torch.linalg.solve(x.T @ x + ridge * torch.eye(x.shape[1]), x.T @ y)
+        best = max(best, ((t @ weights).argmax(1).numpy() == test_labels).mean())
+    assert 0.1 < best < 0.6
+
+
+# --- batches -------------------------------------------------------------------------------------------------------
+
+
+def make(small_data, **settings):
+    images, labels = small_data.split("train")
+    return data.Batches(images, labels, **{"batch_size": 50, "seed": 3} | settings)
+
+
+def test_an_epoch_has_every_image_once_and_the_next_another_order(small_data):
+    batches = make(small_data, batch_size=54)
+    assert batches.steps_per_epoch == 10
+    orders = []
+    for epoch in range(2):
+        pixels = torch.cat([x for _, x, _ in batches.steps(epoch * 10, epoch * 10 + 10)]).flatten(1)
+        assert len(pixels.unique(dim=0)) == 540
+        orders.append(pixels)
+    assert not torch.equal(*orders)
+
+
+def test_a_batch_depends_on_seed_and_step_alone(small_data):
+    first, second = (make(small_data, augmentation=data.AUGMENTATIONS) for _ in range(2))
+    later = [first[step] for step in range(25)]
+    for step in (24, 3, 12):
+        assert torch.equal(second[step][0], later[step][0]) and torch.equal(second[step][1], later[step][1])
+    assert not torch.equal(make(small_data, seed=4)[0][1], later[0][1])
+
+
+def test_batches_equal_torchvision_transforms(small_data):
+    images, labels = small_data.split("train")
+    batches = make(small_data, augmentation=("crop", "flip"))
+    x, y = batches[0]
+    draws = {name: values[:50] for name, values in batches._draws.items()}
+    for i in range(50):
+        index, (top, left) = draws["order"][i], draws["offset"][i].tolist()
+        expected = tv.crop(tv.pad(images[index], 4), top, left, 32, 32)
+        expected = tv.hflip(expected) if draws["flip"][i] else expected
+        expected = tv.normalize(tv.convert_image_dtype(expected), [0.5] * 3, [0.5] * 3)
+        torch.testing.assert_close(x[i], expected, atol=1e-6, rtol=0)
+        assert y[i] == labels[index]
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert draws["offset"].min() == 0 and draws["offset"].max() == 8 and 10 < draws["flip"].sum() < 40
+
+
+def test_cutout_greys_one_square_and_leaves_the_rest(small_data):
+    plain, cut = make(small_data)[0][0], make(small_data, augmentation=("cutout",))[0][0]
+    changed = (plain != cut).any(1)
+    assert (cut.permute(0, 2, 3, 1)[changed] == 0).all()
+    rows, columns = changed.any(2).sum(1), changed.any(1).sum(1)
+    assert rows.max() <= 16 and columns.max() <= 16 and (rows * columns >= changed.flatten(1).sum(1)).all()
+    assert changed.flatten(1).sum(1).float().mean() > 64
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 541}, "541"),
+        ({"batch_size": 0}, "1 to 540"),
+        ({"augmentation": ("rotate",)}, "crop, flip, cutout"),
+    ],
+)
+def test_impossible_batches_say_what_is_possible(small_data, settings, message):
+    with pytest.raises(CourseError, match=message):
+        make(small_data, **settings)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_batches_on_the_gpu_equal_those_on_the_cpu(small_data):
+    on_cpu, on_gpu = (make(small_data, augmentation=data.AUGMENTATIONS, device=d) for d in ("cpu", "cuda"))
+    torch.testing.assert_close(on_gpu[7][0].cpu(), on_cpu[7][0])

@@ -1,0 +1,141 @@
+import dataclasses
+import errno
+
+import numpy as np
+import pytest
+
+from cifar_helpers import record, run
+from cifar_helpers.env import CourseError, write_atomically
+from cifar_helpers.record import RunConfig, Store
+
+CHANGES = {
+    "model": "VGG_A_BatchNorm",
+    "model_args": {"norm_hidden": True},
+    "optimizer": "SGD",
+    "optimizer_args": {"momentum": 0.9},
+    "lr": 2e-3,
+    "batch_size": 64,
+    "steps": 101,
+    "seed": 1,
+    "n_items": 500,
+    "augmentation": ("flip",),
+    "normalisation": "channel",
+    "precision": "fp32",
+    "gradients": True,
+    "gaps": (1, 2),
+    "eval_every": 7,
+    "eval_items": 50,
+    "test": False,
+    "keep_weights": True,
+}
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(RunConfig)])
+def test_changing_any_field_changes_the_key(name):
+    base = RunConfig("VGG_A")
+    changed = dataclasses.replace(base, **{name: CHANGES[name]})
+    assert changed.key("data") != base.key("data") and changed != base
+    assert RunConfig.from_json(changed.to_json()) == changed
+
+
+def test_the_key_depends_on_the_data_and_on_nothing_else():
+    config = RunConfig("VGG_A", lr=1)
+    assert config.key("a") != config.key("b")
+    assert config.key("a") == RunConfig("VGG_A", lr=1.0, model_args={}).key("a")
+    assert RunConfig("VGG_A").key("data") == "40523c7ee124af75"  # a new value orphans every stored record
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"lr": lr} for lr in (0, -1.0, float("nan"), "1e-3")),
+        *({name: 0} for name in ("steps", "batch_size", "eval_every")),
+        {"gaps": (0,)},
+        {"gaps": ()},
+        {"normalisation": "none"},
+    ],
+)
+def test_unusable_values_are_refused(wrong):
+    with pytest.raises(CourseError):
+        RunConfig("VGG_A", **wrong)
+
+
+@pytest.mark.parametrize("name", record.SMALL_FILES)
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
+def test_a_damaged_record_is_trained_again_and_said_so(small_data, store, light, name, damage, capsys):
+    first = run.get_run(light, small_data, "cpu", store)
+    file = first.folder / name
+    content = bytearray(file.read_bytes())
+    if damage == "missing":
+        file.unlink()
+    else:
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content[: len(content) // 2] if damage == "truncated" else content)
+    again = run.get_run(light, small_data, "cpu", store)
+    assert np.array_equal(first.steps["loss"], again.steps["loss"])
+    assert "is damaged" in capsys.readouterr().out
+    assert list((store.root / ".damaged").iterdir())
+    assert store.get(light, small_data.fingerprint)
+
+
+def test_damaged_weights_are_noticed_when_they_are_wanted(small_data, store, light):
+    config = dataclasses.replace(light, keep_weights=True)
+    kept = run.get_run(config, small_data, "cpu", store)
+    assert kept.weights
+    file = kept.folder / record.WEIGHTS
+    content = bytearray(file.read_bytes())
+    content[-9] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CourseError, match="train again"):
+        _ = store.get(config, small_data.fingerprint).weights
+    with pytest.raises(CourseError, match="keep_weights"):
+        _ = run.get_run(light, small_data, "cpu", store).weights
+
+
+def test_a_full_disk_says_so_and_leaves_nothing_half_written(small_data, store, light, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(record.np, "savez_compressed", full)
+    with pytest.raises(CourseError, match="No space"):
+        run.get_run(light, small_data, "cpu", store)
+    assert not list(store.root.glob("*VGG*")) and not list(store.root.glob(".writing*"))
+    monkeypatch.undo()
+    assert run.get_run(light, small_data, "cpu", store)
+
+
+def test_an_unwritable_runs_folder_says_so(small_data, light, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(CourseError, match="Cannot write"):
+        run.get_run(light, small_data, "cpu", Store(tmp_path / "file" / "runs"))
+
+
+def test_writing_is_all_or_nothing(tmp_path):
+    target = write_atomically(tmp_path / "a.txt", "old")
+
+    def fails(path):
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(CourseError, match="No space"):
+        write_atomically(target, fails)
+    assert target.read_text() == "old" and list(tmp_path.glob(".a*")) == []
+
+
+def test_published_records_are_read_where_asked_for(small_data, light, scratch):
+    local = run.get_run(light, small_data, "cpu")
+    published = scratch / "figures" / "records"
+    published.mkdir(parents=True)
+    local.folder.rename(published / local.folder.name)
+    assert Store().get(light, small_data.fingerprint) is None
+    found = Store(published=True).get(light, small_data.fingerprint)
+    assert np.array_equal(found.steps["loss"], local.steps["loss"])
+
+
+def test_a_measurement_is_computed_once(store):
+    calls = []
+    for _ in range(2):
+        result = store.measurement("gap", {"lr": 1e-3}, lambda: calls.append(1) or {"value": 3.0})
+    assert result == {"value": 3.0} and len(calls) == 1
+    store.measurement("gap", {"lr": 2e-3}, lambda: calls.append(1) or {"value": 4.0})
+    assert len(calls) == 2
