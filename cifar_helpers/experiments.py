@@ -29,6 +29,7 @@ class Profile:
         steps: per run of the sweep over rates (and of the VGG-A family).
         seeds: number of seeds at ``BASE_RATE``; ``rate_seeds`` at the other rates.
         hard_steps, hard_settings: steps per run at the hard settings, and how many of these are tried.
+        precision_steps: steps at which bf16 is compared with fp32.
     """
 
     name: str
@@ -43,13 +44,28 @@ class Profile:
     n_items: int | None = None
     eval_every: int = 100
     eval_items: int | None = None
+    precision_steps: tuple[int, ...] = (0, 10, 40)
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("smoke", "synthetic", 3, 8, 2, 1, 6, 1, batch_size=16, n_items=160, eval_every=8, eval_items=60),
-        Profile("quick", "auto", 10, 60, 1, 1, 50, 2, eval_every=30, eval_items=1000),
+        Profile(
+            "smoke",
+            "synthetic",
+            3,
+            8,
+            2,
+            1,
+            6,
+            1,
+            batch_size=16,
+            n_items=160,
+            eval_every=8,
+            eval_items=60,
+            precision_steps=(0, 2),
+        ),
+        Profile("quick", "auto", 10, 60, 1, 1, 50, 2, eval_every=30, eval_items=1000, precision_steps=(0, 10)),
         Profile("laptop", "auto", 60, 351, 3, 1, 150, 4, eval_every=117, eval_items=2000),  # 351 steps: one epoch
         Profile("full", "auto", 60, 7020, 5, 5, 1404, 4, eval_every=351),  # 20 epochs, the sample code's
     )

@@ -148,6 +148,98 @@ def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
     return Paired(difference, mean, (mean - half, mean + half))
 
 
+NOT_TRAINING = 0.05  # nats: a training loss this close to ln 10 is that of guessing
+
+
+def is_training(run, window: tuple[float, float] = WINDOW) -> bool:
+    """Whether the mean training loss over the window is below that of guessing, ln 10, by more than 0.05 nats.
+
+    The gradient quantities of a stuck net look smooth because nothing happens; a table has to say so.
+    """
+    return window_mean(run.steps["loss"], window) < np.log(10) - NOT_TRAINING
+
+
+def _pairs(plain: Sequence, other: Sequence):
+    """Yield (rate, plain runs, other runs), paired by seed, for every rate in the order of ``plain``."""
+    for rate in dict.fromkeys(run.config.lr for run in plain):
+        sides = [{r.config.seed: r for r in runs if r.config.lr == rate} for runs in (plain, other)]
+        seeds = sorted(set(sides[0]) & set(sides[1]))
+        if not seeds:
+            raise CourseError(f"At rate {rate:g} no seed was run with both networks.")
+        yield rate, [sides[0][seed] for seed in seeds], [sides[1][seed] for seed in seeds]
+
+
+def same_step_rows(plain: Sequence, other: Sequence, window: tuple[float, float] = WINDOW) -> list[dict]:
+    """Who is ahead in training loss at the same step, for every rate, paired by seed.
+
+    Args:
+        plain, other: records of the two networks at the same rates and seeds.
+        window: share of the run whose mean loss is compared.
+
+    Returns:
+        One dict per rate: ``rate``, ``plain`` and ``other`` (mean loss over seeds, nats), ``paired`` (``Paired``, other
+        minus plain) and ``verdict`` in words, whatever the sign.
+
+    Raises:
+        CourseError: a rate has no pair of equal seeds.
+    """
+    rows = []
+    for rate, *sides in _pairs(plain, other):
+        a, b = ([window_mean(run.steps["loss"], window) for run in side] for side in sides)
+        result = paired(a, b)
+        rows.append(
+            {"rate": rate, "plain": np.mean(a), "other": np.mean(b), "paired": result, "verdict": _ahead(result)}
+        )
+    return rows
+
+
+def _ahead(result: Paired) -> str:
+    n, leader = len(result.values), "BN" if result.mean < 0 else "no BN"
+    if result.interval is None:
+        return f"{leader} ahead by {abs(result.mean):.3f} nats (n = {n}, no interval)"
+    interval = f"95 % interval {result.interval[0]:+.3f} to {result.interval[1]:+.3f}, n = {n}"
+    if not result.decided:
+        return f"not decided: {result.mean:+.3f} nats ({interval})"
+    return f"{leader} ahead by {abs(result.mean):.3f} nats ({interval})"
+
+
+def ratio_rows(
+    plain: Sequence, other: Sequence, quantity: Callable, window: tuple[float, float] = WINDOW
+) -> list[dict]:
+    """Ratio of a per-step quantity between the two networks at the same steps, for every rate, paired by seed.
+
+    Args:
+        quantity: gives the ``Band`` of a list of runs, for instance ``VGG_Beta_Smooth``.
+        window: share of the run over which the quantity is averaged.
+
+    Returns:
+        One dict per rate: ``rate``, ``plain`` and ``other`` (geometric means over seeds), ``paired`` (of the logarithms),
+        ``ratio`` in words with its 95 % interval (paired t on log-ratios), and ``note`` where a network does not train.
+
+    Raises:
+        CourseError: a rate has no pair of equal seeds, or the quantity was not recorded.
+    """
+    rows = []
+    for rate, *sides in _pairs(plain, other):
+        logs = [[np.log(window_mean(quantity([run]).curves[0], window)) for run in side] for side in sides]
+        stuck = [not all(is_training(run, window) for run in side) for side in sides]
+        names = [name for name, is_stuck in zip(("no BN", "BN"), stuck, strict=True) if is_stuck]
+        result = paired(*logs)
+        row = {"rate": rate, "plain": np.exp(np.mean(logs[0])), "other": np.exp(np.mean(logs[1])), "paired": result}
+        rows.append(row | {"ratio": ratio_text(result), "note": f"{' and '.join(names)} not training" if names else ""})
+    return rows
+
+
+def ratio_text(result: Paired) -> str:
+    """A ratio with its interval in words, from differences of logarithms."""
+    n, ratio = len(result.values), f"{np.exp(result.mean):.2f}"
+    if result.interval is None:
+        return f"{ratio} (n = {n}, no interval)"
+    low, high = np.exp(result.interval)
+    undecided = "" if result.decided else ", includes 1"
+    return f"{ratio} (95 % interval {low:.2f} to {high:.2f}, n = {n}{undecided})"
+
+
 def window_mean(curve: np.ndarray, window: tuple[float, float] = WINDOW) -> float:
     """Mean of a curve over a share of its length, (0.8, 1.0) being the last fifth; infinite if it diverged."""
     start, stop = (round(share * len(curve)) for share in window)

@@ -17,6 +17,7 @@ import torch
 from . import models
 from .data import HALF, Batches, ImageData, channel_statistics, evaluation_batches, load_cifar10
 from .env import CourseError, choose_device, machine_card, resolve_precision
+from .measure import precision_gap
 from .record import RunConfig, RunRecord, Store
 from .train import Progress, Recorder, evaluate, load_checkpoint, save_checkpoint, train
 
@@ -118,6 +119,36 @@ def get_runs(configs: Sequence[RunConfig], data: ImageData, device="auto", store
         f"{len(records)} runs: {trained} trained now, {len(records) - trained} read from records ({', '.join(cards)})."
     )
     return records
+
+
+def precision_gaps(config: RunConfig, data: ImageData, at: Sequence[int], device="auto", store: Store | None = None):
+    """How far bf16 recordings are from fp32 ones along one run (``measure.precision_gap``), stored and read again.
+
+    Args:
+        config: the run whose trajectory is followed, in fp32.
+        at: steps at which both precisions are compared, at identical weights and batches.
+
+    Returns:
+        One dict per step: ``step`` and the relative gaps.
+    """
+    store, device = store or Store(), choose_device(device)
+
+    def compute() -> dict:
+        model = build_model(config).to(device, memory_format=torch.channels_last).train()
+        optimizer, batches = build_optimizer(config, model), training_batches(config, data, device)
+        contexts = {name: forward_context(name, device) for name in ("fp32", "bf16")}
+        rows = []
+        for step in range(max(at) + 1):
+            if step in at:
+                rows.append(
+                    {"step": step} | precision_gap(model, batches[step], batches[step + 1], config.lr, contexts)
+                )
+            recorder = Recorder(model, models.output_layer(model), gradients=False)
+            train(model, batches, optimizer, step + 1, recorder, step)
+        return {"rows": rows}
+
+    inputs = {"config": config.to_json(), "data": data.fingerprint, "at": list(at), "device": device.type}
+    return store.measurement("precision_gap", inputs, compute)["rows"]
 
 
 def _current(record: RunRecord | None, store: Store) -> RunRecord | None:

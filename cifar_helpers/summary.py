@@ -1,0 +1,231 @@
+"""REPORT.md from what the notebooks saved, and publishing it. Every number comes from a stored JSON."""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nbformat
+
+from .env import ROOT, CourseError, disk_error, figures_dir, git_revision, machine_card, read_json, write_atomically
+from .experiments import PROFILES
+from .record import SMALL_FILES, Store
+
+README_BLOCK = re.compile(r"(<!-- profiles: begin[^>]*-->\n).*?(<!-- profiles: end -->)", re.DOTALL)
+
+
+def load_entries(folder: Path) -> list[dict]:
+    """Figures and tables saved in a folder, in the order of their names."""
+    found = [read_json(path) for path in sorted(folder.glob("[0-9][0-9]_*.json"))]
+    return [entry for entry in found if isinstance(entry, dict) and entry.get("kind") in ("figure", "table")]
+
+
+def write_local(profile: str, results: Sequence[dict], began: str) -> Path:
+    """Write REPORT.md and report.json of a profile's local folder.
+
+    Args:
+        results: one dict per notebook executed now: ``notebook``, ``verdict``, ``minutes``. Earlier results of other
+            notebooks are kept.
+        began: ISO time at which this execution began.
+
+    Returns:
+        The path of REPORT.md.
+    """
+    folder = figures_dir(profile)
+    executed = {r["notebook"]: r | {"made": began} for r in results}
+    earlier = (read_json(folder / "report.json") or {}).get("results", {})
+    ok = {name[:2] for name, r in executed.items() if r["verdict"] == "ok"}
+    for entry in load_entries(folder):  # what a notebook no longer makes does not stay in its report
+        if entry["name"][:2] in ok and entry["made"] < began:
+            for path in folder.glob(f"{entry['name']}.*"):
+                path.unlink()
+    entries = load_entries(folder)
+    newest = max(entries, key=lambda e: e["made"], default=None)
+    report = {
+        "profile": profile,
+        "data_label": newest["data_label"] if newest else "",
+        "data_fingerprint": newest["data_fingerprint"] if newest else "",
+        "results": earlier | executed,
+        "minutes": _minutes(earlier | executed, entries, began),
+        "machine": machine_card(),
+        "git_revision": git_revision(),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_atomically(folder / "report.json", json.dumps(report, indent=1))
+    return write_atomically(folder / "REPORT.md", markdown(report, entries, published=False))
+
+
+def _minutes(results: dict, entries: list[dict], began: str) -> float:
+    """Minutes the whole profile takes from nothing: notebooks as executed, plus runs that were trained before."""
+    store, total = Store(), sum(r["minutes"] for r in results.values())
+    for key in {key for entry in entries for key in entry["runs"]}:
+        for path in store.root.glob(f"*-{key}/provenance.json"):
+            run = read_json(path) or {}
+            total += run["wall_seconds"] / 60 if run.get("finished", began) < began else 0
+    return total
+
+
+def markdown(report: dict, entries: list[dict], published: bool) -> str:
+    """The report as Markdown: where it comes from, the verdicts, then every notebook's figures and tables."""
+    usable = [e for e in entries if e["data_fingerprint"] == report["data_fingerprint"]]
+    devices = sorted({d for e in usable for d in e["devices"]})
+    lines = ["# Batch normalisation on CIFAR-10: the report", ""]
+    if report["data_label"] == "SYNTHETIC":
+        lines += ["> **SYNTHETIC DATA.** Made from drawn shapes; it says nothing about CIFAR-10.", ""]
+    lines += [
+        f"- data: **{report['data_label']}** (fingerprint `{report['data_fingerprint'][:12]}`)",
+        f"- profile: **{report['profile']}**, trained on {', '.join(devices) or 'nothing'}",
+        f"- made {report['made']} at revision `{report['git_revision']}`, torch {report['machine']['torch']}",
+        "",
+        "Written by `python -m cifar_helpers.report` from stored records; every figure has a JSON of its provenance.",
+        "",
+    ]
+    lines += _table(
+        [
+            {"notebook": name, "verdict": r["verdict"], "minutes": f"{r['minutes']:.1f}"}
+            for name, r in sorted(report["results"].items())
+        ]
+    )
+    stems = sorted(p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    missing = [stem for stem in stems if stem not in report["results"]]
+    if missing:
+        lines += [f"**Missing:** {', '.join(missing)}. Run the report again without `--only`.", ""]
+    if len(usable) < len(entries):
+        lines += [f"{len(entries) - len(usable)} figures or tables of other data are left out.", ""]
+    for stem in stems:
+        mine = [e for e in usable if e["name"].startswith(stem[:2])]
+        if mine:
+            lines += [f"## {notebook_title(ROOT / 'notebooks' / f'{stem}.ipynb')}", ""]
+            for entry in mine:
+                lines += _entry(entry, published)
+    return "\n".join([*lines, *_benchmarks()]).rstrip() + "\n"
+
+
+def notebook_title(path: Path) -> str:
+    """First heading of a notebook."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        match = re.match(r"#\s+(.+)", cell.source)
+        if match:
+            return match.group(1).strip()
+    return path.stem
+
+
+def _entry(entry: dict, published: bool) -> list[str]:
+    if entry["kind"] == "table":
+        return [f"**{entry['caption']}**", "", *_table(entry["rows"])]
+    if entry["private"] and published:
+        note = "reproduces images of the data set, so it is made locally and not published"
+        return [f"*{entry['caption']}* — `{entry['name']}` {note}.", ""]
+    return [f"![{entry['caption']}]({entry['name']}.png)", "", f"*{entry['caption']}*", ""]
+
+
+def _table(rows: list[dict]) -> list[str]:
+    if not rows:
+        return []
+    text = [[str(cell).replace("|", "\\|") for cell in row.values()] for row in rows]
+    head = [list(rows[0]), ["---"] * len(rows[0])]
+    return [f"| {' | '.join(row)} |" for row in [*head, *text]] + [""]
+
+
+def _benchmarks() -> list[str]:
+    results = read_json(ROOT / "benchmarks" / "results.json")
+    if not results:
+        return []
+    card = results["machine"]
+    lines = ["## Benchmarks", "", f"`make bench` on {card['cpu']}, {card['threads']} threads, torch {card['torch']}, "]
+    lines += [f"revision `{card['git_revision']}`, {results['made']}. Alternating runs, medians.", ""]
+    return lines + _table(results["rows"])
+
+
+# --- Publishing ----------------------------------------------------------------------------------------------------
+
+
+def publish(profile: str, store: Store) -> Path:
+    """Replace the committed report by the profile's local one, with the small record files behind it.
+
+    Raises:
+        CourseError: the local report is incomplete, failed, or made from synthetic data.
+    """
+    local, target = figures_dir(profile), figures_dir()
+    report, entries = read_json(local / "report.json"), load_entries(local)
+    _refuse_unpublishable(report, entries)
+    try:
+        with tempfile.TemporaryDirectory(dir=target, prefix=".publishing-") as scratch:
+            folder = Path(scratch)
+            for entry in entries:
+                if not entry["private"]:
+                    for path in local.glob(f"{entry['name']}.*"):
+                        shutil.copy(path, folder)
+            (folder / "REPORT.md").write_text(markdown(report, entries, published=True))
+            _copy_records(folder / "records", entries, report["data_fingerprint"], store)
+            for old in [*target.glob("[0-9][0-9]_*"), target / "REPORT.md", target / "records"]:
+                shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+            for new in folder.iterdir():
+                new.rename(target / new.name)
+    except OSError as error:
+        raise disk_error(target, error) from error
+    write_profiles()
+    return target / "REPORT.md"
+
+
+def _refuse_unpublishable(report: dict | None, entries: list[dict]) -> None:
+    if not report or not entries:
+        raise CourseError("There is no local report to publish; run it first.")
+    stems = {p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
+    bad = sorted(stems - {n for n, r in report["results"].items() if r["verdict"] == "ok"})
+    if bad:
+        raise CourseError(
+            f"Not published: {', '.join(bad)} did not end well or was not run. Run the whole report first."
+        )
+    if "SYNTHETIC" in {e["data_label"] for e in entries}:
+        raise CourseError(
+            "Not published: it is made from synthetic data. Run it on CIFAR-10 (--data cifar10 or a path)."
+        )
+    if len({e["data_fingerprint"] for e in entries}) > 1:
+        raise CourseError("Not published: its figures are made from different data. Run the whole report again.")
+
+
+def _copy_records(target: Path, entries: list[dict], fingerprint: str, store: Store) -> None:
+    for key in sorted({key for entry in entries for key in entry["runs"]}):
+        for source in store.root.glob(f"*-{key}"):
+            (target / source.name).mkdir(parents=True)
+            for name in SMALL_FILES:
+                shutil.copy(source / name, target / source.name)
+    for source in (store.root / "measurements").glob("*.json"):
+        if (read_json(source) or {}).get("inputs", {}).get("data") == fingerprint:
+            (target / "measurements").mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target / "measurements")
+
+
+def write_profiles() -> None:
+    """Collect the measured minutes of every profile run here into profiles.json and the README's table."""
+    file = figures_dir() / "profiles.json"
+    profiles = read_json(file) or {}
+    for name in PROFILES:
+        report = read_json(figures_dir(name) / "report.json")
+        if report and all(r["verdict"] == "ok" for r in report["results"].values()):
+            machine = report["machine"]
+            hardware = machine.get("gpu") or f"{machine['cores']} CPU cores"
+            values = {"minutes": round(report["minutes"], 1), "machine": hardware, "data": report["data_label"]}
+            profiles[name] = values | {"notebooks": len(report["results"]), "made": report["made"]}
+    write_atomically(file, json.dumps(profiles, indent=1))
+    readme = ROOT / "README.md"
+    if readme.exists():
+        table = "\n".join(_table(profile_rows(profiles)))
+        write_atomically(readme, README_BLOCK.sub(lambda m: m[1] + table + m[2], readme.read_text()))
+
+
+def profile_rows(profiles: dict) -> list[dict]:
+    """Rows of the README's table of profiles."""
+    rows = []
+    for name, budget in PROFILES.items():
+        measured = profiles.get(name)
+        took = f"{measured['minutes']:g} min on {measured['machine']}" if measured else "not measured yet"
+        extra = f", {budget.seeds} seeds at rate 0.001" if budget.seeds > 1 else ", one seed"
+        size = f"VGG-A sweep of {budget.steps} steps a run, batch {budget.batch_size}{extra}"
+        data = "synthetic" if budget.data == "synthetic" else "CIFAR-10"
+        rows.append({"profile": f"`{name}`", "data": data, "what you get": size, "measured": took})
+    return rows
