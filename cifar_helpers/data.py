@@ -170,6 +170,8 @@ def _find_local(folder: Path) -> Path | None:
 
 
 def _load_path(path: Path) -> ImageData:
+    if not path.exists():  # a notebook's kernel runs in notebooks/, the command that set the path in the course folder
+        path = ROOT / path
     path = path.resolve()
     if not path.exists():
         raise CourseError(

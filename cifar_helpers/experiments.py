@@ -29,6 +29,7 @@ class Profile:
         steps: per run of the sweep over rates (and of the VGG-A family).
         seeds: number of seeds at ``BASE_RATE``; ``rate_seeds`` at the other rates.
         hard_steps, hard_settings: steps per run at the hard settings, and how many of these are tried.
+        test: whether runs whose test accuracy is reported read the test split; ``smoke`` reports none.
         precision_steps: steps at which bf16 is compared with fp32.
     """
 
@@ -44,6 +45,7 @@ class Profile:
     n_items: int | None = None
     eval_every: int = 100
     eval_items: int | None = None
+    test: bool = True
     precision_steps: tuple[int, ...] = (0, 10, 40)
 
 
@@ -63,6 +65,7 @@ PROFILES = {
             n_items=160,
             eval_every=8,
             eval_items=60,
+            test=False,
             precision_steps=(0, 2),
         ),
         Profile("quick", "auto", 10, 60, 1, 1, 50, 2, eval_every=30, eval_items=1000, precision_steps=(0, 10)),
@@ -105,7 +108,15 @@ def bn_sweep(
     """
     budget = get_profile(profile)
     return [
-        _config(budget, network, seed + offset, lr=rate, steps=steps, n_items=n_items, test=rate == BASE_RATE)
+        _config(
+            budget,
+            network,
+            seed + offset,
+            lr=rate,
+            steps=steps,
+            n_items=n_items,
+            test=budget.test and rate == BASE_RATE,
+        )
         for network in NETWORKS
         for rate in rates or RATES
         for offset in range(budget.seeds if rate == BASE_RATE else budget.rate_seeds)
@@ -115,7 +126,10 @@ def bn_sweep(
 def bn_family(profile: str, seed: int = 0, steps: int | None = None, n_items: int | None = None) -> list[RunConfig]:
     """The rest of the VGG-A family at the base rate: Light, Dropout, BN + Dropout (SPEC §5)."""
     budget = get_profile(profile)
-    return [_config(budget, network, seed, steps=steps, n_items=n_items, gradients=False) for network in FAMILY]
+    return [
+        _config(budget, network, seed, steps=steps, n_items=n_items, gradients=False, test=budget.test)
+        for network in FAMILY
+    ]
 
 
 def bn_hard_settings(profile: str, seed: int = 0, n_items: int | None = None) -> list[RunConfig]:

@@ -141,7 +141,7 @@ def provenance(data, profile: str, runs: Sequence) -> dict:
         "torch": sorted({m["torch"] for m in machines}),
         "run_revisions": sorted({m["git_revision"] for m in machines}),
         "git_revision": git_revision(),
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "made": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
 
 
@@ -194,7 +194,7 @@ def channel_histograms(images, mean, std) -> Figure:
         axis.axvline(float(mean[channel]), color=colour, linestyle=dash, linewidth=1)
     axis.set(xlabel="pixel value (0 black, 1 full)", ylabel="share of pixels (%)", xlim=(0, 1), ylim=(0, None))
     top = np.percentile(np.concatenate([line.get_ydata() for line in axis.lines if len(line.get_ydata()) == 256]), 99)
-    axis.set_ylim(0, 1.25 * top)  # the peaks at 0 and 1 (clipped pixels) would flatten the rest
+    axis.set_ylim(0, 1.6 * top)  # the peaks at 0 and 1 (clipped pixels) would flatten the rest
     axis.legend(loc="upper right")
     _title(figure, "Pixel values of the training images, by colour channel")
     return figure

@@ -213,7 +213,7 @@ def ratio_rows(
         window: share of the run over which the quantity is averaged.
 
     Returns:
-        One dict per rate: ``rate``, ``plain`` and ``other`` (geometric means over seeds), ``paired`` (of the logarithms),
+        One dict per rate: ``rate``, ``plain`` and ``other`` (geometric means over seeds), ``paired`` (of logarithms),
         ``ratio`` in words with its 95 % interval (paired t on log-ratios), and ``note`` where a network does not train.
 
     Raises:

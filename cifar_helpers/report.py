@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
+from traitlets.config import Config
 
 from . import summary
 from .env import ROOT, CourseError, choose_device, figures_dir, read_json, runs_dir, write_atomically
@@ -118,7 +119,7 @@ class _Echo:
         *lines, self.rest = (self.rest + text).split("\n")
         for line in lines:
             if SHOWN_LINES.match(line):
-                print(f"{self.prefix}{line}", flush=True)
+                print(f"{self.prefix} {line.lstrip()}", flush=True)
 
     def flush(self) -> None:
         pass
@@ -144,6 +145,11 @@ def this_environments_kernel():
                 os.environ["JUPYTER_PATH"] = before
 
 
+def _kernel_config() -> Config:
+    """Talk to the kernel over sockets in the file system, which other users of a shared node cannot read."""
+    return Config(KernelManager={"transport": "ipc"}) if os.name == "posix" else Config()
+
+
 def execute(notebook: Path, output: Path, parameters: dict[str, object]) -> dict:
     """Execute one notebook and judge it; never raises for what happens inside.
 
@@ -164,17 +170,20 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object]) -> dict
                 output,
                 parameters=parameters,
                 kernel_name=KERNEL,
+                language="python",
                 cwd=notebook.parent,
                 progress_bar=False,
-                stdout_file=_Echo(f"  {notebook.stem[:2]}"),
+                config=_kernel_config(),
+                stdout_file=_Echo(f"    {notebook.stem[:2]}"),
             )
     except Exception as error:
         failure = f"{type(error).__name__}: {_first_line(str(error))}"
     try:
-        judged = verdict(nbformat.read(output, as_version=4))
-    except Exception as error:
-        judged = f"no readable output ({type(error).__name__})"
-    result = failure if judged == "ok" and failure else judged
+        result = verdict(nbformat.read(output, as_version=4))
+    except Exception as error:  # noqa: BLE001 - no readable output is a verdict too
+        result = f"no readable output ({type(error).__name__})"
+        failure, result = "", failure or result
+    result = failure if result == "ok" and failure else result
     return {"notebook": notebook.stem, "verdict": result, "minutes": (time.monotonic() - began) / 60}
 
 
@@ -214,7 +223,7 @@ def run_report(profile: str, data: str | None, device: str, only: Sequence[str],
                 f"[{number}/{len(chosen)}] {notebook.stem}: {result['verdict']} ({result['minutes']:.1f} min)",
                 flush=True,
             )
-            if result["verdict"] != "ok":
+            if result["verdict"] != "ok" and output.exists():
                 print(f"    the executed copy with the full error: {output}", flush=True)
 
     width = max(len(r["notebook"]) for r in results)

@@ -10,7 +10,17 @@ from pathlib import Path
 
 import nbformat
 
-from .env import ROOT, CourseError, disk_error, figures_dir, git_revision, machine_card, read_json, write_atomically
+from .env import (
+    ROOT,
+    CourseError,
+    choose_device,
+    disk_error,
+    figures_dir,
+    git_revision,
+    machine_card,
+    read_json,
+    write_atomically,
+)
 from .experiments import PROFILES
 from .record import SMALL_FILES, Store
 
@@ -18,9 +28,10 @@ README_BLOCK = re.compile(r"(<!-- profiles: begin[^>]*-->\n).*?(<!-- profiles: e
 
 
 def load_entries(folder: Path) -> list[dict]:
-    """Figures and tables saved in a folder, in the order of their names."""
-    found = [read_json(path) for path in sorted(folder.glob("[0-9][0-9]_*.json"))]
-    return [entry for entry in found if isinstance(entry, dict) and entry.get("kind") in ("figure", "table")]
+    """Figures and tables saved in a folder, in the order in which their notebooks make them."""
+    found = [read_json(path) for path in folder.glob("[0-9][0-9]_*.json")]
+    entries = [entry for entry in found if isinstance(entry, dict) and entry.get("kind") in ("figure", "table")]
+    return sorted(entries, key=lambda entry: (entry["name"][:2], entry["made"]))
 
 
 def write_local(profile: str, results: Sequence[dict], began: str) -> Path:
@@ -50,7 +61,7 @@ def write_local(profile: str, results: Sequence[dict], began: str) -> Path:
         "data_fingerprint": newest["data_fingerprint"] if newest else "",
         "results": earlier | executed,
         "minutes": _minutes(earlier | executed, entries, began),
-        "machine": machine_card(),
+        "machine": machine_card(choose_device("auto")),
         "git_revision": git_revision(),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -196,7 +196,7 @@ def worker(config, tmp_path, runs):
 
 
 LONG = RunConfig(
-    "VGG_A_Light", steps=400, batch_size=64, eval_every=100, gradients=True, precision="fp32", keep_weights=True
+    "VGG_A_Light", steps=200, batch_size=64, eval_every=100, gradients=True, precision="fp32", keep_weights=True
 )
 
 
@@ -227,7 +227,7 @@ def test_two_processes_that_want_one_run_train_it_once(tmp_path):
     workers = [worker(LONG, tmp_path, tmp_path / "shared") for _ in range(2)]
     outputs = [w.communicate(timeout=120)[0] for w in workers]
     assert [w.returncode for w in workers] == [0, 0]
-    assert sum("step 400/400" in output for output in outputs) == 1
+    assert sum("step 200/200" in output for output in outputs) == 1
     assert sum("another process is training it" in output for output in outputs) == 1
 
 

@@ -1,0 +1,50 @@
+# `make help` lists the targets. Those that need Python make .venv first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DATA),--data "$(DATA)") $(if $(DEVICE),--device "$(DEVICE)") \
+          $(if $(ONLY),--only $(ONLY)) $(if $(PUBLISH),--publish)
+
+.PHONY: help .venv report test lint notebooks-test lab bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@echo '  options of report: PROFILE=smoke|quick|laptop|full DATA=auto|cifar10|synthetic|PATH DEVICE=auto|cpu|cuda|mps'
+	@echo '                     ONLY="05 06" PUBLISH=1'
+
+.venv: $(READY) ## set up the environment and nothing else
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Python 3.11 to 3.13 is needed; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+report: $(READY) ## run the notebooks, write the report (the main job)
+	@$(BIN)/python -m cifar_helpers.report $(OPTIONS)
+
+test: lint $(READY) ## lint, unit tests, and every notebook in the smoke profile
+	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory notebooks-test
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+notebooks-test: $(READY)
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	  CIFAR_RUNS=$$scratch/runs CIFAR_FIGURES=$$scratch/figures CIFAR_CACHE=$$scratch/cache JUPYTER_PREFER_ENV_PATH=1 \
+	  $(BIN)/python -m pytest --nbmake --nbmake-timeout=240 notebooks
+
+lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
+	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --notebook-dir=. notebooks/01_data.ipynb
+
+bench: $(READY) ## side-by-side timings, written to benchmarks/results.json
+	$(BIN)/python benchmarks/run.py
+
+clean: ## remove runs, local figures and caches; the data cache and .venv stay
+	rm -rf runs figures/local .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,241 @@
+"""Side-by-side timings (``make bench``): alternating runs, medians, written to benchmarks/results.json.
+
+Each comparison runs its sides in turn within every round, so that a slow minute of the machine hits all of them.
+"""
+
+import json
+import statistics
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import transforms
+
+from cifar_helpers import models
+from cifar_helpers.data import Batches, load_cifar10, normalise
+from cifar_helpers.env import choose_device, machine_card, resolve_precision, write_atomically
+from cifar_helpers.run import forward_context
+from cifar_helpers.train import Recorder, train
+
+BATCH, ROUNDS, STEPS = 128, 7, 8
+
+
+class AsTorchvision(Dataset):
+    """What ``torchvision.datasets.CIFAR10`` does with its array, on the images at hand."""
+
+    def __init__(self, images, labels, transform):
+        self.data, self.targets = images.permute(0, 2, 3, 1).contiguous().numpy(), labels.tolist()
+        self.transform = transform
+
+    def __len__(self):
+        return len(self.targets)
+
+    def __getitem__(self, index):
+        return self.transform(Image.fromarray(self.data[index])), self.targets[index]
+
+
+def loader(split, augment: bool, workers: int) -> DataLoader:
+    steps = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()] if augment else []
+    steps += [transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)]
+    dataset = AsTorchvision(*split, transforms.Compose(steps))
+    return DataLoader(dataset, BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0, drop_last=True)
+
+
+def alternate(sides: dict, rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Call every side once per round; a side returns a rate or a time. The first round warms up and is dropped."""
+    values: dict[str, list[float]] = {name: [] for name in sides}
+    for round_ in range(rounds + 1):
+        for name, side in sides.items():
+            value = side()
+            if round_:
+                values[name].append(value)
+        print(
+            f"  round {round_}/{rounds}: " + ", ".join(f"{n} {v[-1]:.4g}" for n, v in values.items() if v), flush=True
+        )
+    return values
+
+
+def synchronise(device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def pipeline(split, device) -> dict[str, list[float]]:
+    """Images per second with crop and flip."""
+
+    def ours() -> float:
+        batches = Batches(*split, BATCH, 0, device, ("crop", "flip"))
+        _ = batches[0]
+        synchronise(device)
+        began = time.perf_counter()
+        for _step, _x, _y in batches.steps(0, 150):
+            pass
+        synchronise(device)
+        return 150 * BATCH / (time.perf_counter() - began)
+
+    def torchvision(workers: int):
+        small = (split[0][:6400], split[1][:6400])
+        batches = loader(small, True, workers)
+
+        def rate() -> float:
+            iterator = iter(batches)
+            x, _ = next(iterator)  # worker start-up is not counted
+            x.to(device)
+            began = time.perf_counter()
+            count = sum(len(x.to(device)) for x, _ in iterator)
+            return count / (time.perf_counter() - began)
+
+        return rate
+
+    sides = {"ours": ours, "0 workers": torchvision(0), "2 workers": torchvision(2)}
+    return alternate(sides)
+
+
+def our_training(split, device, precision: str, gradients: bool):
+    """Seconds per step of the course's loop."""
+    torch.manual_seed(0)
+    model = models.VGG_A_BatchNorm().to(device, memory_format=torch.channels_last).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    batches = Batches(*split, BATCH, 0, device)
+    recorder = Recorder(model, models.output_layer(model), gradients)
+    position = 0
+
+    def seconds() -> float:
+        nonlocal position
+        synchronise(device)
+        began = time.perf_counter()
+        train(model, batches, optimizer, position + STEPS, recorder, position, forward_context(precision, device))
+        recorder.flush()
+        synchronise(device)
+        position += STEPS
+        return (time.perf_counter() - began) / STEPS
+
+    return seconds
+
+
+def handout_training(split, device):
+    """Seconds per step of the handout's way: DataLoader with 2 workers, fp32, NCHW, ``.item()`` at every step."""
+    torch.manual_seed(0)
+    model = models.VGG_A_BatchNorm().to(device).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    batches = loader(split, False, 2)
+    iterator = iter(batches)
+    losses = []
+
+    def seconds() -> float:
+        nonlocal iterator
+        synchronise(device)
+        began = time.perf_counter()
+        for _ in range(STEPS):
+            x, y = next(iterator, (None, None))
+            if x is None:
+                iterator = iter(batches)
+                x, y = next(iterator)
+            x, y = x.to(device), y.to(device)
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return (time.perf_counter() - began) / STEPS
+
+    return seconds
+
+
+def convolution_peak(device, precision: str):
+    """Highest FLOP/s of VGG-A's own 3×3 convolutions, forward alone."""
+    shapes = [(128, 256, 256, 8), (128, 256, 256, 16), (128, 512, 512, 4), (128, 128, 256, 8)]
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    pairs = []
+    for batch, channels, filters, size in shapes:
+        x = torch.randn(batch, channels, size, size, device=device, dtype=dtype)
+        layer = torch.nn.Conv2d(channels, filters, 3, padding=1, bias=False, device=device, dtype=dtype)
+        pairs.append((layer.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)))
+
+    def peak() -> float:
+        best = 0.0
+        with torch.inference_mode():
+            for layer, x in pairs:
+                flops = 2 * x.shape[0] * layer.weight.numel() * x.shape[2] * x.shape[3]
+                layer(x)
+                synchronise(device)
+                began = time.perf_counter()
+                for _ in range(8):
+                    layer(x)
+                synchronise(device)
+                best = max(best, 8 * flops / (time.perf_counter() - began))
+        return best
+
+    return peak
+
+
+def training_flops(split, device) -> int:
+    """Floating-point operations of one training step, counted by torch."""
+    model = models.VGG_A_BatchNorm().to(device)
+    with FlopCounterMode(display=False) as counter:
+        images = normalise(split[0][:BATCH].to(device), (0.5,) * 3, (0.5,) * 3)
+        F.cross_entropy(model(images), split[1][:BATCH].to(device)).backward()
+    return counter.get_total_flops()
+
+
+def main() -> None:
+    device = choose_device("auto")
+    split = load_cifar10("auto").split("train")
+    fast = resolve_precision("auto", device)
+    median, rows, raw = statistics.median, [], {}
+
+    def row(what: str, value: str, demanded: str, n: int = ROUNDS) -> None:
+        rows.append({"comparison": what, "measured": value, "demanded": demanded, "n": n})
+
+    print("input pipeline (images/s)")
+    raw["pipeline"] = rates = pipeline(split, device)
+    for workers, demanded in (("0 workers", 8), ("2 workers", 4)):
+        ratio = median(rates["ours"]) / median(rates[workers])
+        text = f"{ratio:.1f}× ({median(rates['ours']):,.0f} against {median(rates[workers]):,.0f} images/s)"
+        row(f"crop + flip pipeline against DataLoader, {workers}", text, f"≥ {demanded}×")
+
+    print("training VGG-A + BN (s/step)")
+    sides = {
+        "handout": handout_training(split, device),
+        "ours fp32": our_training(split, device, "fp32", False),
+        "ours fp32, recording": our_training(split, device, "fp32", True),
+    }
+    if fast == "bf16":
+        sides |= {
+            "ours bf16": our_training(split, device, "bf16", False),
+            "ours bf16, recording": our_training(split, device, "bf16", True),
+        }
+    raw["training"] = times = alternate(sides)
+    for precision, demanded in (("bf16", "≥ 1.8× on a bf16 CPU"), ("fp32", "≥ 1.15×")):
+        if f"ours {precision}" in times:
+            ours, theirs = median(times[f"ours {precision}"]), median(times["handout"])
+            text = f"{theirs / ours:.2f}× ({ours:.3f} against {theirs:.3f} s/step)"
+            row(f"VGG-A + BN step, {precision}, data included, against the handout's loop (fp32)", text, demanded)
+    for precision in ("bf16", "fp32"):
+        if f"ours {precision}" in times:
+            pairs = zip(times[f"ours {precision}, recording"], times[f"ours {precision}"], strict=True)
+            cost = median([recorded / bare - 1 for recorded, bare in pairs])
+            row(f"cost of recording every step, {precision} (median over rounds)", f"{cost:+.1%}", "≤ 10 %")
+
+    print("convolution peak (FLOP/s)")
+    flops = training_flops(split, device)
+    raw["peak"] = peaks = alternate({p: convolution_peak(device, p) for p in dict.fromkeys(("fp32", fast))})
+    for precision, values in peaks.items():
+        reached, peak = flops / median(times[f"ours {precision}"]), median(values)
+        text = f"{reached / peak:.0%} ({reached / 1e9:,.0f} of {peak / 1e9:,.0f} GFLOP/s)"
+        row(f"training's share of the measured convolution peak, {precision}", text, "reported")
+
+    result = {"made": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine_card(device), "rows": rows}
+    target = Path(__file__).with_name("results.json")
+    write_atomically(target, json.dumps(result | {"raw": raw}, indent=1))
+    for entry in rows:
+        print(f"{entry['comparison']}: {entry['measured']} (demanded {entry['demanded']}, n = {entry['n']})")
+
+
+if __name__ == "__main__":
+    main()

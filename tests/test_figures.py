@@ -1,0 +1,120 @@
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+
+from cifar_helpers import data, figures, measure, sources
+from cifar_helpers.env import figures_dir
+from cifar_helpers.record import RunConfig
+
+
+def fake(model, lr=1e-3, seed=0, steps=40, diverged=None):
+    rng = np.random.default_rng(seed)
+    loss = np.exp(-np.arange(steps) / 20) * 2.3 + rng.uniform(0, 0.2, steps)
+    columns = {name: rng.uniform(1, 2, steps) for name in ("grad_dist_1", "moved", "weight_norm")}
+    columns |= {f"{name}_out": values / 3 for name, values in columns.items()}
+    epochs = [
+        {"step": s, "train_loss": 2.0, "validation_loss": 2.1, "validation_accuracy": 0.3} for s in (steps // 2, steps)
+    ]
+    card = {"cpu": "some processor", "torch": "2.15.0", "git_revision": "abc"}
+    provenance = {"key": f"{hash((model, lr, seed)) & 0xFFFFFFFF:08x}", "precision": "fp32", "machine": card}
+    config = RunConfig(model, lr=lr, seed=seed, steps=steps)
+    steps_ = {"loss": loss} | columns
+    return SimpleNamespace(config=config, steps=steps_, epochs=epochs, provenance=provenance, diverged_at=diverged)
+
+
+PLAIN = [fake("VGG_A", lr, seed) for lr in (1e-3, 1e-4) for seed in (0, 1)]
+NORMED = [fake("VGG_A_BatchNorm", lr, seed) for lr in (1e-3, 1e-4) for seed in (0, 1)]
+
+
+def all_figures(small_data):
+    images, labels = small_data.train_images, small_data.train_labels
+    mean, std = data.channel_statistics(images)
+    both = {"VGG_A": measure.loss_band(PLAIN), "VGG_A_BatchNorm": measure.loss_band(NORMED)}
+    yield figures.sample_grid(images, labels, small_data.classes)
+    yield figures.channel_histograms(images, mean, std)
+    yield figures.class_counts({"train": labels, "test": small_data.test_labels}, small_data.classes)
+    yield figures.augmentation_grid({"none": images[:4] / 255, "flip": images[:4].flip(3) / 255})
+    yield figures.training_curves(PLAIN[:2] + NORMED[:2], measure.smooth, 5)
+    yield figures.family_curves([fake(model) for model in figures.NETWORKS])
+    yield figures.hard_settings([PLAIN[0], NORMED[0], fake("VGG_A", 1e-2, diverged=7)], measure.smooth, 5)
+    yield figures.bands({"all": both, "output": both}, "β", "Title", 3, measure.smooth)
+    yield figures.loss_landscape(both, [1e-3, 1e-4], measure.smooth, 3)
+    yield figures.loss_gap(measure.same_step_rows(PLAIN, NORMED), "steps 32 to 40")
+
+
+def test_every_figure_draws_without_touching_the_readers_settings(small_data):
+    before = dict(mpl.rcParams)
+    for figure in all_figures(small_data):
+        figure.canvas.draw()
+        assert figure._suptitle.get_text()
+        for axis in figure.axes:
+            if axis.has_data() and axis.get_legend_handles_labels()[0] and axis.get_xlabel():
+                assert axis.get_subplotspec().colspan.start > 0 or axis.get_ylabel()
+        mpl.pyplot.close(figure)
+    assert dict(mpl.rcParams) == before
+
+
+def test_a_network_has_one_colour_and_one_dash():
+    colours, dashes = ([entry[i] for entry in figures.NETWORKS.values()] for i in (1, 2))
+    assert len(set(colours)) == len(colours) and len(set(map(str, dashes))) == len(dashes)
+
+
+@pytest.mark.parametrize(("label", "stamped"), [("SYNTHETIC", True), ("CIFAR-10 (JPEG copy)", False)])
+def test_synthetic_figures_are_stamped_and_every_foot_says_the_data(small_data, label, stamped):
+    named = type(small_data)(**{**vars(small_data), "label": label})
+    figure = figures.training_curves(PLAIN[:2], measure.smooth, 5)
+    figures.save(figure, "04_x", "A caption.", named, "smoke", PLAIN[:2])
+    texts = [text.get_text() for text in figure.texts]
+    assert ("SYNTHETIC" in texts) == stamped
+    assert any(label in text and "2 runs, 2 seeds" in text and "fp32" in text for text in texts)
+    assert {p.suffix for p in figures_dir("smoke").glob("04_x.*")} == {".png", ".svg", ".json"}
+    mpl.pyplot.close(figure)
+
+
+def test_who_is_ahead_is_said_by_sign_and_interval():
+    def at(loss, seed=0):
+        steps = {"loss": np.full(10, loss)}
+        return SimpleNamespace(config=RunConfig("VGG_A", seed=seed), steps=steps)
+
+    one = measure.same_step_rows([at(1.0)], [at(0.5)])[0]
+    assert one["verdict"] == "BN ahead by 0.500 nats (n = 1, no interval)"
+    plain = [at(1.0 + s / 100, s) for s in range(3)]
+    clear = measure.same_step_rows(plain, [at(1.3 + s / 50, s) for s in range(3)])[0]
+    assert clear["verdict"].startswith("no BN ahead by 0.310 nats (95 % interval") and "n = 3" in clear["verdict"]
+    unclear = measure.same_step_rows(plain, [at(1.0 + d, s) for s, d in enumerate((-0.3, 0.3, 0.1))])[0]
+    assert unclear["verdict"].startswith("not decided")
+
+
+def test_ratios_name_networks_that_do_not_train():
+    def at(loss, beta, seed=0):
+        steps = {"loss": np.full(10, loss), "moved": np.ones(10), "grad_dist_1": np.full(10, beta)}
+        return SimpleNamespace(config=RunConfig("VGG_A", seed=seed), steps=steps)
+
+    row = measure.ratio_rows([at(2.30, 2.0)], [at(1.0, 6.0)], measure.VGG_Beta_Smooth)[0]
+    assert row["ratio"] == "3.00 (n = 1, no interval)" and row["note"] == "no BN not training"
+    rows = measure.ratio_rows([at(1, 2.0, s) for s in range(3)], [at(1, 1 + s / 100, s) for s in range(3)],
+                              measure.VGG_Beta_Smooth)  # fmt: skip
+    assert rows[0]["note"] == "" and rows[0]["paired"].decided and "95 % interval 0.49 to 0.52" in rows[0]["ratio"]
+
+
+def test_rows_beside_the_sources_keep_the_sources_words():
+    row = sources.beside([("vgg_a_accuracy", "50 %")])[0]
+    assert row == {
+        "source": "001",
+        "quantity": "VGG-A, accuracy after about 20 epochs (read off an axis)",
+        "source's result": "77.52 %",
+        "ours": "50 %",
+    }
+    with pytest.raises(KeyError):
+        sources.beside([("unknown", "1")])
+
+
+def test_sample_grid_shows_the_images_of_its_class(small_data):
+    figure = figures.sample_grid(small_data.train_images, small_data.train_labels, small_data.classes, 2)
+    shown = figure.axes[2 * 3 + 1].images[0].get_array()
+    second = (small_data.train_labels == 3).nonzero()[1]
+    assert torch.equal(torch.as_tensor(np.array(shown)), small_data.train_images[second][0].permute(1, 2, 0))
+    mpl.pyplot.close(figure)

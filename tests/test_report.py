@@ -1,0 +1,245 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from cifar_helpers import report, summary
+from cifar_helpers.env import CourseError, figures_dir
+from cifar_helpers.record import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL = os.environ.get("CIFAR10_ROOT")  # read before the fixtures hide it
+
+PARAMETERS = 'profile = "quick"\ndata = None\ndevice = "auto"\nseed = 0\npublished = True\nrate = 0.1'
+SAVE = """from cifar_helpers import figures
+from cifar_helpers.data import load_cifar10
+figures.save_table([{"a": 1}], "NN_table", "A table.", load_cifar10(data), profile)"""
+
+
+def write_notebook(folder: Path, name: str, *sources: str) -> Path:
+    parameters = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
+    cells = [new_markdown_cell(f"# {name}: a question?"), parameters, *map(new_code_cell, sources)]
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(new_notebook(cells=cells), folder / f"{name}.ipynb")
+    return folder / f"{name}.ipynb"
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A course of two small notebooks, the first of which fails."""
+    folder = tmp_path / "notebooks"
+    write_notebook(folder, "01_fails", "1 / 0", SAVE.replace("NN", "01"))
+    write_notebook(folder, "02_works", SAVE.replace("NN", "02"), 'print("  train fake run · step 1/1")')
+    for module in (report, summary):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    return tmp_path
+
+
+# --- before anything runs ------------------------------------------------------------------------------------------
+
+
+def test_parameters_are_checked_by_name_and_type(tmp_path):
+    notebook = write_notebook(tmp_path, "01_x")
+    report.check_parameters(notebook, {"seed": 3, "data": "synthetic", "rate": 1})
+    with pytest.raises(CourseError, match="no parameter 'sed'; it has profile"):
+        report.check_parameters(notebook, {"sed": 3})
+    for wrong in ({"seed": "3"}, {"seed": 0.5}, {"profile": 3}, {"published": "no"}, {"seed": True}, {"rate": "1e-3"}):
+        with pytest.raises(CourseError, match="must be of type"):
+            report.check_parameters(notebook, wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-3", 1e-3), ("[1, 2]", [1, 2]), ("None", None), ("smoke", "smoke"), ("a b; rm -rf", "a b; rm -rf")],
+)
+def test_command_line_values_are_literals_or_text(text, value):
+    assert report.parse_parameter(text) == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--profile", "huge"], "Unknown profile 'huge'; choose one of smoke"),
+        (["--profile", "smoke", "--only", "42"], "Unknown notebook 42; there are 01_"),
+        (["--profile", "smoke", "--device", "tpu"], "Device 'tpu' is not available"),
+        (["--profile", "smoke", "-p", "speed", "3"], "no parameter 'speed'"),
+        (["--profile", "smoke", "-p", "seed", "x"], "must be of type int"),
+        (["--profile", "smoke", "--data", "/no/such/place"], "No data at"),
+    ],
+)
+def test_bad_input_stops_before_anything_runs_without_a_traceback(arguments, message, capsys):
+    assert report.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+def test_an_unwritable_runs_folder_stops_before_anything_runs(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CIFAR_RUNS", str(tmp_path / "file" / "runs"))
+    assert report.main(["--profile", "smoke", "--data", "synthetic"]) == 2
+    assert "Cannot write" in capsys.readouterr().err
+
+
+def test_notebooks_are_found_by_number_and_by_name():
+    assert [p.stem for p in report.notebooks(["07", "05_loss_landscape"])] == [
+        "05_loss_landscape",
+        "07_beta_smoothness",
+    ]
+
+
+# --- the verdict ---------------------------------------------------------------------------------------------------
+
+
+def executed(**changes):
+    cell = new_code_cell("1 + 1", execution_count=1)
+    notebook = new_notebook(cells=[new_markdown_cell("# x"), cell])
+    notebook.metadata["papermill"] = {"end_time": "2026-01-01T00:00:00"}
+    for name, value in changes.items():
+        if name == "widgets":
+            notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": value}}
+        elif name == "papermill":
+            notebook.metadata["papermill"] = value
+        else:
+            cell[name] = value
+    return notebook
+
+
+def test_verdicts():
+    error = new_output("error", ename="ValueError", evalue="bad\nmore", traceback=[])
+    assert report.verdict(executed()) == "ok"
+    assert report.verdict(executed(outputs=[error])) == "cell 1: ValueError: bad"
+    assert report.verdict(executed(execution_count=None)) == "cell 1 was not executed"
+    assert report.verdict(executed(papermill={"end_time": None, "exception": None})) == "did not end"
+    inside = {"w1": {"state": {"outputs": [dict(error)]}}}
+    assert report.verdict(executed(widgets=inside)) == "widget: ValueError: bad"
+
+
+# --- the driver ----------------------------------------------------------------------------------------------------
+
+
+def test_a_failing_notebook_does_not_stop_the_others(course, capsys):
+    assert report.main(["--profile", "smoke", "--data", "synthetic"]) == 1
+    captured = capsys.readouterr()
+    assert "ZeroDivisionError" in captured.out and "02_works: ok" in captured.out
+    assert "train fake run" in captured.out and "Failed: 01_fails" in captured.err
+    text = (figures_dir("smoke") / "REPORT.md").read_text()
+    assert "SYNTHETIC DATA" in text and "A table." in text and "02_works" in text
+    assert not (figures_dir() / "REPORT.md").exists()
+    executed_copy = course / "runs" / "notebooks" / "smoke" / "02_works.ipynb"
+    assert nbformat.read(executed_copy, as_version=4).metadata.papermill.parameters["profile"] == "smoke"
+
+    # Mended, the notebook is run alone and the report is whole; what it no longer makes has gone.
+    write_notebook(course / "notebooks", "01_fails", SAVE.replace("NN_table", "01_other"))
+    (figures_dir("smoke") / "01_old.json").write_text(
+        json.dumps(
+            json.loads((figures_dir("smoke") / "02_table.json").read_text()) | {"name": "01_old", "made": "2000"}
+        )
+    )
+    assert report.main(["--profile", "smoke", "--data", "synthetic", "--only", "01"]) == 0
+    assert not (figures_dir("smoke") / "01_old.json").exists()
+    assert set(json.loads((figures_dir("smoke") / "report.json").read_text())["results"]) == {"01_fails", "02_works"}
+
+
+def test_a_dead_kernel_is_a_verdict(course):
+    write_notebook(course / "notebooks", "01_fails", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "1")
+    notebook = course / "notebooks" / "01_fails.ipynb"
+    with report.this_environments_kernel():
+        result = report.execute(notebook, course / "out.ipynb", {"profile": "smoke"})
+    assert "Kernel died" in result["verdict"] or "not executed" in result["verdict"]
+
+
+def test_the_kernel_is_this_environments(course):
+    write_notebook(course / "notebooks", "03_where", "import sys; print(sys.executable)")
+    with report.this_environments_kernel():
+        output = course / "out.ipynb"
+        assert report.execute(course / "notebooks" / "03_where.ipynb", output, {})["verdict"] == "ok"
+    assert nbformat.read(output, as_version=4).cells[-1].outputs[0].text.strip() == sys.executable
+
+
+# --- publishing ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def local_report(course, small_data, light):
+    """A local quick report: one figure, one private figure, one table, behind them one run."""
+    from cifar_helpers import figures, measure, run
+
+    real = type(small_data)(**{**vars(small_data), "label": "CIFAR-10 (JPEG copy)"})
+    record = run.get_run(light, real, "cpu")
+    drawn = figures.training_curves([record], measure.smooth, 3)
+    began = "2026-01-01T00:00:00"
+    figures.save(drawn, "01_curve", "A curve.", real, "quick", [record])
+    figures.save(drawn, "01_images", "Images.", real, "quick", private=True)
+    figures.save_table([{"rate": "a|b", "loss": 1.0}], "02_table", "A table.", real, "quick", [record])
+    Store().measurement("gap", {"data": real.fingerprint}, lambda: {"value": 1})
+    results = [{"notebook": n, "verdict": "ok", "minutes": 1.0} for n in ("01_fails", "02_works")]
+    summary.write_local("quick", results, began)
+    return record
+
+
+def test_publishing_replaces_the_report_and_brings_the_small_records(local_report, course):
+    figures = figures_dir()
+    (figures / "01_stale.png").write_text("old")
+    (course / "README.md").write_text("a\n<!-- profiles: begin -->\nold\n<!-- profiles: end -->\nb\n")
+    summary.publish("quick", Store())
+    assert {p.name for p in figures.glob("01_*")} == {"01_curve.png", "01_curve.svg", "01_curve.json"}
+    records = figures / "records" / local_report.folder.name
+    assert {p.name for p in records.iterdir()} == {"config.json", "steps.npz", "epochs.json", "provenance.json"}
+    assert list((figures / "records" / "measurements").iterdir())
+    text = (figures / "REPORT.md").read_text()
+    assert "![A curve.](01_curve.png)" in text and "not published" in text and r"a\|b" in text
+    readme = (course / "README.md").read_text()
+    assert "`quick`" in readme and "old" not in readme and readme.startswith("a\n") and readme.endswith("b\n")
+    assert Store(published=True).get(local_report.config, "f" * 64)
+
+
+def test_a_figure_carries_its_provenance(local_report):
+    entry = json.loads((figures_dir("quick") / "01_curve.json").read_text())
+    assert list(entry["runs"]) == [local_report.key] and entry["data_label"] == "CIFAR-10 (JPEG copy)"
+    needed = {"data_fingerprint", "devices", "precision", "torch", "git_revision", "made", "profile", "seeds"}
+    assert needed <= set(entry) and entry["precision"] == ["fp32"]
+    assert not (figures_dir("quick") / "01_images.svg").exists()
+
+
+def test_incomplete_failed_or_synthetic_reports_are_not_published(local_report, small_data, course):
+    from cifar_helpers import figures
+
+    write_notebook(course / "notebooks", "03_new")
+    with pytest.raises(CourseError, match="03_new did not end well or was not run"):
+        summary.publish("quick", Store())
+    (course / "notebooks" / "03_new.ipynb").unlink()
+    figures.save_table([{"a": 1}], "02_other", "Drawn.", small_data, "quick")
+    with pytest.raises(CourseError, match="synthetic"):
+        summary.publish("quick", Store())
+    with pytest.raises(CourseError, match="no local report"):
+        summary.publish("laptop", Store())
+    assert not (figures_dir() / "REPORT.md").exists()
+
+
+# --- the whole line ------------------------------------------------------------------------------------------------
+
+
+def test_plain_papermill_works_from_another_directory(tmp_path):
+    command = [Path(sys.executable).with_name("papermill"), ROOT / "notebooks" / "01_data.ipynb", "out.ipynb"]
+    command += ["-p", "profile", "smoke"]
+    environment = os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert report.verdict(nbformat.read(tmp_path / "out.ipynb", as_version=4)) == "ok"
+    assert (figures_dir("smoke") / "01_class_counts.png").exists()
+
+
+@pytest.mark.skipif(not REAL, reason="CIFAR10_ROOT is not set: no real images here")
+@pytest.mark.timeout(600)
+def test_the_whole_line_on_a_few_hundred_real_images(monkeypatch, capsys):
+    monkeypatch.setenv("CIFAR10_ROOT", str(Path(REAL).resolve()))
+    assert report.main(["--profile", "smoke", "--data", "cifar10", "--only", "04", "05"]) == 0
+    text = (figures_dir("smoke") / "REPORT.md").read_text()
+    assert "CIFAR-10" in text and "SYNTHETIC" not in text and "05_loss_landscape.png" in text
+    assert "trained now" in capsys.readouterr().out
+    assert "BN / no BN" not in text and "who is ahead" in text

@@ -1,0 +1,137 @@
+"""The set-up holds together: dependency lists, the table of rooms, the anatomy of notebooks."""
+
+import ast
+import re
+import statistics
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CONDA_NAMES = {"torch": "pytorch-gpu", "matplotlib": "matplotlib-base", "seaborn": "seaborn-base"}
+# Which rooms a room may import (DESIGN): the line stays straight.
+ROOMS = {
+    "env": set(),
+    "synthetic": set(),
+    "sources": set(),
+    "models": set(),
+    "datafiles": {"env"},
+    "data": {"env", "datafiles", "synthetic"},
+    "record": {"env"},
+    "train": {"env"},
+    "measure": {"env"},
+    "experiments": {"env", "record"},
+    "run": {"env", "data", "models", "record", "train", "measure"},
+    "figures": {"env"},
+    "summary": {"env", "record", "experiments"},
+    "report": {"env", "data", "record", "experiments", "summary"},
+}
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def pip_requirements() -> list[Requirement]:
+    return [Requirement(r) for r in project()["dependencies"] + project()["optional-dependencies"]["test"]]
+
+
+def test_conda_and_pip_ask_for_the_same():
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = {}
+    for entry in entries:
+        if isinstance(entry, str):
+            match = re.fullmatch(r"([a-z0-9_.-]+)((?:[<>=!]=?[0-9][0-9a-z.*]*,?)*)", entry)
+            assert match, f"not a conda spec: {entry!r}"
+            conda[match[1]] = SpecifierSet(match[2])
+    assert conda.pop("python") == SpecifierSet(project()["requires-python"])
+    assert conda.pop("pip") == SpecifierSet("")
+    assert conda == {CONDA_NAMES.get(r.name, r.name): r.specifier for r in pip_requirements()}
+
+
+def test_every_dependency_has_its_reason():
+    text = (ROOT / "pyproject.toml").read_text()
+    for requirement in pip_requirements():
+        assert re.search(rf'^    "{re.escape(requirement.name)}[^"]*", +# \w', text, re.MULTILINE), requirement.name
+
+
+def test_pins_satisfy_the_requirements():
+    lines = [x for x in (ROOT / "constraints.txt").read_text().splitlines() if x and not x.startswith("#")]
+    pins = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in (x.split("==") for x in lines)}
+    for requirement in pip_requirements():
+        assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement.name
+
+
+def test_rooms_import_only_what_the_design_allows():
+    rooms = {path.stem: path for path in (ROOT / "cifar_helpers").glob("*.py") if path.stem != "__init__"}
+    assert set(rooms) == set(ROOMS)
+    for name, path in rooms.items():
+        source = path.read_text()
+        imported = set()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and node.level == 1:
+                imported |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
+        assert imported <= ROOMS[name], f"{name} imports {imported - ROOMS[name]}"
+        assert len(source.splitlines()) <= 450, f"{name} has more than 450 lines"
+
+
+@pytest.mark.parametrize("name", ["env", "record", "experiments"])
+def test_a_plan_needs_no_torch(name):
+    import subprocess
+    import sys
+
+    code = f"import sys, cifar_helpers.{name}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_anatomy(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code), "outputs are never committed"
+    lengths = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code]
+    assert max(lengths) <= 25 and statistics.median(lengths) <= 6
+    parameters = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
+    assert len(parameters) == 1
+    values = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(parameters[0].source).body}
+    assert {"profile", "data", "device", "seed", "published"} <= set(values)
+    mock = parameters[0].metadata["nbmake"]["mock"]
+    assert mock["profile"] == "smoke" and mock["data"] == "synthetic"
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    for part in ("**Goals.**", "**Needs**", "**Takes**", "**Makes**", "## What we saw", "**What it does not show.**"):
+        assert part in text, part
+    assert "## Exercises" in text and "**Next:**" in text
+    assert not re.search(r"\d+\.\d+ ?%", text), "a measured number belongs in a cell"
+
+
+def test_no_name_of_this_machine_in_the_project():
+    import subprocess
+
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    for name in files:
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".toml", ".yml", ".json", ".ipynb", ".cff", ""):
+            assert str(Path.home()) + "/" not in path.read_text(errors="ignore"), name
+
+
+def test_the_experiments_are_the_handouts():
+    from cifar_helpers import experiments
+
+    for profile in experiments.PROFILES:
+        sweep = experiments.bn_sweep(profile)
+        assert {run.lr for run in sweep} == {1e-3, 2e-3, 1e-4, 5e-4}
+        assert {run.model for run in sweep} == {"VGG_A", "VGG_A_BatchNorm"} and {run.optimizer for run in sweep} == {
+            "Adam"
+        }
+        assert len(set(sweep)) == len(sweep)
+        plain, normed = ([run for run in sweep if run.model == m] for m in experiments.NETWORKS)
+        assert [(run.lr, run.seed) for run in plain] == [(run.lr, run.seed) for run in normed]
+    at_base = [run for run in experiments.bn_sweep("laptop") if run.lr == experiments.BASE_RATE]
+    assert len({run.seed for run in at_base}) >= 3
