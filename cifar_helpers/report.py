@@ -179,12 +179,11 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object]) -> dict
     except Exception as error:
         failure = f"{type(error).__name__}: {_first_line(str(error))}"
     try:
-        result = verdict(nbformat.read(output, as_version=4))
-    except Exception as error:  # noqa: BLE001 - no readable output is a verdict too
-        result = f"no readable output ({type(error).__name__})"
-        failure, result = "", failure or result
-    result = failure if result == "ok" and failure else result
-    return {"notebook": notebook.stem, "verdict": result, "minutes": (time.monotonic() - began) / 60}
+        judged = verdict(nbformat.read(output, as_version=4))
+    except Exception as error:
+        judged = failure or f"no readable output ({type(error).__name__})"
+    judged = failure if judged == "ok" and failure else judged
+    return {"notebook": notebook.stem, "verdict": judged, "minutes": (time.monotonic() - began) / 60}
 
 
 def expected_minutes(profile: str) -> str:

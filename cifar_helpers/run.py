@@ -87,6 +87,13 @@ def forward_context(precision: str, device: torch.device):
     return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
 
 
+def true_fp32(device: torch.device):
+    """Context in which ``fp32`` means fp32: without TF32, cuDNN's 10-bit default for convolutions."""
+    if device.type != "cuda":
+        return contextlib.nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False)
+
+
 def get_run(config: RunConfig, data: ImageData, device="auto", store: Store | None = None) -> RunRecord:
     """Return the record of the run, training it first where there is none.
 
@@ -169,7 +176,7 @@ def _train_run(config: RunConfig, data: ImageData, device: torch.device, store: 
     precision = resolve_precision(config.precision, device)
     cuda = [device] if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=cuda):
+        with torch.random.fork_rng(devices=cuda), true_fp32(device):
             torch.manual_seed(config.seed)  # dropout
             model.to(device, memory_format=torch.channels_last).train()
             run = _Run(config, data, model, batches, precision, device, store, initial_weights)

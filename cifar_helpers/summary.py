@@ -24,7 +24,14 @@ from .env import (
 from .experiments import PROFILES
 from .record import SMALL_FILES, Store
 
-README_BLOCK = re.compile(r"(<!-- profiles: begin[^>]*-->\n).*?(<!-- profiles: end -->)", re.DOTALL)
+README_BLOCK = re.compile(r"(<!-- measured: begin[^>]*-->\n).*?(<!-- measured: end -->)", re.DOTALL)
+
+DISK = {
+    ".venv": "the environment, CUDA libraries of torch included",
+    ".cache": "decoded images, and the download if there was one",
+    "runs": "records and executed notebooks (while a run trains, its checkpoint adds up to 0.3 GB)",
+    "figures": "the published report and the local ones",
+}
 
 
 def load_entries(folder: Path) -> list[dict]:
@@ -222,11 +229,23 @@ def write_profiles() -> None:
             hardware = machine.get("gpu") or f"{machine['cores']} CPU cores"
             values = {"minutes": round(report["minutes"], 1), "machine": hardware, "data": report["data_label"]}
             profiles[name] = values | {"notebooks": len(report["results"]), "made": report["made"]}
+    profiles["disk"] = [
+        {"folder": f"`{folder}`", "what": what, "size": size}
+        for folder, what in DISK.items()
+        if (size := _size(ROOT / folder)) is not None
+    ]
     write_atomically(file, json.dumps(profiles, indent=1))
     readme = ROOT / "README.md"
     if readme.exists():
-        table = "\n".join(_table(profile_rows(profiles)))
+        table = "\n".join([*_table(profile_rows(profiles)), *_table(profiles["disk"])])
         write_atomically(readme, README_BLOCK.sub(lambda m: m[1] + table + m[2], readme.read_text()))
+
+
+def _size(folder: Path) -> str | None:
+    if not folder.is_dir():
+        return None
+    megabytes = sum(path.lstat().st_size for path in folder.rglob("*")) / 1e6
+    return f"{megabytes / 1000:.1f} GB" if megabytes > 1000 else f"{megabytes:.0f} MB"
 
 
 def profile_rows(profiles: dict) -> list[dict]:

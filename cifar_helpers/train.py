@@ -153,18 +153,17 @@ def evaluate(model, batches: Iterable, autocast=contextlib.nullcontext) -> tuple
     """
     was_training = model.training
     model.eval()
-    loss, hits, count = 0.0, 0.0, 0
+    losses, hits, count = [], [], 0
     for images, labels in batches:
         with autocast():
             logits = model(images)
-        logits = logits.float()
-        loss = loss + F.cross_entropy(logits, labels, reduction="sum").double()
-        hits = hits + (logits.argmax(1) == labels).sum()
+        losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
+        hits.append((logits.argmax(1) == labels).sum())
         count += len(labels)
     model.train(was_training)
     if not count:
         raise ValueError("Nothing to evaluate: there is no image.")
-    return float(loss) / count, float(hits) / count
+    return torch.stack(losses).cpu().double().sum().item() / count, torch.stack(hits).sum().item() / count
 
 
 # --- Checkpoints ---------------------------------------------------------------------------------------------------

@@ -185,7 +185,7 @@ def local_report(course, small_data, light):
 def test_publishing_replaces_the_report_and_brings_the_small_records(local_report, course):
     figures = figures_dir()
     (figures / "01_stale.png").write_text("old")
-    (course / "README.md").write_text("a\n<!-- profiles: begin -->\nold\n<!-- profiles: end -->\nb\n")
+    (course / "README.md").write_text("a\n<!-- measured: begin -->\nold\n<!-- measured: end -->\nb\n")
     summary.publish("quick", Store())
     assert {p.name for p in figures.glob("01_*")} == {"01_curve.png", "01_curve.svg", "01_curve.json"}
     records = figures / "records" / local_report.folder.name
