@@ -13,7 +13,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .env import figures_dir, git_revision, write_atomically
@@ -93,7 +92,7 @@ def save(figure: Figure, name: str, caption: str, data, profile: str, runs: Sequ
         CourseError: the folder cannot be written.
     """
     made_from = provenance(data, profile, runs)
-    figure.text(0.995, -0.02, foot(made_from), ha="right", va="top", fontsize=8.5, color="#444444")
+    figure.text(0.995, -0.01, foot(made_from), ha="right", va="top", fontsize=9, color="#444444")
     if data.label == "SYNTHETIC":
         stamp = {"rotation": 22, "ha": "center", "va": "center", "color": "#B00020", "alpha": 0.22}
         figure.text(0.5, 0.5, "SYNTHETIC", fontsize=64, fontweight="bold", zorder=10, **stamp)
@@ -271,7 +270,7 @@ def training_curves(runs: Sequence, smooth, span: int) -> Figure:
     left.annotate("ln 10: guessing", (0.98, LN10), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=10)
     left.set(ylabel="training loss (nats)", title=f"loss of each batch, mean over {span} steps")
     right.set(ylabel="validation accuracy (%)", title="eval mode")
-    left.legend(loc="lower left")
+    _legend(left, loc="lower left")
     rate, seeds = runs[0].config.lr, len({run.config.seed for run in runs})
     thin = f"; thin lines: {seeds} seeds, thick: their mean" if seeds > 1 else "; one seed"
     _title(figure, f"VGG-A with and without batch norm, {runs[0].config.optimizer} at rate {rate:g}{thin}")
@@ -296,7 +295,8 @@ def family_curves(runs: Sequence) -> Figure:
     _steps_axis(*axes)
     axes[0].set(ylabel="loss in eval mode (nats)", title="1 000 training images")
     axes[1].set(title="validation images")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    axes[0].set_ylim(0, None)
+    _legend(axes[1], fontsize=11)
     _title(figure, "The VGG-A family at the same rate, dropout switched off for the measurement")
     return figure
 
@@ -309,25 +309,24 @@ def hard_settings(runs: Sequence, smooth, span: int) -> Figure:
         runs: records of several (optimizer, rate) settings; smooth, span: as in ``training_curves``.
     """
     settings = list(dict.fromkeys((run.config.optimizer, run.config.lr) for run in runs))
-    columns = min(4, len(settings))
+    columns = min(2, len(settings))
     rows = -(-len(settings) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(max(6, 2.9 * columns), 3.6 * rows), sharey=True, squeeze=False)
+    size = (5 * columns if columns > 1 else 7, 3.3 * rows if rows > 1 else 4)
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
     for axis, setting in zip(axes.flat, settings, strict=False):
         for run in (run for run in runs if (run.config.optimizer, run.config.lr) == setting):
             curve = np.minimum(smooth(run.steps["loss"], span), 4.0)
             axis.plot(curve, **_line(run.config.model))
             if run.diverged_at is not None:
                 axis.plot(run.diverged_at, 4.0, "x", color=_line(run.config.model)["color"], ms=9, mew=2.5)
-        axis.axhline(LN10, color="#777777", linewidth=1, linestyle=":")
+        axis.axhline(LN10, color="#777777", linewidth=1, linestyle=":", label="ln 10: guessing")
         axis.set(title=f"{setting[0]}, rate {setting[1]:g}", ylim=(None, 4.15))
         _steps_axis(axis)
     for unused in list(axes.flat)[len(settings) :]:
         unused.axis("off")
     for axis in axes[:, 0]:
         axis.set_ylabel("training loss (nats)")
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    handles.append(Line2D([], [], color="#777777", linewidth=1, linestyle=":"))
-    figure.legend(handles, [*labels, "ln 10: guessing"], loc="outside lower center", ncols=3)
+    _legend(axes.flat[0], fontsize=11)
     _title(figure, "Settings at which plain VGG-A may fail: does batch norm help?")
     return figure
 
@@ -336,26 +335,36 @@ def hard_settings(runs: Sequence, smooth, span: int) -> Figure:
 
 
 @_styled
-def bands(panels: dict, ylabel: str, title: str, span: int, smooth, log: bool = True) -> Figure:
-    """Band of a quantity over the rates for several networks, one panel per choice of parameters.
+def bands(panels: dict, ylabel: str, title: str, span: int, smooth, sharey: bool = False) -> Figure:
+    """Band of a quantity over several runs for several networks, on a logarithmic axis, one panel per choice.
 
     Args:
-        panels: panel title → {model: ``measure.Band``}.
+        panels: panel title → {model: ``measure.Band``}; more than three panels stand in two rows.
         span: steps averaged before the envelope is drawn (1 draws it raw); smooth: ``measure.smooth``.
-        log: logarithmic y axis.
+        sharey: the same scale in all panels.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(5 * len(panels), 4.3), squeeze=False)
-    for axis, (panel, networks) in zip(axes[0], panels.items(), strict=True):
+    rows = 1 if len(panels) < 4 else 2
+    columns = -(-len(panels) // rows)
+    size = (5 * columns if columns > 1 else 8, 4.1 * rows if rows == 1 else 3.3 * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=sharey, squeeze=False)
+    for axis, (panel, networks) in zip(axes.flat, panels.items(), strict=False):
         for model in _in_order(networks):
             _draw_band(axis, networks[model], _line(model), span, smooth)
-        axis.set(title=panel)
+        axis.set_title(panel)
+        axis.set_yscale("log")
+    first = axes.flat[0]
+    first.set_ylim(top=first.get_ylim()[1] * 3)  # room for the legend above the bands
+    for axis in axes[-1]:
         _steps_axis(axis)
-        if log:
-            axis.set_yscale("log")
-    axes[0, 0].set_ylabel(ylabel)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(ylabel)
+    _legend(first, loc="upper right", ncols=2)
     _title(figure, title)
     return figure
+
+
+def _legend(axis, **options) -> None:
+    axis.legend(**{"loc": "best", "frameon": True, "framealpha": 0.85, "edgecolor": "none"} | options)
 
 
 def _draw_band(axis, band, style: dict, span: int, smooth) -> None:
@@ -385,7 +394,7 @@ def loss_landscape(networks: dict, rates: Sequence[float], smooth, span: int) ->
     left.set(ylabel="training loss (nats)", title="smallest to largest loss over the rates, every step")
     right.set(ylabel="max − min (nats)", title=f"width of the band, mean over {span} steps", ylim=(0, None))
     left.set_ylim(0, min(left.get_ylim()[1], 6))
-    left.legend(loc="lower left")
+    _legend(left, loc="lower left")
     _title(figure, f"Loss landscape by the handout's proxy: Adam at rates {', '.join(f'{r:g}' for r in rates)}")
     return figure
 

@@ -159,6 +159,12 @@ def is_training(run, window: tuple[float, float] = WINDOW) -> bool:
     return window_mean(run.steps["loss"], window) < np.log(10) - NOT_TRAINING
 
 
+def stuck_runs(runs: Sequence) -> str:
+    """The runs that do not train, in words, for a caption; empty where all do."""
+    stuck = [f"{r.config.model} at rate {r.config.lr:g}, seed {r.config.seed}" for r in runs if not is_training(r)]
+    return f"Not training at the end: {'; '.join(stuck)}." if stuck else ""
+
+
 def _pairs(plain: Sequence, other: Sequence):
     """Yield (rate, plain runs, other runs), paired by seed, for every rate in the order of ``plain``."""
     for rate in dict.fromkeys(run.config.lr for run in plain):
@@ -222,11 +228,15 @@ def ratio_rows(
     rows = []
     for rate, *sides in _pairs(plain, other):
         logs = [[np.log(window_mean(quantity([run]).curves[0], window)) for run in side] for side in sides]
-        stuck = [not all(is_training(run, window) for run in side) for side in sides]
-        names = [name for name, is_stuck in zip(("no BN", "BN"), stuck, strict=True) if is_stuck]
+        stuck = [sum(not is_training(run, window) for run in side) for side in sides]
+        notes = [
+            f"{name} not training" + (f" ({count} of {len(sides[0])} seeds)" if len(sides[0]) > 1 else "")
+            for name, count in zip(("no BN", "BN"), stuck, strict=True)
+            if count
+        ]
         result = paired(*logs)
         row = {"rate": rate, "plain": np.exp(np.mean(logs[0])), "other": np.exp(np.mean(logs[1])), "paired": result}
-        rows.append(row | {"ratio": ratio_text(result), "note": f"{' and '.join(names)} not training" if names else ""})
+        rows.append(row | {"ratio": ratio_text(result), "note": "; ".join(notes)})
     return rows
 
 
@@ -237,7 +247,7 @@ def ratio_text(result: Paired) -> str:
         return f"{ratio} (n = {n}, no interval)"
     low, high = np.exp(result.interval)
     undecided = "" if result.decided else ", includes 1"
-    return f"{ratio} (95 % interval {low:.2f} to {high:.2f}, n = {n}{undecided})"
+    return f"{ratio} (95 % interval {low:.3g} to {high:.3g}, n = {n}{undecided})"
 
 
 def window_mean(curve: np.ndarray, window: tuple[float, float] = WINDOW) -> float:

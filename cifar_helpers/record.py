@@ -44,7 +44,7 @@ class RunConfig:
         gradients: record gradient norm, gradient distance and moved distance at every step.
         gaps: distances ‖g_t − g_{t−gap}‖₂ to record.
         eval_every: steps between two evaluations on the validation split; the last step is always evaluated.
-        eval_items: size of the validation subset used; None takes all of it.
+        eval_items: at most so many validation images are used; None takes all of them.
         test: evaluate on the test split, once, at the end.
         keep_weights: keep the final weights.
 

@@ -279,13 +279,12 @@ class _Run:
     def evaluate(self, step: int) -> dict:
         """Loss and accuracy in eval mode: training subset, validation, and on the last step the test split."""
         result = {"step": step, "epoch": step / self.batches.steps_per_epoch, "seconds": round(self.seconds, 3)}
-        train_size = len(self.batches.labels)
         wanted = {
-            "train": self.data.split("train", self.config.n_items),
-            "validation": self.data.split("validation", self.config.eval_items),
+            "train": self.data.split("train", min(EVALUATION_ITEMS, len(self.batches.labels))),
+            "validation": self.data.split("validation"),
         }
-        if train_size > EVALUATION_ITEMS:
-            wanted["train"] = self.data.split("train", EVALUATION_ITEMS)
+        if self.config.eval_items and self.config.eval_items < len(wanted["validation"][1]):
+            wanted["validation"] = self.data.split("validation", self.config.eval_items)
         if self.config.test and step == self.config.steps:
             wanted["test"] = self.data.split("test")
         for name, (images, labels) in wanted.items():

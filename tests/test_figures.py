@@ -97,7 +97,9 @@ def test_ratios_name_networks_that_do_not_train():
     assert row["ratio"] == "3.00 (n = 1, no interval)" and row["note"] == "no BN not training"
     rows = measure.ratio_rows([at(1, 2.0, s) for s in range(3)], [at(1, 1 + s / 100, s) for s in range(3)],
                               measure.VGG_Beta_Smooth)  # fmt: skip
-    assert rows[0]["note"] == "" and rows[0]["paired"].decided and "95 % interval 0.49 to 0.52" in rows[0]["ratio"]
+    assert measure.stuck_runs([at(2.3, 1), at(1, 1)]) == "Not training at the end: VGG_A at rate 0.001, seed 0."
+    assert measure.stuck_runs([at(1, 1)]) == ""
+    assert rows[0]["note"] == "" and rows[0]["paired"].decided and "95 % interval 0.493 to 0.518" in rows[0]["ratio"]
 
 
 def test_rows_beside_the_sources_keep_the_sources_words():
