@@ -21,7 +21,8 @@ from .env import (
     read_json,
     write_atomically,
 )
-from .experiments import PROFILES
+from .experiments import BASE_RATE, PROFILES, RATES
+from .measure import NOT_TRAINING, WINDOW
 from .record import SMALL_FILES, Store
 
 README_BLOCK = re.compile(r"(<!-- measured: begin[^>]*-->\n).*?(<!-- measured: end -->)", re.DOTALL)
@@ -107,6 +108,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
             for name, r in sorted(report["results"].items())
         ]
     )
+    lines += protocol(report["profile"])
     stems = sorted(p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     missing = [stem for stem in stems if stem not in report["results"]]
     if missing:
@@ -120,6 +122,26 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
             for entry in mine:
                 lines += _entry(entry, published)
     return "\n".join([*lines, *_benchmarks()]).rstrip() + "\n"
+
+
+def protocol(profile: str) -> list[str]:
+    """What was fixed before any outcome was looked at, from the code that ran."""
+    budget = PROFILES[profile]
+    rates, start = ", ".join(f"{rate:g}" for rate in RATES), round(WINDOW[0] * budget.steps)
+    return [
+        "## Protocol",
+        "",
+        f"- VGG-A and VGG-A + BN, Adam at rates {rates}, batch {budget.batch_size}, {budget.steps} steps, "
+        "normalisation ½, no augmentation, Xavier-normal weights, recorded in fp32.",
+        f"- {budget.seeds} seed(s) at rate {BASE_RATE:g}, {budget.rate_seeds} at the others. A seed sets initial weights "
+        "and data order; both networks and all rates of a seed see the same batches.",
+        f"- One window for every comparison: the mean over steps {start} to {budget.steps}. Losses are compared as "
+        "BN − no BN, gradient quantities as ratios BN / no BN on logarithms; both paired by seed, with 95 % t intervals "
+        "where there are two seeds or more. An interval that includes no effect is reported as undecided.",
+        f"- A run is *not training* if its mean loss over the window is not more than {NOT_TRAINING} nats below ln 10.",
+        "- Accuracies on the test split were read once per run, at its end; nothing was chosen by them.",
+        "",
+    ]
 
 
 def notebook_title(path: Path) -> str:

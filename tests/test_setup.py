@@ -29,7 +29,7 @@ ROOMS = {
     "experiments": {"env", "record"},
     "run": {"env", "data", "models", "record", "train", "measure"},
     "figures": {"env"},
-    "summary": {"env", "record", "experiments"},
+    "summary": {"env", "record", "experiments", "measure"},
     "report": {"env", "data", "record", "experiments", "summary"},
 }
 
