@@ -133,11 +133,11 @@ def protocol(profile: str) -> list[str]:
         "",
         f"- VGG-A and VGG-A + BN, Adam at rates {rates}, batch {budget.batch_size}, {budget.steps} steps, "
         "normalisation ½, no augmentation, Xavier-normal weights, recorded in fp32.",
-        f"- {budget.seeds} seed(s) at rate {BASE_RATE:g}, {budget.rate_seeds} at the others. A seed sets initial weights "
-        "and data order; both networks and all rates of a seed see the same batches.",
+        f"- {budget.seeds} seed(s) at rate {BASE_RATE:g}, {budget.rate_seeds} at the others. A seed sets initial "
+        "weights and data order; both networks and all rates of a seed see the same batches.",
         f"- One window for every comparison: the mean over steps {start} to {budget.steps}. Losses are compared as "
-        "BN − no BN, gradient quantities as ratios BN / no BN on logarithms; both paired by seed, with 95 % t intervals "
-        "where there are two seeds or more. An interval that includes no effect is reported as undecided.",
+        "BN − no BN, gradient quantities as ratios BN / no BN on logarithms; both paired by seed, with 95 % t "
+        "intervals where there are two seeds or more. An interval that includes no effect is reported as undecided.",
         f"- A run is *not training* if its mean loss over the window is not more than {NOT_TRAINING} nats below ln 10.",
         "- Accuracies on the test split were read once per run, at its end; nothing was chosen by them.",
         "",
