@@ -4,6 +4,7 @@ torch is imported inside the functions that need it, so that a plan of runs can 
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import platform
@@ -105,6 +106,18 @@ def git_revision() -> str:
         return git("rev-parse", "--short=10", "HEAD") + ("+" if dirty else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep freed activations for the next step, instead of fetching fresh pages every time.
+
+    Saves a tenth of a VGG-A step on a CPU. Linux with glibc only; elsewhere, and for the results, it changes nothing.
+    """
+    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4  # malloc.h
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        for option, value in ((m_mmap_max, 0), (m_trim_threshold, 2**31 - 1), (m_top_pad, 2**28)):
+            libc.mallopt(option, value)
 
 
 def machine_card(device="cpu") -> dict:

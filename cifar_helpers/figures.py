@@ -295,7 +295,6 @@ def family_curves(runs: Sequence) -> Figure:
     _steps_axis(*axes)
     axes[0].set(ylabel="loss in eval mode (nats)", title="1 000 training images")
     axes[1].set(title="validation images")
-    axes[0].set_ylim(0, None)
     _legend(axes[1], fontsize=11)
     _title(figure, "The VGG-A family at the same rate, dropout switched off for the measurement")
     return figure
@@ -320,7 +319,7 @@ def hard_settings(runs: Sequence, smooth, span: int) -> Figure:
             if run.diverged_at is not None:
                 axis.plot(run.diverged_at, 4.0, "x", color=_line(run.config.model)["color"], ms=9, mew=2.5)
         axis.axhline(LN10, color="#777777", linewidth=1, linestyle=":", label="ln 10: guessing")
-        axis.set(title=f"{setting[0]}, rate {setting[1]:g}", ylim=(None, 4.15))
+        axis.set(title=f"{setting[0]}, rate {setting[1]:g}", ylim=(0, 4.15))
         _steps_axis(axis)
     for unused in list(axes.flat)[len(settings) :]:
         unused.axis("off")

@@ -184,7 +184,7 @@ def same_step_rows(plain: Sequence, other: Sequence, window: tuple[float, float]
 
     Returns:
         One dict per rate: ``rate``, ``plain`` and ``other`` (mean loss over seeds, nats), ``paired`` (``Paired``, other
-        minus plain) and ``verdict`` in words, whatever the sign.
+        minus plain), ``verdict`` in words, whatever the sign, and ``note`` where a network does not train.
 
     Raises:
         CourseError: a rate has no pair of equal seeds.
@@ -193,19 +193,28 @@ def same_step_rows(plain: Sequence, other: Sequence, window: tuple[float, float]
     for rate, *sides in _pairs(plain, other):
         a, b = ([window_mean(run.steps["loss"], window) for run in side] for side in sides)
         result = paired(a, b)
-        rows.append(
-            {"rate": rate, "plain": np.mean(a), "other": np.mean(b), "paired": result, "verdict": _ahead(result)}
-        )
+        row = {"rate": rate, "plain": np.mean(a), "other": np.mean(b), "paired": result, "verdict": _ahead(result)}
+        rows.append(row | {"note": _stuck_note(sides, window)})
     return rows
+
+
+def _stuck_note(sides: Sequence[Sequence], window: tuple[float, float]) -> str:
+    notes = []
+    for name, runs in zip(("no BN", "BN"), sides, strict=True):
+        stuck = sum(not is_training(run, window) for run in runs)
+        of_seeds = f" ({stuck} of {len(runs)} seeds)" if len(runs) > 1 else ""
+        notes += [f"{name} not training{of_seeds}"] if stuck else []
+    return "; ".join(notes)
 
 
 def _ahead(result: Paired) -> str:
     n, leader = len(result.values), "BN" if result.mean < 0 else "no BN"
+    ahead = sum(np.sign(result.values) == np.sign(result.mean))
     if result.interval is None:
         return f"{leader} ahead by {abs(result.mean):.3f} nats (n = {n}, no interval)"
     interval = f"95 % interval {result.interval[0]:+.3f} to {result.interval[1]:+.3f}, n = {n}"
     if not result.decided:
-        return f"not decided: {result.mean:+.3f} nats ({interval})"
+        return f"not decided: {result.mean:+.3f} nats ({interval}; {leader} ahead in {ahead} of {n} seeds)"
     return f"{leader} ahead by {abs(result.mean):.3f} nats ({interval})"
 
 
@@ -228,15 +237,9 @@ def ratio_rows(
     rows = []
     for rate, *sides in _pairs(plain, other):
         logs = [[np.log(window_mean(quantity([run]).curves[0], window)) for run in side] for side in sides]
-        stuck = [sum(not is_training(run, window) for run in side) for side in sides]
-        notes = [
-            f"{name} not training" + (f" ({count} of {len(sides[0])} seeds)" if len(sides[0]) > 1 else "")
-            for name, count in zip(("no BN", "BN"), stuck, strict=True)
-            if count
-        ]
         result = paired(*logs)
         row = {"rate": rate, "plain": np.exp(np.mean(logs[0])), "other": np.exp(np.mean(logs[1])), "paired": result}
-        rows.append(row | {"ratio": ratio_text(result), "note": "; ".join(notes)})
+        rows.append(row | {"ratio": ratio_text(result), "note": _stuck_note(sides, window)})
     return rows
 
 

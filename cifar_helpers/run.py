@@ -16,7 +16,7 @@ import torch
 
 from . import models
 from .data import HALF, Batches, ImageData, channel_statistics, evaluation_batches, load_cifar10
-from .env import CourseError, choose_device, machine_card, resolve_precision
+from .env import CourseError, choose_device, keep_freed_memory, machine_card, resolve_precision
 from .measure import precision_gap
 from .record import RunConfig, RunRecord, Store
 from .train import Progress, Recorder, evaluate, load_checkpoint, save_checkpoint, train
@@ -170,6 +170,8 @@ def _current(record: RunRecord | None, store: Store) -> RunRecord | None:
 
 
 def _train_run(config: RunConfig, data: ImageData, device: torch.device, store: Store) -> RunRecord:
+    if device.type == "cpu":
+        keep_freed_memory()
     model = build_model(config)
     initial_weights = weights_hash(model)
     batches = training_batches(config, data, device)

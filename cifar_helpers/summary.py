@@ -133,7 +133,7 @@ def protocol(profile: str) -> list[str]:
         "",
         f"- VGG-A and VGG-A + BN, Adam at rates {rates}, batch {budget.batch_size}, {budget.steps} steps, "
         "normalisation ½, no augmentation, Xavier-normal weights, recorded in fp32.",
-        f"- {budget.seeds} seed(s) at rate {BASE_RATE:g}, {budget.rate_seeds} at the others. A seed sets initial "
+        f"- Seeds: {budget.seeds} at rate {BASE_RATE:g}, {budget.rate_seeds} at the others. A seed sets initial "
         "weights and data order; both networks and all rates of a seed see the same batches.",
         f"- One window for every comparison: the mean over steps {start} to {budget.steps}. Losses are compared as "
         "BN − no BN, gradient quantities as ratios BN / no BN on logarithms; both paired by seed, with 95 % t "

@@ -85,7 +85,8 @@ def test_who_is_ahead_is_said_by_sign_and_interval():
     clear = measure.same_step_rows(plain, [at(1.3 + s / 50, s) for s in range(3)])[0]
     assert clear["verdict"].startswith("no BN ahead by 0.310 nats (95 % interval") and "n = 3" in clear["verdict"]
     unclear = measure.same_step_rows(plain, [at(1.0 + d, s) for s, d in enumerate((-0.3, 0.3, 0.1))])[0]
-    assert unclear["verdict"].startswith("not decided")
+    assert unclear["verdict"].startswith("not decided") and "no BN ahead in 2 of 3 seeds" in unclear["verdict"]
+    assert unclear["note"] == "" and measure.same_step_rows([at(2.3)], [at(1.0)])[0]["note"] == "no BN not training"
 
 
 def test_ratios_name_networks_that_do_not_train():
