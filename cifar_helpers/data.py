@@ -72,21 +72,20 @@ class ImageData:
             CourseError: ``n_items`` is not between 1 and the size of the split.
             ValueError: an unknown split.
         """
-        if name == "test":
-            images, labels = self.test_images, self.test_labels
-        elif name in self._indices:
-            index = self._indices[name]
-            images, labels = self.train_images[index], self.train_labels[index]
-        else:
+        if name not in ("train", "validation", "test"):
             raise ValueError(f"Unknown split {name!r}; choose train, validation or test.")
-        if n_items is None:
-            return images, labels
-        if not 1 <= n_items <= len(labels):
-            raise CourseError(
-                f"n_items is {n_items}, but the {name} split has 1 to {len(labels)} images to choose from."
-            )
-        index = stratified_indices(labels, n_items, SPLIT_SEED)
-        return images[index], labels[index]
+        part = "test" if name == "test" else "train"
+        images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+        index = self._indices.get(name)
+        if n_items is not None:
+            available = labels if index is None else labels[index]
+            if not 1 <= n_items <= len(available):
+                raise CourseError(
+                    f"n_items is {n_items}, but the {name} split has 1 to {len(available)} images to choose from."
+                )
+            chosen = stratified_indices(available, n_items, SPLIT_SEED)
+            index = chosen if index is None else index[chosen]
+        return (images, labels) if index is None else (images[index], labels[index])
 
 
 def stratified_indices(labels: torch.Tensor, n: int, seed: int) -> torch.Tensor:
@@ -277,7 +276,7 @@ def normalise(images: torch.Tensor, mean, std) -> torch.Tensor:
     return floats.mul_(1 / (255 * std)).sub_(mean / std)
 
 
-def evaluation_batches(images: torch.Tensor, labels: torch.Tensor, device, normalisation=HALF, batch_size: int = 500):
+def evaluation_batches(images: torch.Tensor, labels: torch.Tensor, device, normalisation=HALF, batch_size: int = 250):
     """Yield every image once, in order, as (images, labels); the last batch may be smaller."""
     for start in range(0, len(labels), batch_size):
         part = slice(start, start + batch_size)

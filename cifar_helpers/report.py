@@ -207,9 +207,9 @@ def run_report(profile: str, data: str | None, device: str, only: Sequence[str],
     for notebook in chosen:
         check_parameters(notebook, parameters)
     choose_device(device)
-    source = load_cifar10(data or get_profile(profile).data)
+    label = load_cifar10(data or get_profile(profile).data).label
     write_atomically(runs_dir() / ".writable", "")
-    print(f"Profile {profile} on {source.label}, device {device}: {expected_minutes(profile)}.", flush=True)
+    print(f"Profile {profile} on {label}, device {device}: {expected_minutes(profile)}.", flush=True)
 
     results, began = [], datetime.now(UTC).isoformat(timespec="seconds")
     with this_environments_kernel():
