@@ -10,7 +10,7 @@ OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DATA),--data "$(DATA)")
 .PHONY: help .venv report test lint notebooks-test lab bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@awk -F':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  options of report: PROFILE=smoke|quick|laptop|full DATA=auto|cifar10|synthetic|PATH DEVICE=auto|cpu|cuda|mps'
 	@echo '                     ONLY="05 06" PUBLISH=1'
 
@@ -40,11 +40,11 @@ notebooks-test: $(READY)
 	  $(BIN)/python -m pytest --nbmake --nbmake-timeout=240 notebooks
 
 lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
-	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --notebook-dir=. notebooks/01_data.ipynb
+	JUPYTER_PREFER_ENV_PATH=1 $(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --notebook-dir=. notebooks/01_data.ipynb
 
 bench: $(READY) ## side-by-side timings, written to benchmarks/results.json
 	$(BIN)/python benchmarks/run.py
 
-clean: ## remove runs, local figures and caches; the data cache and .venv stay
-	rm -rf runs figures/local .pytest_cache .ruff_cache *.egg-info
+clean: ## remove local figures and caches; runs, the data cache and .venv stay
+	rm -rf figures/local .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -177,9 +178,18 @@ def _load_path(path: Path) -> ImageData:
             f"No data at {path}. Give the path of cifar-10-batches-py/, of an image folder with train/ and test/, or "
             "of an archive of either; or use data 'cifar10' to download it, or 'synthetic' to do without."
         )
-    newest = max([path.stat().st_mtime_ns, *(p.stat().st_mtime_ns for p in path.glob("*/*/"))])
-    identity = f"{path}|{path.stat().st_size}|{newest}"
-    return _cached(identity, lambda: _finish(*read_path(path)))
+    return _cached(f"{path}|{_state(path)}", lambda: _finish(*read_path(path)))
+
+
+def _state(path: Path) -> str:
+    """What changes when a file, or anything in a folder, is changed."""
+    if path.is_file():
+        files = [path.stat()]
+        names = []
+    else:
+        found = sorted(p for p in path.rglob("*") if p.is_file())
+        files, names = [p.stat() for p in found], [str(p.relative_to(path)) for p in found]
+    return hashlib.sha256(json.dumps([names, [(f.st_size, f.st_mtime_ns) for f in files]]).encode()).hexdigest()[:16]
 
 
 def _download() -> ImageData:
@@ -187,13 +197,16 @@ def _download() -> ImageData:
     from torchvision.datasets import CIFAR10
 
     root = cache_dir() / "download"
+    if (root / "cifar-10-batches-py").is_dir():
+        with contextlib.suppress(CourseError):  # an interrupted download is completed below
+            return _load_path(root)
     timeout = socket.getdefaulttimeout()
     problems = []
     for url in filter(None, [os.environ.get(MIRROR_VARIABLE), CIFAR10.url]):
         source = type("CIFAR10", (CIFAR10,), {"url": url})
         try:
             socket.setdefaulttimeout(30)
-            with contextlib.redirect_stdout(io.StringIO()):
+            with _cache_lock(), contextlib.redirect_stdout(io.StringIO()):
                 source(root, train=True, download=True)
             return _load_path(root)
         except (urllib.error.URLError, OSError, RuntimeError) as error:
@@ -233,8 +246,22 @@ def _fingerprint(tensors: dict[str, torch.Tensor], classes: tuple[str, ...]) -> 
     return digest.hexdigest()
 
 
+def _cache_lock() -> FileLock:
+    """Several processes that read the same data for the first time do it one after the other."""
+    try:
+        cache_dir().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(cache_dir(), error) from error
+    return FileLock(cache_dir() / ".lock")
+
+
 def _cached(identity: str, read) -> ImageData:
     """Return what was read from this source before, verified by its fingerprint, or read it and keep it."""
+    with _cache_lock():
+        return _read_or_reuse(identity, read)
+
+
+def _read_or_reuse(identity: str, read) -> ImageData:
     folder = cache_dir() / "data"
     index_file = folder / "index.json"
     entry = (read_json(index_file) or {}).get(identity)
@@ -247,10 +274,6 @@ def _cached(identity: str, read) -> ImageData:
                 return ImageData(**tensors, **entry | {"classes": tuple(entry["classes"])})
         print("The cached copy of the images is missing or damaged; reading the source again.", flush=True)
     data = read()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise disk_error(folder, error) from error
     tensors = {part: getattr(data, part) for part in PARTS}
     write_atomically(folder / f"{data.fingerprint[:16]}.safetensors", lambda temporary: _save(tensors, temporary))
     index = read_json(index_file) or {}
@@ -270,9 +293,10 @@ def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def normalise(images: torch.Tensor, mean, std) -> torch.Tensor:
-    """uint8 (n, 3, h, w) → float32 ``(x / 255 − mean) / std`` per channel, in channels-last memory order."""
+    """uint8 (n, 3, h, w) → float32 ``(x / 255 − mean) / std`` per channel, channels last in memory (not on MPS)."""
     mean, std = (torch.as_tensor(v, dtype=torch.float32, device=images.device).view(1, 3, 1, 1) for v in (mean, std))
-    floats = images.to(torch.float32, memory_format=torch.channels_last)
+    layout = torch.preserve_format if images.device.type == "mps" else torch.channels_last
+    floats = images.to(torch.float32, memory_format=layout)
     return floats.mul_(1 / (255 * std)).sub_(mean / std)
 
 
@@ -311,7 +335,9 @@ class Batches:
             )
         self.labels, self.device = labels.to(device), torch.device(device)
         self.batch_size, self.seed = batch_size, seed
-        self.augmentation, self.normalisation = frozenset(augmentation), normalisation
+        self.augmentation = frozenset(augmentation)
+        # On the device from the start: a copy from the host at every step would wait for the device.
+        self.normalisation = tuple(torch.as_tensor(v, dtype=torch.float32, device=device) for v in normalisation)
         padding = (CROP_PADDING,) * 4 if "crop" in augmentation else (0,) * 4
         # uint8 with the channels innermost: a pixel is one short run of memory, and the model wants channels last.
         self.images = F.pad(images.to(device), padding).permute(0, 2, 3, 1).contiguous()
@@ -348,7 +374,7 @@ class Batches:
         draws["offset"] = torch.randint(2 * CROP_PADDING + 1, (n, 2), generator=generator)
         draws["flip"] = torch.rand(n, generator=generator) < 0.5
         draws["centre"] = torch.randint(32, (n, 2), generator=generator)
-        return {name: values.to(self.device, non_blocking=True) for name, values in draws.items()}
+        return {name: values.to(self.device) for name, values in draws.items()}
 
     def _crop(self, index: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
         """Gather the 32×32 window of every image in one indexing operation over a view of all windows."""

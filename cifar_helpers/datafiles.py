@@ -48,7 +48,12 @@ def read_path(path: Path) -> Parts:
             return _read_batches(path)
         if is_image_folder(path):
             files = {str(p.relative_to(path)): p for p in path.rglob("*") if p.is_file()}
-            return _from_images(((name, files[name].read_bytes()) for name in sorted(files)), path)
+            try:
+                return _from_images(((name, files[name].read_bytes()) for name in sorted(files)), path)
+            except OSError as error:
+                raise CourseError(
+                    f"Cannot read {path}: {error}. Check that its files are whole and readable."
+                ) from error
         raise CourseError(
             f"{path} holds neither cifar-10-batches-py/ nor train/ and test/. Point to the folder that contains them."
         )
@@ -57,7 +62,14 @@ def read_path(path: Path) -> Parts:
 
 def _read_archive(path: Path) -> Parts:
     """Read an archive member by member; only the checksummed batches are ever unpacked, into a folder of their own."""
-    broken = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, EOFError, zlib.error, NotImplementedError)
+    broken = (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        lzma.LZMAError,
+        EOFError,
+        zlib.error,
+        RuntimeError,
+    )  # RuntimeError: encrypted
     try:
         with contextlib.ExitStack() as stack:
             if zipfile.is_zipfile(path):
@@ -69,8 +81,8 @@ def _read_archive(path: Path) -> Parts:
             return _from_members(members, path)
     except broken as error:
         raise CourseError(
-            f"{path.name} is truncated or corrupt ({error or type(error).__name__}). Download or copy it again and "
-            "compare its size and checksum with the original's."
+            f"{path.name} is truncated or corrupt, encrypted, or no archive ({error or type(error).__name__}). "
+            "Download or copy it again and compare its size and checksum with the original's."
         ) from error
     except OSError as error:
         raise CourseError(f"Cannot read {path}: {error}. Check that the file is whole and readable.") from error
@@ -118,11 +130,11 @@ def _from_images(files: Iterator[tuple[str, bytes]], path: Path) -> Parts:
         match = re.search(r"(?:^|[/\\])(train|test)[/\\]([^/\\.][^/\\]*)[/\\][^/\\.][^/\\]*\.(png|jpe?g)$", name, re.I)
         if not match:
             continue
-        part, label, suffix = match.groups()
+        part, label, suffix = match[1].lower(), match[2], match[3]
         try:
             with Image.open(io.BytesIO(content)) as image:
                 pixels = np.asarray(image.convert("RGB"))
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
             raise CourseError(
                 f"{name} in {path.name} is not a readable image ({error}). Copy the data again."
             ) from error

@@ -23,21 +23,21 @@ class CourseError(Exception):
 
 
 def runs_dir() -> Path:
-    """Folder of the run records: ``CIFAR_RUNS`` or ``runs/`` in the course folder."""
-    return Path(os.environ.get("CIFAR_RUNS") or ROOT / "runs")
+    """Folder of the run records: ``CIFAR_RUNS`` or ``runs/``, in the course folder unless absolute."""
+    return ROOT / (os.environ.get("CIFAR_RUNS") or "runs")
 
 
 def cache_dir() -> Path:
-    """Folder of decoded images and downloads: ``CIFAR_CACHE`` or ``.cache/`` in the course folder."""
-    return Path(os.environ.get("CIFAR_CACHE") or ROOT / ".cache")
+    """Folder of decoded images and downloads: ``CIFAR_CACHE`` or ``.cache/``, in the course folder unless absolute."""
+    return ROOT / (os.environ.get("CIFAR_CACHE") or ".cache")
 
 
 def figures_dir(profile: str | None = None) -> Path:
     """Folder of the published figures, or with a profile that of the local ones.
 
-    ``CIFAR_FIGURES`` stands in for ``figures/`` in the course folder.
+    ``CIFAR_FIGURES`` stands in for ``figures/``, in the course folder unless absolute.
     """
-    base = Path(os.environ.get("CIFAR_FIGURES") or ROOT / "figures")
+    base = ROOT / (os.environ.get("CIFAR_FIGURES") or "figures")
     return base / "local" / profile if profile else base
 
 

@@ -119,6 +119,8 @@ def save_table(rows: list[dict], name: str, caption: str, data, profile: str, ru
     """
     import pandas as pd
 
+    if data.label != "CIFAR-10":
+        caption = f"{caption} [{data.label}]"
     entry = {"kind": "table", "name": name, "caption": caption, "rows": rows, "private": False}
     entry |= provenance(data, profile, runs)
     write_atomically(figures_dir(profile) / f"{name}.json", json.dumps(entry, indent=1))
@@ -293,8 +295,8 @@ def family_curves(runs: Sequence) -> Figure:
                 steps, losses = [e["step"] for e in run.epochs], [e[f"{part}_loss"] for e in run.epochs]
                 axis.plot(steps, losses, **_line(model), marker="o", ms=4)
     _steps_axis(*axes)
-    axes[0].set(ylabel="loss in eval mode (nats)", title="1 000 training images")
-    axes[1].set(title="validation images")
+    axes[0].set(ylabel="loss in eval mode (nats)", title="on training images")
+    axes[1].set(title="on validation images")
     _legend(axes[1], fontsize=11)
     _title(figure, "The VGG-A family at the same rate, dropout switched off for the measurement")
     return figure
@@ -314,8 +316,8 @@ def hard_settings(runs: Sequence, smooth, span: int) -> Figure:
     figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
     for axis, setting in zip(axes.flat, settings, strict=False):
         for run in (run for run in runs if (run.config.optimizer, run.config.lr) == setting):
-            curve = np.minimum(smooth(run.steps["loss"], span), 4.0)
-            axis.plot(curve, **_line(run.config.model))
+            curve = smooth(run.steps["loss"], span)
+            axis.plot(np.where(curve > 4, np.nan, curve), **_line(run.config.model))
             if run.diverged_at is not None:
                 axis.plot(run.diverged_at, 4.0, "x", color=_line(run.config.model)["color"], ms=9, mew=2.5)
         axis.axhline(LN10, color="#777777", linewidth=1, linestyle=":", label="ln 10: guessing")
@@ -324,7 +326,7 @@ def hard_settings(runs: Sequence, smooth, span: int) -> Figure:
     for unused in list(axes.flat)[len(settings) :]:
         unused.axis("off")
     for axis in axes[:, 0]:
-        axis.set_ylabel("training loss (nats)")
+        axis.set_ylabel("training loss (nats, up to 4)")
     _legend(axes.flat[0], fontsize=11)
     _title(figure, "Settings at which plain VGG-A may fail: does batch norm help?")
     return figure
@@ -337,9 +339,11 @@ def hard_settings(runs: Sequence, smooth, span: int) -> Figure:
 def bands(panels: dict, ylabel: str, title: str, span: int, smooth, sharey: bool = False) -> Figure:
     """Band of a quantity over several runs for several networks, on a logarithmic axis, one panel per choice.
 
+    The envelope is taken at every step and then averaged; thin lines are the runs.
+
     Args:
         panels: panel title → {model: ``measure.Band``}; more than three panels stand in two rows.
-        span: steps averaged before the envelope is drawn (1 draws it raw); smooth: ``measure.smooth``.
+        span: steps averaged (1 draws everything raw); smooth: ``measure.smooth``.
         sharey: the same scale in all panels.
     """
     rows = 1 if len(panels) < 4 else 2
@@ -366,14 +370,14 @@ def _legend(axis, **options) -> None:
     axis.legend(**{"loc": "best", "frameon": True, "framealpha": 0.85, "edgecolor": "none"} | options)
 
 
-def _draw_band(axis, band, style: dict, span: int, smooth) -> None:
-    curves = np.array([smooth(curve, span) for curve in band.curves])
-    known = ~np.isnan(curves).all(axis=0)
-    x, curves = band.steps[known], curves[:, known]
-    low, high = np.fmin.reduce(curves, axis=0), np.fmax.reduce(curves, axis=0)
-    axis.fill_between(x, low, high, color=style["color"], alpha=0.28, linewidth=0, label=style["label"])
+def _draw_band(axis, band, style: dict, span: int, smooth, thin: bool = True) -> None:
+    low, high = smooth(band.min_curve, span), smooth(band.max_curve, span)
+    axis.fill_between(band.steps, low, high, color=style["color"], alpha=0.28, linewidth=0, label=style["label"])
     for edge in (low, high):
-        axis.plot(x, edge, color=style["color"], linestyle=style["linestyle"], linewidth=1.2)
+        axis.plot(band.steps, edge, color=style["color"], linestyle=style["linestyle"], linewidth=1.4)
+    if thin:
+        for curve in band.curves:
+            axis.plot(band.steps, smooth(curve, span), color=style["color"], linewidth=0.7, alpha=0.7)
 
 
 @_styled
@@ -387,7 +391,7 @@ def loss_landscape(networks: dict, rates: Sequence[float], smooth, span: int) ->
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), width_ratios=(3, 2))
     for model in _in_order(networks):
         band, style = networks[model], _line(model)
-        _draw_band(left, band, style, 1, smooth)
+        _draw_band(left, band, style, 1, smooth, thin=False)
         right.plot(band.steps, smooth(band.max_curve - band.min_curve, span), **style)
     _steps_axis(left, right)
     left.set(ylabel="training loss (nats)", title="smallest to largest loss over the rates, every step")
@@ -409,6 +413,9 @@ def loss_gap(rows: list[dict], window: str) -> Figure:
     colour = NETWORKS["VGG_A_BatchNorm"][1]
     for y, row in enumerate(rows):
         result = row["paired"]
+        if result is None:
+            axis.text(0, y, "  diverged: not compared", va="center")
+            continue
         axis.plot(result.values, [y] * len(result.values), "o", color=colour, ms=8, mfc="white", mew=1.8)
         if result.interval:
             axis.plot(result.interval, [y, y], color=colour, linewidth=2.5)
@@ -416,7 +423,10 @@ def loss_gap(rows: list[dict], window: str) -> Figure:
     axis.axvline(0, color="#444444", linewidth=1.2)
     low, high = axis.get_xlim()
     axis.set_xlim(low - 0.1 * (high - low), high + 0.1 * (high - low))
-    axis.set_yticks(range(len(rows)), [f"rate {row['rate']:g} (n = {len(row['paired'].values)})" for row in rows])
+    axis.set_yticks(
+        range(len(rows)),
+        [f"rate {row['rate']:g} (n = {len(row['paired'].values) if row['paired'] else 0})" for row in rows],
+    )
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.set_xlabel("training loss with BN − without BN (nats); left of 0: BN is ahead")
     axis.set_title(f"{window}; circle: one seed, bar: mean with 95 % t interval", loc="left", fontsize=11)

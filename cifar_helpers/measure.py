@@ -4,6 +4,7 @@ The proxy compares separately trained models, one per learning rate, at the same
 ``config`` and ``steps``; arrays come out, so that what a figure shows can be computed again by hand.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -128,8 +129,9 @@ class Paired:
 
     @property
     def decided(self) -> bool:
-        """Whether there is an interval and it leaves out zero."""
-        return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+        """Whether there is a finite interval and it leaves out zero."""
+        finite = self.interval is not None and np.isfinite(self.interval).all()
+        return bool(finite) and not self.interval[0] <= 0 <= self.interval[1]
 
 
 def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
@@ -156,7 +158,7 @@ def is_training(run, window: tuple[float, float] = WINDOW) -> bool:
 
     The gradient quantities of a stuck net look smooth because nothing happens; a table has to say so.
     """
-    return window_mean(run.steps["loss"], window) < np.log(10) - NOT_TRAINING
+    return not _diverged(run) and window_mean(run.steps["loss"], window) < np.log(10) - NOT_TRAINING
 
 
 def stuck_runs(runs: Sequence) -> str:
@@ -184,30 +186,43 @@ def same_step_rows(plain: Sequence, other: Sequence, window: tuple[float, float]
 
     Returns:
         One dict per rate: ``rate``, ``plain`` and ``other`` (mean loss over seeds, nats), ``paired`` (``Paired``, other
-        minus plain), ``verdict`` in words, whatever the sign, and ``note`` where a network does not train.
+        minus plain; pairs with a diverged run are left out, and None if none is left), ``verdict`` in words, whatever
+        the sign, and ``note`` where a network diverged or does not train.
 
     Raises:
         CourseError: a rate has no pair of equal seeds.
     """
     rows = []
     for rate, *sides in _pairs(plain, other):
-        a, b = ([window_mean(run.steps["loss"], window) for run in side] for side in sides)
-        result = paired(a, b)
-        row = {"rate": rate, "plain": np.mean(a), "other": np.mean(b), "paired": result, "verdict": _ahead(result)}
-        rows.append(row | {"note": _stuck_note(sides, window)})
+        row = {"rate": rate} | _compare(sides, lambda run: window_mean(run.steps["loss"], window))
+        verdict = _ahead(row["paired"]) if row["paired"] else "not compared: no pair of seeds without divergence"
+        rows.append(row | {"verdict": verdict, "note": _stuck_note(sides, window)})
     return rows
+
+
+def _compare(sides: Sequence[Sequence], value: Callable) -> dict:
+    """Mean value of each side and their paired difference, over the pairs in which neither run diverged."""
+    whole = [pair for pair in zip(*sides, strict=True) if not any(map(_diverged, pair))]
+    if not whole:
+        return {"plain": float("nan"), "other": float("nan"), "paired": None}
+    a, b = ([value(run) for run in side] for side in zip(*whole, strict=True))
+    return {"plain": float(np.mean(a)), "other": float(np.mean(b)), "paired": paired(a, b)}
 
 
 def _stuck_note(sides: Sequence[Sequence], window: tuple[float, float]) -> str:
     notes = []
     for name, runs in zip(("no BN", "BN"), sides, strict=True):
-        stuck = sum(not is_training(run, window) for run in runs)
-        of_seeds = f" ({stuck} of {len(runs)} seeds)" if len(runs) > 1 else ""
-        notes += [f"{name} not training{of_seeds}"] if stuck else []
+        gone = sum(map(_diverged, runs))
+        stuck = sum(not is_training(run, window) for run in runs) - gone
+        for count, what in ((gone, "diverged"), (stuck, "not training")):
+            of_seeds = f" ({count} of {len(runs)} seeds)" if len(runs) > 1 else ""
+            notes += [f"{name} {what}{of_seeds}"] if count else []
     return "; ".join(notes)
 
 
 def _ahead(result: Paired) -> str:
+    if result.mean == 0:
+        return f"equal (n = {len(result.values)})"
     n, leader = len(result.values), "BN" if result.mean < 0 else "no BN"
     ahead = sum(np.sign(result.values) == np.sign(result.mean))
     if result.interval is None:
@@ -236,10 +251,16 @@ def ratio_rows(
     """
     rows = []
     for rate, *sides in _pairs(plain, other):
-        logs = [[np.log(window_mean(quantity([run]).curves[0], window)) for run in side] for side in sides]
-        result = paired(*logs)
-        row = {"rate": rate, "plain": np.exp(np.mean(logs[0])), "other": np.exp(np.mean(logs[1])), "paired": result}
-        rows.append(row | {"ratio": ratio_text(result), "note": _stuck_note(sides, window)})
+        logs = _compare(sides, lambda run: np.log(window_mean(quantity([run]).curves[0], window)))
+        row = {"rate": rate, "plain": np.exp(logs["plain"]), "other": np.exp(logs["other"]), "paired": logs["paired"]}
+        ratio = ratio_text(logs["paired"]) if logs["paired"] else "not compared: no pair of seeds without divergence"
+        both = [pair for pair in zip(*sides, strict=True) if all(is_training(run, window) for run in pair)]
+        if both and len(both) < len(sides[0]):
+            trained = _compare(
+                list(zip(*both, strict=True)), lambda run: np.log(window_mean(quantity([run]).curves[0], window))
+            )
+            ratio += f"; where both train: {ratio_text(trained['paired'])}"
+        rows.append(row | {"ratio": ratio, "note": _stuck_note(sides, window)})
     return rows
 
 
@@ -254,10 +275,18 @@ def ratio_text(result: Paired) -> str:
 
 
 def window_mean(curve: np.ndarray, window: tuple[float, float] = WINDOW) -> float:
-    """Mean of a curve over a share of its length, (0.8, 1.0) being the last fifth; infinite if it diverged."""
+    """Mean of a curve over a share of its length, (0.8, 1.0) being the last fifth.
+
+    NaN, a step without a value, is left out; the mean of nothing is NaN.
+    """
     start, stop = (round(share * len(curve)) for share in window)
-    part = np.asarray(curve[start:stop], dtype=np.float64)
-    return float(part.mean()) if np.isfinite(part).all() else float("inf")
+    part = np.asarray(curve[min(start, stop - 1) : stop], dtype=np.float64)
+    part = part[~np.isnan(part)]
+    return float(part.mean()) if len(part) else float("nan")
+
+
+def _diverged(run) -> bool:
+    return getattr(run, "diverged_at", None) is not None
 
 
 def smooth(curve: np.ndarray, span: int) -> np.ndarray:
@@ -298,7 +327,7 @@ def precision_gap(model, first, second, lr: float, contexts: dict) -> dict:
         return loss.item(), [g.detach() for g in torch.autograd.grad(loss, parameters)]
 
     def norm(tensors) -> float:
-        return float(torch.linalg.vector_norm(torch.stack([t.double().norm() for t in tensors])))
+        return math.sqrt(sum(value**2 for value in torch.stack([t.norm() for t in tensors]).tolist()))
 
     here = {name: gradient(first, context) for name, context in contexts.items()}
     with torch.no_grad():

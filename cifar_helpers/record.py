@@ -72,18 +72,21 @@ class RunConfig:
     keep_weights: bool = False
 
     def __post_init__(self):
-        for name in ("augmentation", "gaps"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("augmentation", "gaps"):  # a set of names or steps: one spelling
+            object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
         for name in ("model_args", "optimizer_args"):
             object.__setattr__(self, name, json.loads(json.dumps(dict(getattr(self, name)))))
-        if not (isinstance(self.lr, int | float) and math.isfinite(self.lr) and self.lr > 0):
+        if type(self.lr) not in (int, float) or not math.isfinite(self.lr) or self.lr <= 0:
             raise CourseError(f"The learning rate must be a positive number, not {self.lr!r}.")
-        for name in ("batch_size", "steps", "eval_every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise CourseError(f"{name} must be a whole number of at least 1, not {getattr(self, name)!r}.")
+        for name in ("batch_size", "steps", "eval_every", "eval_items"):
+            value = getattr(self, name)
+            if not (name == "eval_items" and value is None) and (type(value) is not int or value < 1):
+                raise CourseError(f"{name} must be a whole number of at least 1, not {value!r}.")
+        if type(self.seed) is not int or type(self.n_items) not in (int, type(None)):
+            raise CourseError(f"seed and n_items must be whole numbers, not {self.seed!r} and {self.n_items!r}.")
         if self.normalisation not in ("half", "channel"):
             raise CourseError(f"Unknown normalisation {self.normalisation!r}; choose 'half' or 'channel'.")
-        if not self.gaps or min(self.gaps) < 1:
+        if not self.gaps or any(type(gap) is not int or gap < 1 for gap in self.gaps):
             raise CourseError(f"Every gap must be at least 1 step, not {self.gaps}.")
 
     def __hash__(self):
@@ -226,15 +229,20 @@ class Store:
         self.root = Path(root) if root else runs_dir()
         self.published = figures_dir() / "records" if published else None
 
-    def get(self, config: RunConfig, fingerprint: str) -> RunRecord | None:
-        """Return the record of this run, or None where it has to be trained. A damaged record is moved aside."""
+    def get(self, config: RunConfig, fingerprint: str, discard_damaged: bool = False) -> RunRecord | None:
+        """Return the record of this run, or None where it has to be trained.
+
+        Args:
+            discard_damaged: move a damaged record aside and say so; only for the holder of the run's ``lock``.
+        """
         key = config.key(fingerprint)
         folder = self.root / f"{config.model}-{key}"
         if folder.is_dir():
             try:
                 return read_record(folder)
             except ValueError as error:
-                self.discard(folder, f"is damaged ({error})")
+                if discard_damaged:
+                    self.discard(folder, f"is damaged ({error})")
         if self.published and (self.published / folder.name).is_dir():
             with contextlib.suppress(ValueError):
                 return read_record(self.published / folder.name)
@@ -243,8 +251,11 @@ class Store:
     def discard(self, folder: Path, reason: str) -> None:
         """Move a record that cannot be used to ``.damaged/`` and say so."""
         aside = self.root / ".damaged" / f"{folder.name}-{time.time_ns()}"
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(folder, aside)
+        try:
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(folder, aside)
+        except OSError as error:
+            raise disk_error(aside, error) from error
         print(f"The record {folder.name} {reason}. It is kept in {aside.parent}; the run is trained again.", flush=True)
 
     @contextlib.contextmanager

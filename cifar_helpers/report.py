@@ -145,25 +145,27 @@ def this_environments_kernel():
                 os.environ["JUPYTER_PATH"] = before
 
 
-def _kernel_config() -> Config:
-    """Talk to the kernel over sockets in the file system, which other users of a shared node cannot read."""
-    return Config(KernelManager={"transport": "ipc"}) if os.name == "posix" else Config()
+def _kernel_config(folder: str) -> Config:
+    """Talk to the kernel over sockets in a private folder: other users of a shared node cannot reach them."""
+    if os.name != "posix":
+        return Config()
+    return Config(KernelManager={"transport": "ipc", "ip": str(Path(folder) / "kernel")})
 
 
 def execute(notebook: Path, output: Path, parameters: dict[str, object]) -> dict:
     """Execute one notebook and judge it; never raises for what happens inside.
 
     Returns:
-        ``notebook``, ``verdict`` and ``minutes``.
+        ``notebook``, ``verdict``, ``minutes``, and ``without_training``: the minutes less those of runs trained in it.
     """
     import papermill
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    began = time.monotonic()
+    began, began_unix = time.monotonic(), time.time()
     output.parent.mkdir(parents=True, exist_ok=True)
     failure = ""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
             warnings.simplefilter("ignore")
             papermill.execute_notebook(
                 notebook,
@@ -173,7 +175,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object]) -> dict
                 language="python",
                 cwd=notebook.parent,
                 progress_bar=False,
-                config=_kernel_config(),
+                config=_kernel_config(sockets),
                 stdout_file=_Echo(f"    {notebook.stem[:2]}"),
             )
     except Exception as error:
@@ -183,7 +185,8 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object]) -> dict
     except Exception as error:
         judged = failure or f"no readable output ({type(error).__name__})"
     judged = failure if judged == "ok" and failure else judged
-    return {"notebook": notebook.stem, "verdict": judged, "minutes": (time.monotonic() - began) / 60}
+    minutes, trained = (time.monotonic() - began) / 60, summary.trained_minutes(began_unix)
+    return {"notebook": notebook.stem, "verdict": judged, "minutes": minutes, "without_training": minutes - trained}
 
 
 def expected_minutes(profile: str) -> str:
@@ -194,20 +197,30 @@ def expected_minutes(profile: str) -> str:
     return f"planned for at most {get_profile(profile).minutes:g} minutes, less with records at hand"
 
 
+def _absolute(path: str) -> str:
+    """An existing path as the kernels, which run in another folder, can use it."""
+    found = Path(path).expanduser()
+    return str(found.resolve()) if found.exists() else path
+
+
 def run_report(profile: str, data: str | None, device: str, only: Sequence[str], extra: dict[str, object]) -> int:
     """Execute the chosen notebooks, print the table, write the local report; 0 if every verdict is ok.
 
     Raises:
         CourseError: something is wrong before anything runs.
     """
-    from .data import load_cifar10
+    from .data import SYNTHETIC, load_cifar10
 
     parameters = {"profile": profile, "data": data, "device": device, "published": False} | extra
     chosen = notebooks(only)
     for notebook in chosen:
         check_parameters(notebook, parameters)
-    choose_device(device)
+    target = choose_device(device)
+    if os.environ.get("CIFAR10_ROOT"):
+        os.environ["CIFAR10_ROOT"] = _absolute(os.environ["CIFAR10_ROOT"])
+    data = data if data in (None, "auto", "cifar10", "synthetic") else _absolute(data)
     label = load_cifar10(data or get_profile(profile).data).label
+    parameters["data"] = "synthetic" if label == SYNTHETIC else data  # what was found once is what all notebooks use
     write_atomically(runs_dir() / ".writable", "")
     print(f"Profile {profile} on {label}, device {device}: {expected_minutes(profile)}.", flush=True)
 
@@ -229,7 +242,7 @@ def run_report(profile: str, data: str | None, device: str, only: Sequence[str],
     print(f"\n{'notebook':{width}}  minutes  verdict")
     for r in results:
         print(f"{r['notebook']:{width}}  {r['minutes']:7.1f}  {r['verdict']}")
-    report = summary.write_local(profile, results, began)
+    report = summary.write_local(profile, results, began, target, extra)
     print(f"\nReport: {report}")
     failed = [r["notebook"] for r in results if r["verdict"] != "ok"]
     if failed:
@@ -239,11 +252,9 @@ def run_report(profile: str, data: str | None, device: str, only: Sequence[str],
     return 1 if failed else 0
 
 
-def default_profile() -> str:
-    """``full`` where there is a GPU, else ``quick``."""
-    import torch
-
-    return "full" if torch.cuda.is_available() else "quick"
+def default_profile(device: str) -> str:
+    """``full`` where the device is a CUDA GPU, else ``quick``."""
+    return "full" if choose_device(device).type == "cuda" else "quick"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -263,11 +274,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--publish", action="store_true", help="replace the committed report in figures/ by this one")
     options = parser.parse_args(arguments)
     try:
-        profile = options.profile or default_profile()
+        profile = options.profile or default_profile(options.device)
         get_profile(profile)
         if not options.profile:
-            print(f"No profile given: {profile}, since {'a GPU was' if profile == 'full' else 'no GPU was'} found.")
+            print(
+                f"No profile given: {profile}, as on a {'GPU' if profile == 'full' else 'machine without a CUDA GPU'}."
+            )
         extra = {name: parse_parameter(value) for name, value in options.parameter}
+        taken = sorted(set(extra) & {"profile", "data", "device"})
+        if taken:
+            raise CourseError(f"Use --{taken[0]} instead of -p {taken[0]}.")
         status = run_report(profile, options.data, options.device, options.only, extra)
         if options.publish and status == 0:
             print(f"Published: {summary.publish(profile, Store())}")

@@ -5,7 +5,9 @@ python -m cifar_helpers.run CONFIG.json --data cifar10 --device auto
 
 import argparse
 import contextlib
+import functools
 import hashlib
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -43,6 +45,11 @@ def build_model(config: RunConfig) -> torch.nn.Module:
             raise CourseError(f"{config.model}: {error}") from error
 
 
+def move(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """Put the model on the device, channels last in memory where that is faster (CPU and CUDA)."""
+    return model.to(device) if device.type == "mps" else model.to(device, memory_format=torch.channels_last)
+
+
 def build_optimizer(config: RunConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
     """Build the config's optimizer over all parameters of the model.
 
@@ -50,11 +57,14 @@ def build_optimizer(config: RunConfig, model: torch.nn.Module) -> torch.optim.Op
         CourseError: no such optimizer, or arguments it does not take.
     """
     kinds = {n: c for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)}
-    known = sorted(set(kinds) - {"Optimizer"})
+    known = sorted(set(kinds) - {"Optimizer", "LBFGS", "SparseAdam"})  # these two need another loop
     if config.optimizer not in known:
         raise CourseError(f"Unknown optimizer {config.optimizer!r}; torch.optim has {', '.join(known)}.")
+    arguments = dict(config.optimizer_args)
+    if arguments.get("nesterov"):
+        arguments.setdefault("foreach", False)  # its foreach form writes into the gradients that the recorder keeps
     try:
-        return kinds[config.optimizer](model.parameters(), lr=config.lr, **config.optimizer_args)
+        return kinds[config.optimizer](model.parameters(), lr=config.lr, **arguments)
     except (TypeError, ValueError) as error:
         raise CourseError(f"{config.optimizer}: {error}") from error
 
@@ -88,10 +98,13 @@ def forward_context(precision: str, device: torch.device):
 
 
 def true_fp32(device: torch.device):
-    """Context in which ``fp32`` means fp32: without TF32, cuDNN's 10-bit default for convolutions."""
+    """Context in which ``fp32`` means fp32: without TF32, cuDNN's 10-bit default for convolutions.
+
+    Convolutions are deterministic in it; some other CUDA kernels are not, so only a CPU repeats a run bit for bit.
+    """
     if device.type != "cuda":
         return contextlib.nullcontext()
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=False)
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 def get_run(config: RunConfig, data: ImageData, device="auto", store: Store | None = None) -> RunRecord:
@@ -105,11 +118,16 @@ def get_run(config: RunConfig, data: ImageData, device="auto", store: Store | No
     """
     store = store or Store()
     device = choose_device(device)
-    record = _current(store.get(config, data.fingerprint), store)
-    if record:
+    record = store.get(config, data.fingerprint)
+    if record and not _stale(record, store):
         return record
-    with store.lock(config, data.fingerprint):
-        record = _current(store.get(config, data.fingerprint), store)  # another process may have trained it meanwhile
+    with store.lock(config, data.fingerprint):  # what cannot be used is moved aside by its holder alone
+        record = store.get(
+            config, data.fingerprint, discard_damaged=True
+        )  # another process may have trained it meanwhile
+        if record and _stale(record, store):
+            store.discard(record.folder, "was made by other model code: the initial weights differ")
+            record = None
         return record or _train_run(config, data, device, store)
 
 
@@ -141,32 +159,38 @@ def precision_gaps(config: RunConfig, data: ImageData, at: Sequence[int], device
     store, device = store or Store(), choose_device(device)
 
     def compute() -> dict:
-        model = build_model(config).to(device, memory_format=torch.channels_last).train()
+        model = move(build_model(config), device).train()
         optimizer, batches = build_optimizer(config, model), training_batches(config, data, device)
         contexts = {name: forward_context(name, device) for name in ("fp32", "bf16")}
-        rows = []
-        for step in range(max(at) + 1):
-            if step in at:
-                rows.append(
-                    {"step": step} | precision_gap(model, batches[step], batches[step + 1], config.lr, contexts)
-                )
-            recorder = Recorder(model, models.output_layer(model), gradients=False)
-            train(model, batches, optimizer, step + 1, recorder, step)
+        recorder = Recorder(model, models.output_layer(model), gradients=False)
+        rows, done = [], 0
+        with true_fp32(device):
+            for step in sorted(at):
+                train(model, batches, optimizer, step, recorder, done)
+                gaps = precision_gap(model, batches[step], batches[step + 1], config.lr, contexts)
+                rows, done = [*rows, {"step": step} | gaps], step
         return {"rows": rows}
 
     inputs = {"config": config.to_json(), "data": data.fingerprint, "at": list(at), "device": device.type}
     return store.measurement("precision_gap", inputs, compute)["rows"]
 
 
-def _current(record: RunRecord | None, store: Store) -> RunRecord | None:
-    """The record, unless today's model code starts from other weights than the record's."""
-    if record is None or weights_hash(build_model(record.config)) == record.provenance["initial_weights"]:
-        return record
-    if store.root not in record.folder.parents:
-        print(f"{record.config.describe()}: published from other initial weights (another platform or version).")
-        return record
-    store.discard(record.folder, "was made by other model code: the initial weights differ")
-    return None
+def _stale(record: RunRecord, store: Store) -> bool:
+    """Whether today's model code starts from other weights than the record's; of a published one it is only said."""
+    config = record.config
+    untrained = RunConfig(config.model, config.model_args, seed=config.seed)
+    if _initial_weights(getattr(models, config.model), untrained.to_json()) == record.provenance["initial_weights"]:
+        return False
+    if store.root in record.folder.parents:
+        return True
+    print(f"{config.describe()}: published from other initial weights (another platform or version).", flush=True)
+    return False
+
+
+@functools.lru_cache(maxsize=256)
+def _initial_weights(model_class: type, config: str) -> str:
+    """Hash of a config's untrained model; the class is part of the question, since its code may change."""
+    return weights_hash(build_model(RunConfig.from_json(config)))
 
 
 def _train_run(config: RunConfig, data: ImageData, device: torch.device, store: Store) -> RunRecord:
@@ -180,7 +204,7 @@ def _train_run(config: RunConfig, data: ImageData, device: torch.device, store: 
     try:
         with torch.random.fork_rng(devices=cuda), true_fp32(device):
             torch.manual_seed(config.seed)  # dropout
-            model.to(device, memory_format=torch.channels_last).train()
+            move(model, device).train()
             run = _Run(config, data, model, batches, precision, device, store, initial_weights)
             run.go()
     except torch.OutOfMemoryError as error:
@@ -198,7 +222,8 @@ def _train_run(config: RunConfig, data: ImageData, device: torch.device, store: 
         "train_seconds": run.seconds,
         "wall_seconds": run.wall_seconds,
         "resumed": run.resumed,
-        "machine": machine_card(device),
+        "machine": run.machine,
+        "earlier_machines": run.earlier_machines,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "finished_unix": time.time(),
     }
@@ -215,15 +240,21 @@ class _Run:
         self.optimizer = build_optimizer(config, model)
         self.recorder = Recorder(model, models.output_layer(model), config.gradients, config.gaps, self.is_due)
         self.checkpoint = store.checkpoint_path(config, data.fingerprint)
+        for left in self.checkpoint.parent.glob(f".{self.checkpoint.name}-*"):
+            left.unlink(missing_ok=True)  # half-written by a killed process
         self.epochs: list[dict] = []
         self.seconds, self.earlier_wall, self.began = 0.0, 0.0, time.monotonic()
-        self.resumed, self.diverged_at, self.start = 0, None, 0
+        self.resumed, self.diverged_at, self.start, self.earlier_machines = 0, None, 0, []
+        self.machine = machine_card(device) | {"precision": precision}
         restored = load_checkpoint(self.checkpoint, model, self.optimizer, self.recorder, initial_weights)
         if restored:
             self.start, extra = restored
             self.epochs, self.seconds, self.resumed = extra["epochs"], extra["seconds"], extra["resumed"] + 1
-            self.earlier_wall = extra["wall_seconds"]
-            print(f"  train {config.describe()} · goes on from step {self.start}", flush=True)
+            self.earlier_wall, self.earlier_machines = extra["wall_seconds"], extra["machines"]
+            same = ("device", "precision", "threads", "torch", "git_revision")
+            changed = [n for n in same if self.earlier_machines[-1][n] != self.machine[n]]
+            remark = f" ({', '.join(changed)} changed since: not bit for bit)" if changed else ""
+            print(f"  train {config.describe()} · goes on from step {self.start}{remark}", flush=True)
 
     @property
     def wall_seconds(self) -> float:
@@ -270,6 +301,7 @@ class _Run:
                 "seconds": self.seconds,
                 "wall_seconds": self.wall_seconds,
                 "resumed": self.resumed,
+                "machines": [*self.earlier_machines, self.machine],
                 "initial_weights": self.initial_weights,
             }
             save_checkpoint(self.checkpoint, step, self.model, self.optimizer, self.recorder, extra)
@@ -298,21 +330,25 @@ class _Run:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of a batch worker: train the runs of a JSON file (one config or a list) where not yet recorded."""
     parser = argparse.ArgumentParser(prog="python -m cifar_helpers.run", description=main.__doc__)
-    parser.add_argument("config", type=Path, help="JSON file with one RunConfig")
+    parser.add_argument("config", type=Path, help="JSON file with one RunConfig, or a list of them")
     parser.add_argument("--data", default="auto", help="auto, cifar10, synthetic, or a path (default: auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     options = parser.parse_args(arguments)
     try:
-        text = options.config.read_text()
-    except OSError as error:
-        print(f"Cannot read {options.config}: {error.strerror}.", file=sys.stderr)
+        wanted = json.loads(options.config.read_text(encoding="utf-8"))
+        configs = [RunConfig.from_json(json.dumps(each)) for each in (wanted if isinstance(wanted, list) else [wanted])]
+        data = load_cifar10(options.data)
+        for config in configs:
+            print(get_run(config, data, options.device).folder)
+    except (OSError, ValueError) as error:
+        print(f"Cannot read {options.config}: {error}", file=sys.stderr)
         return 2
-    try:
-        record = get_run(RunConfig.from_json(text), load_cifar10(options.data), options.device)
     except CourseError as error:
         print(error, file=sys.stderr)
         return 2
-    print(record.folder)
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -13,7 +13,6 @@ import nbformat
 from .env import (
     ROOT,
     CourseError,
-    choose_device,
     disk_error,
     figures_dir,
     git_revision,
@@ -21,7 +20,7 @@ from .env import (
     read_json,
     write_atomically,
 )
-from .experiments import BASE_RATE, PROFILES, RATES
+from .experiments import BASE_RATE, NETWORKS, PROFILES, bn_sweep
 from .measure import NOT_TRAINING, WINDOW
 from .record import SMALL_FILES, Store
 
@@ -42,13 +41,15 @@ def load_entries(folder: Path) -> list[dict]:
     return sorted(entries, key=lambda entry: (entry["name"][:2], entry["made"]))
 
 
-def write_local(profile: str, results: Sequence[dict], began: str) -> Path:
+def write_local(profile: str, results: Sequence[dict], began: str, device="cpu", changed: dict | None = None) -> Path:
     """Write REPORT.md and report.json of a profile's local folder.
 
     Args:
         results: one dict per notebook executed now: ``notebook``, ``verdict``, ``minutes``. Earlier results of other
             notebooks are kept.
         began: ISO time at which this execution began.
+        device: what it ran on.
+        changed: parameters set by hand, name → value.
 
     Returns:
         The path of REPORT.md.
@@ -68,8 +69,9 @@ def write_local(profile: str, results: Sequence[dict], began: str) -> Path:
         "data_label": newest["data_label"] if newest else "",
         "data_fingerprint": newest["data_fingerprint"] if newest else "",
         "results": earlier | executed,
-        "minutes": _minutes(earlier | executed, entries, began),
-        "machine": machine_card(choose_device("auto")),
+        "minutes": _minutes(earlier | executed, entries),
+        "machine": machine_card(device),
+        "changed": changed or {},
         "git_revision": git_revision(),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -77,14 +79,17 @@ def write_local(profile: str, results: Sequence[dict], began: str) -> Path:
     return write_atomically(folder / "REPORT.md", markdown(report, entries, published=False))
 
 
-def _minutes(results: dict, entries: list[dict], began: str) -> float:
-    """Minutes the whole profile takes from nothing: notebooks as executed, plus runs that were trained before."""
-    store, total = Store(), sum(r["minutes"] for r in results.values())
-    for key in {key for entry in entries for key in entry["runs"]}:
-        for path in store.root.glob(f"*-{key}/provenance.json"):
-            run = read_json(path) or {}
-            total += run["wall_seconds"] / 60 if run.get("finished", began) < began else 0
-    return total
+def _minutes(results: dict, entries: list[dict]) -> float:
+    """Minutes the whole profile takes from nothing: every notebook without training, and every run once."""
+    keys = {key for entry in entries for key in entry["runs"]}
+    runs = [read_json(path) or {} for key in keys for path in Store().root.glob(f"*-{key}/provenance.json")]
+    return sum(r["without_training"] for r in results.values()) + sum(run["wall_seconds"] for run in runs) / 60
+
+
+def trained_minutes(since: float) -> float:
+    """Minutes of the runs that were finished after this Unix time."""
+    runs = [read_json(path) or {} for path in Store().root.glob("*/provenance.json")]
+    return sum(run["wall_seconds"] for run in runs if run.get("finished_unix", 0) > since) / 60
 
 
 def markdown(report: dict, entries: list[dict], published: bool) -> str:
@@ -108,7 +113,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
             for name, r in sorted(report["results"].items())
         ]
     )
-    lines += protocol(report["profile"])
+    lines += protocol(report)
     stems = sorted(p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     missing = [stem for stem in stems if stem not in report["results"]]
     if missing:
@@ -124,22 +129,28 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
     return "\n".join([*lines, *_benchmarks()]).rstrip() + "\n"
 
 
-def protocol(profile: str) -> list[str]:
-    """What was fixed before any outcome was looked at, from the code that ran."""
-    budget = PROFILES[profile]
-    rates, start = ", ".join(f"{rate:g}" for rate in RATES), round(WINDOW[0] * budget.steps)
+def protocol(report: dict) -> list[str]:
+    """What was fixed before any outcome was looked at, from the configs that the notebooks ask for."""
+    budget, configs = PROFILES[report["profile"]], bn_sweep(report["profile"])
+    config, start = configs[0], round(WINDOW[0] * configs[0].steps)
+    rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(c.lr for c in configs))
+    images = f"{config.n_items} training images" if config.n_items else "all training images but the validation tenth"
+    changed = ", ".join(f"{name} = {value!r}" for name, value in report["changed"].items())
     return [
         "## Protocol",
         "",
-        f"- VGG-A and VGG-A + BN, Adam at rates {rates}, batch {budget.batch_size}, {budget.steps} steps, "
-        "normalisation ½, no augmentation, Xavier-normal weights, recorded in fp32.",
+        *([f"- **Settings changed by hand:** {changed}."] if changed else []),
+        f"- {' and '.join(NETWORKS)} (Xavier-normal weights), {config.optimizer} at rates {rates}, batch "
+        f"{config.batch_size}, {config.steps} steps, {images}, normalisation {config.normalisation}, augmentation "
+        f"{', '.join(config.augmentation) or 'none'}, recorded in {config.precision}.",
         f"- Seeds: {budget.seeds} at rate {BASE_RATE:g}, {budget.rate_seeds} at the others. A seed sets initial "
         "weights and data order; both networks and all rates of a seed see the same batches.",
-        f"- One window for every comparison: the mean over steps {start} to {budget.steps}. Losses are compared as "
+        f"- One window for every comparison: the mean over steps {start} to {config.steps}. Losses are compared as "
         "BN − no BN, gradient quantities as ratios BN / no BN on logarithms; both paired by seed, with 95 % t "
         "intervals where there are two seeds or more. An interval that includes no effect is reported as undecided.",
-        f"- A run is *not training* if its mean loss over the window is not more than {NOT_TRAINING} nats below ln 10.",
-        "- Accuracies on the test split were read once per run, at its end; nothing was chosen by them.",
+        f"- A run is *not training* if its mean loss over the window is not more than {NOT_TRAINING} nats below ln 10. "
+        "It stays in the comparison, and is named; ratios are also given over the seeds where both networks train.",
+        "- The test split was read once per run, at its end; nothing was chosen by it.",
         "",
     ]
 
@@ -199,7 +210,7 @@ def publish(profile: str, store: Store) -> Path:
                 if not entry["private"]:
                     for path in local.glob(f"{entry['name']}.*"):
                         shutil.copy(path, folder)
-            (folder / "REPORT.md").write_text(markdown(report, entries, published=True))
+            write_atomically(folder / "REPORT.md", markdown(report, entries, published=True))
             _copy_records(folder / "records", entries, report["data_fingerprint"], store)
             for old in [*target.glob("[0-9][0-9]_*"), target / "REPORT.md", target / "records"]:
                 shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
@@ -214,8 +225,7 @@ def publish(profile: str, store: Store) -> Path:
 def _refuse_unpublishable(report: dict | None, entries: list[dict]) -> None:
     if not report or not entries:
         raise CourseError("There is no local report to publish; run it first.")
-    stems = {p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
-    bad = sorted(stems - {n for n, r in report["results"].items() if r["verdict"] == "ok"})
+    bad = _not_ok(report)
     if bad:
         raise CourseError(
             f"Not published: {', '.join(bad)} did not end well or was not run. Run the whole report first."
@@ -226,6 +236,12 @@ def _refuse_unpublishable(report: dict | None, entries: list[dict]) -> None:
         )
     if len({e["data_fingerprint"] for e in entries}) > 1:
         raise CourseError("Not published: its figures are made from different data. Run the whole report again.")
+
+
+def _not_ok(report: dict) -> list[str]:
+    """Notebooks of the course that this report has not executed to a good end."""
+    stems = {p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
+    return sorted(stems - {n for n, r in report["results"].items() if r["verdict"] == "ok"})
 
 
 def _copy_records(target: Path, entries: list[dict], fingerprint: str, store: Store) -> None:
@@ -246,7 +262,7 @@ def write_profiles() -> None:
     profiles = read_json(file) or {}
     for name in PROFILES:
         report = read_json(figures_dir(name) / "report.json")
-        if report and all(r["verdict"] == "ok" for r in report["results"].values()):
+        if report and not _not_ok(report):
             machine = report["machine"]
             hardware = machine.get("gpu") or f"{machine['cores']} CPU cores"
             values = {"minutes": round(report["minutes"], 1), "machine": hardware, "data": report["data_label"]}
@@ -260,7 +276,7 @@ def write_profiles() -> None:
     readme = ROOT / "README.md"
     if readme.exists():
         table = "\n".join([*_table(profile_rows(profiles)), *_table(profiles["disk"])])
-        write_atomically(readme, README_BLOCK.sub(lambda m: m[1] + table + m[2], readme.read_text()))
+        write_atomically(readme, README_BLOCK.sub(lambda m: m[1] + table + m[2], readme.read_text(encoding="utf-8")))
 
 
 def _size(folder: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""The synthetic stand-in for CIFAR-10: ten drawn classes of 32×32 colour images, the same on every machine.
+"""The synthetic stand-in for CIFAR-10: ten drawn classes of 32×32 colour images, the same every time.
 
 Colours, contrast, place and size are random and the figure is as often darker as lighter than its ground, so that a
 linear classifier finds little to hold on to while a small convolutional net learns the shapes within minutes.

@@ -4,6 +4,7 @@ The loop waits for the device only at a flush: per-step values stay on the devic
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -61,7 +62,10 @@ class Recorder:
     def __init__(self, model, output, gradients=True, gaps=(1,), is_due: Callable[[int], bool] = lambda step: False):
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         of_output = {id(p) for p in output.parameters()}
-        self.in_output = [i for i, p in enumerate(self.parameters) if id(p) in of_output]
+        where = [i for i, p in enumerate(self.parameters) if id(p) in of_output]
+        self.in_output = torch.tensor(
+            where, device=self.parameters[0].device
+        )  # an index list would wait for the device
         self.gradients, self.gaps, self.due = gradients, tuple(gaps), is_due
         self.earlier: deque[list[torch.Tensor]] = deque(maxlen=max(gaps))
         self.last_weights: list[torch.Tensor] | None = None
@@ -185,7 +189,7 @@ def save_checkpoint(path, step: int, model, optimizer, recorder: Recorder, extra
     if device.type == "cuda":
         tensors["rng.cuda"] = torch.cuda.get_rng_state(device)
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    meta = {"step": step, "groups": optimizer_state["param_groups"], "extra": extra}
+    meta = {"step": step, "groups": optimizer_state["param_groups"], "extra": extra, "digest": _digest(tensors)}
 
     def write(temporary) -> None:
         try:
@@ -194,6 +198,14 @@ def save_checkpoint(path, step: int, model, optimizer, recorder: Recorder, extra
             raise OSError(28, str(error)) from error
 
     write_atomically(path, write)
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def load_checkpoint(path, model, optimizer, recorder: Recorder, initial_weights: str) -> tuple[int, dict] | None:
@@ -208,7 +220,12 @@ def load_checkpoint(path, model, optimizer, recorder: Recorder, initial_weights:
             if meta["extra"]["initial_weights"] != initial_weights:
                 return None
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        if _digest(tensors) != meta["digest"]:
+            raise ValueError("its content is not what was written")
+    except FileNotFoundError:
+        return None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        print(f"The checkpoint {path.name} cannot be used ({error}); the run starts from its beginning.", flush=True)
         return None
 
     def part(prefix: str) -> dict[str, torch.Tensor]:

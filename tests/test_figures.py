@@ -1,3 +1,4 @@
+import dataclasses
 from types import SimpleNamespace
 
 import matplotlib as mpl
@@ -64,7 +65,7 @@ def test_a_network_has_one_colour_and_one_dash():
 
 @pytest.mark.parametrize(("label", "stamped"), [("SYNTHETIC", True), ("CIFAR-10 (JPEG copy)", False)])
 def test_synthetic_figures_are_stamped_and_every_foot_says_the_data(small_data, label, stamped):
-    named = type(small_data)(**{**vars(small_data), "label": label})
+    named = dataclasses.replace(small_data, label=label)
     figure = figures.training_curves(PLAIN[:2], measure.smooth, 5)
     figures.save(figure, "04_x", "A caption.", named, "smoke", PLAIN[:2])
     texts = [text.get_text() for text in figure.texts]

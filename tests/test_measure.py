@@ -53,9 +53,27 @@ def test_one_pair_has_no_interval_and_decides_nothing():
         measure.paired([], [])
 
 
+def test_diverged_runs_are_named_and_never_compared():
+    def at(loss, seed, diverged=None):
+        run = record(1e-3, loss=np.full(10, loss), grad_dist_1=np.ones(10), moved=np.ones(10))
+        return SimpleNamespace(config=RunConfig("VGG_A", seed=seed), steps=run.steps, diverged_at=diverged)
+
+    gone = [at(np.nan, seed, 3) for seed in range(3)]
+    fine = [at(1.0, seed) for seed in range(3)]
+    row = measure.same_step_rows(gone, fine)[0]
+    assert row["verdict"].startswith("not compared") and row["note"] == "no BN diverged (3 of 3 seeds)"
+    assert measure.ratio_rows(gone, fine, measure.VGG_Beta_Smooth)[0]["ratio"].startswith("not compared")
+    partly = measure.same_step_rows([at(np.nan, 0, 3), at(2.0, 1), at(2.0, 2)], fine)[0]
+    assert partly["plain"] == 2.0 and len(partly["paired"].values) == 2
+    assert partly["note"] == "no BN diverged (1 of 3 seeds)"
+    assert measure.same_step_rows(fine, fine)[0]["verdict"] == "equal (n = 3)"
+
+
 def test_window_mean_and_smoothing():
     assert measure.window_mean(np.arange(10.0)) == 8.5
-    assert measure.window_mean(np.array([1, 1, 1, 1, np.nan])) == np.inf
+    assert measure.window_mean(np.array([1, 1, 1, 1, 5, 2, np.nan, 2, np.nan, 4])) == 4
+    assert measure.window_mean(np.array([3.0, 7.0])) == 7
+    assert np.isnan(measure.window_mean(np.array([np.nan])))
     np.testing.assert_allclose(measure.smooth(np.array([0.0, 3, 6, 9]), 3), [1.5, 3, 6, 7.5])
     np.testing.assert_allclose(measure.smooth(np.array([np.nan, 2, 4]), 3), [2, 3, 3])
 

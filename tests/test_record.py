@@ -49,7 +49,11 @@ def test_the_key_depends_on_the_data_and_on_nothing_else():
     "wrong",
     [
         *({"lr": lr} for lr in (0, -1.0, float("nan"), "1e-3")),
-        *({name: 0} for name in ("steps", "batch_size", "eval_every")),
+        *({name: 0} for name in ("steps", "batch_size", "eval_every", "eval_items")),
+        *({name: "5"} for name in ("steps", "seed", "n_items")),
+        {"seed": 0.5},
+        {"steps": True},
+        {"gaps": (1.5,)},
         {"gaps": (0,)},
         {"gaps": ()},
         {"normalisation": "none"},
@@ -58,6 +62,11 @@ def test_the_key_depends_on_the_data_and_on_nothing_else():
 def test_unusable_values_are_refused(wrong):
     with pytest.raises(CourseError):
         RunConfig("VGG_A", **wrong)
+
+
+def test_one_spelling_of_a_set_of_augmentations():
+    one, two = (RunConfig("VGG_A", augmentation=names) for names in (("flip", "crop"), ("crop", "flip")))
+    assert one == two and one.key("data") == two.key("data")
 
 
 @pytest.mark.parametrize("name", record.SMALL_FILES)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -6,9 +7,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import write_folder
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from cifar_helpers import report, summary
+from cifar_helpers import env, report, summary
 from cifar_helpers.env import CourseError, figures_dir
 from cifar_helpers.record import Store
 
@@ -68,6 +70,7 @@ def test_command_line_values_are_literals_or_text(text, value):
         (["--profile", "smoke", "--only", "42"], "Unknown notebook 42; there are 01_"),
         (["--profile", "smoke", "--device", "tpu"], "Device 'tpu' is not available"),
         (["--profile", "smoke", "-p", "speed", "3"], "no parameter 'speed'"),
+        (["--profile", "smoke", "-p", "profile", "full"], "Use --profile"),
         (["--profile", "smoke", "-p", "seed", "x"], "must be of type int"),
         (["--profile", "smoke", "--data", "/no/such/place"], "No data at"),
     ],
@@ -145,6 +148,19 @@ def test_a_failing_notebook_does_not_stop_the_others(course, capsys):
     assert set(json.loads((figures_dir("smoke") / "report.json").read_text())["results"]) == {"01_fails", "02_works"}
 
 
+def test_relative_places_mean_the_same_to_the_driver_and_to_the_notebooks(course, image_files, monkeypatch):
+    write_folder(image_files, course / "elsewhere" / "images")
+    monkeypatch.chdir(course / "elsewhere")
+    monkeypatch.setattr(env, "ROOT", course)
+    monkeypatch.setenv("CIFAR_COURSE_ROOT", str(course))
+    monkeypatch.setenv("CIFAR_FIGURES", "my-figures")
+    assert report.main(["--profile", "quick", "--data", "images", "--only", "02"]) == 0
+    text = (course / "my-figures" / "local" / "quick" / "REPORT.md").read_text()
+    assert "A table." in text and "CIFAR-10 (PNG copy)" in text
+    assert not (course / "notebooks" / "my-figures").exists()
+    assert {p.suffix for p in (course / "notebooks").iterdir()} == {".ipynb"}  # no socket left behind
+
+
 def test_a_dead_kernel_is_a_verdict(course):
     write_notebook(course / "notebooks", "01_fails", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "1")
     notebook = course / "notebooks" / "01_fails.ipynb"
@@ -169,7 +185,7 @@ def local_report(course, small_data, light):
     """A local quick report: one figure, one private figure, one table, behind them one run."""
     from cifar_helpers import figures, measure, run
 
-    real = type(small_data)(**{**vars(small_data), "label": "CIFAR-10 (JPEG copy)"})
+    real = dataclasses.replace(small_data, label="CIFAR-10 (JPEG copy)")
     record = run.get_run(light, real, "cpu")
     drawn = figures.training_curves([record], measure.smooth, 3)
     began = "2026-01-01T00:00:00"
@@ -177,7 +193,9 @@ def local_report(course, small_data, light):
     figures.save(drawn, "01_images", "Images.", real, "quick", private=True)
     figures.save_table([{"rate": "a|b", "loss": 1.0}], "02_table", "A table.", real, "quick", [record])
     Store().measurement("gap", {"data": real.fingerprint}, lambda: {"value": 1})
-    results = [{"notebook": n, "verdict": "ok", "minutes": 1.0} for n in ("01_fails", "02_works")]
+    results = [
+        {"notebook": n, "verdict": "ok", "minutes": 1.0, "without_training": 1.0} for n in ("01_fails", "02_works")
+    ]
     summary.write_local("quick", results, began)
     return record
 
@@ -185,7 +203,7 @@ def local_report(course, small_data, light):
 def test_publishing_replaces_the_report_and_brings_the_small_records(local_report, course):
     figures = figures_dir()
     (figures / "01_stale.png").write_text("old")
-    (course / "README.md").write_text("a\n<!-- measured: begin -->\nold\n<!-- measured: end -->\nb\n")
+    (course / "README.md").write_text("a\n<!-- measured: begin -->\nSTALE\n<!-- measured: end -->\nb\n")
     summary.publish("quick", Store())
     assert {p.name for p in figures.glob("01_*")} == {"01_curve.png", "01_curve.svg", "01_curve.json"}
     records = figures / "records" / local_report.folder.name
@@ -194,7 +212,7 @@ def test_publishing_replaces_the_report_and_brings_the_small_records(local_repor
     text = (figures / "REPORT.md").read_text()
     assert "![A curve.](01_curve.png)" in text and "not published" in text and r"a\|b" in text
     readme = (course / "README.md").read_text()
-    assert "`quick`" in readme and "old" not in readme and readme.startswith("a\n") and readme.endswith("b\n")
+    assert "`quick`" in readme and "STALE" not in readme and readme.startswith("a\n") and readme.endswith("b\n")
     assert Store(published=True).get(local_report.config, "f" * 64)
 
 
@@ -242,4 +260,6 @@ def test_the_whole_line_on_a_few_hundred_real_images(monkeypatch, capsys):
     text = (figures_dir("smoke") / "REPORT.md").read_text()
     assert "CIFAR-10" in text and "SYNTHETIC" not in text and "05_loss_landscape.png" in text
     assert "trained now" in capsys.readouterr().out
-    assert "BN / no BN" not in text and "who is ahead" in text
+    assert "who is ahead" in text
+    assert report.main(["--profile", "smoke", "--data", "cifar10", "--only", "05"]) == 0
+    assert "0 trained now, 10 read from records" in capsys.readouterr().out

@@ -50,6 +50,10 @@ def test_conda_and_pip_ask_for_the_same():
             match = re.fullmatch(r"([a-z0-9_.-]+)((?:[<>=!]=?[0-9][0-9a-z.*]*,?)*)", entry)
             assert match, f"not a conda spec: {entry!r}"
             conda[match[1]] = SpecifierSet(match[2])
+        else:
+            assert entry == {"pip": ["-e ."]}, (
+                "conda hands these lines to pip -r, which takes no options such as --no-deps"
+            )
     assert conda.pop("python") == SpecifierSet(project()["requires-python"])
     assert conda.pop("pip") == SpecifierSet("")
     assert conda == {CONDA_NAMES.get(r.name, r.name): r.specifier for r in pip_requirements()}
@@ -77,6 +81,9 @@ def test_rooms_import_only_what_the_design_allows():
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.ImportFrom) and node.level == 1:
                 imported |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
+            assert not any(module.split(".")[0] == "cifar_helpers" for module in names), f"{name}: import it relatively"
         assert imported <= ROOMS[name], f"{name} imports {imported - ROOMS[name]}"
         assert len(source.splitlines()) <= 450, f"{name} has more than 450 lines"
 
@@ -115,6 +122,7 @@ def test_no_name_of_this_machine_in_the_project():
     import subprocess
 
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    assert "README.md" in files
     for name in files:
         path = ROOT / name
         if path.suffix in (".py", ".md", ".toml", ".yml", ".json", ".ipynb", ".cff", ""):

@@ -141,6 +141,33 @@ def test_two_runs_from_one_seed_are_identical_and_another_seed_is_not(small_data
     assert not np.array_equal(a.steps["loss"], other.steps["loss"])
 
 
+def test_both_networks_of_a_seed_start_from_the_same_convolutions():
+    plain, normed = (run.build_model(RunConfig(name, seed=3)) for name in ("VGG_A", "VGG_A_BatchNorm"))
+    weights = [[m.weight for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)] for net in (plain, normed)]
+    assert len(weights[0]) == 11 and all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+def test_a_damaged_checkpoint_is_said_and_the_run_starts_over(small_data, store, monkeypatch, capsys):
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
+    original = run._Run.on_flush
+
+    def interrupt(self, step):
+        original(self, step)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run._Run, "on_flush", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run.get_run(TINY, small_data, "cpu", store)
+    monkeypatch.setattr(run._Run, "on_flush", original)
+    path = store.checkpoint_path(TINY, small_data.fingerprint)
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    (path.parent / f".{path.name}-left").write_bytes(b"half")
+    assert run.get_run(TINY, small_data, "cpu", store).provenance["resumed"] == 0
+    assert "cannot be used" in capsys.readouterr().out and not list(path.parent.iterdir())
+
+
 def test_rates_of_a_sweep_share_initial_weights_and_batches(small_data):
     one, two = (RunConfig("TinyNet", lr=lr, batch_size=32) for lr in (1e-3, 1e-4))
     assert run.weights_hash(run.build_model(one)) == run.weights_hash(run.build_model(two))
@@ -292,6 +319,8 @@ def test_the_worker_prints_errors_without_a_traceback(tmp_path, capsys):
     (tmp_path / "odd.json").write_text('{"model": "VGG_A", "speed": 3}')
     assert run.main([str(tmp_path / "odd.json"), "--data", "synthetic"]) == 2
     errors = capsys.readouterr().err
+    (tmp_path / "text.json").write_text("not json")
+    assert run.main([str(tmp_path / "text.json"), "--data", "synthetic"]) == 2
     assert "Traceback" not in errors and "positive number" in errors and "speed" in errors
 
 
