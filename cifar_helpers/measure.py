@@ -192,11 +192,14 @@ def same_step_rows(plain: Sequence, other: Sequence, window: tuple[float, float]
     Raises:
         CourseError: a rate has no pair of equal seeds.
     """
+
+    def loss(run) -> float:
+        return window_mean(run.steps["loss"], window)
+
     rows = []
     for rate, *sides in _pairs(plain, other):
-        row = {"rate": rate} | _compare(sides, lambda run: window_mean(run.steps["loss"], window))
-        verdict = _ahead(row["paired"]) if row["paired"] else "not compared: no pair of seeds without divergence"
-        rows.append(row | {"verdict": verdict, "note": _stuck_note(sides, window)})
+        row = {"rate": rate} | _compare(sides, loss)
+        rows.append(row | {"verdict": _in_words(_ahead, sides, loss, window), "note": _stuck_note(sides, window)})
     return rows
 
 
@@ -249,19 +252,26 @@ def ratio_rows(
     Raises:
         CourseError: a rate has no pair of equal seeds, or the quantity was not recorded.
     """
+
+    def log(run) -> float:
+        return np.log(window_mean(quantity([run]).curves[0], window))
+
     rows = []
     for rate, *sides in _pairs(plain, other):
-        logs = _compare(sides, lambda run: np.log(window_mean(quantity([run]).curves[0], window)))
+        logs = _compare(sides, log)
         row = {"rate": rate, "plain": np.exp(logs["plain"]), "other": np.exp(logs["other"]), "paired": logs["paired"]}
-        ratio = ratio_text(logs["paired"]) if logs["paired"] else "not compared: no pair of seeds without divergence"
-        both = [pair for pair in zip(*sides, strict=True) if all(is_training(run, window) for run in pair)]
-        if both and len(both) < len(sides[0]):
-            trained = _compare(
-                list(zip(*both, strict=True)), lambda run: np.log(window_mean(quantity([run]).curves[0], window))
-            )
-            ratio += f"; where both train: {ratio_text(trained['paired'])}"
-        rows.append(row | {"ratio": ratio, "note": _stuck_note(sides, window)})
+        rows.append(row | {"ratio": _in_words(ratio_text, sides, log, window), "note": _stuck_note(sides, window)})
     return rows
+
+
+def _in_words(say: Callable, sides: Sequence[Sequence], value: Callable, window: tuple[float, float]) -> str:
+    """The comparison over all seeds, and where some but not all train with both networks, over those as well."""
+    result = _compare(sides, value)["paired"]
+    text = say(result) if result else "not compared: no pair of seeds without divergence"
+    both = [pair for pair in zip(*sides, strict=True) if all(is_training(run, window) for run in pair)]
+    if both and len(both) < len(sides[0]):
+        text += f"; where both train: {say(_compare(list(zip(*both, strict=True)), value)['paired'])}"
+    return text
 
 
 def ratio_text(result: Paired) -> str:

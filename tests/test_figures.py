@@ -101,6 +101,9 @@ def test_ratios_name_networks_that_do_not_train():
                               measure.VGG_Beta_Smooth)  # fmt: skip
     assert measure.stuck_runs([at(2.3, 1), at(1, 1)]) == "Not training at the end: VGG_A at rate 0.001, seed 0."
     assert measure.stuck_runs([at(1, 1)]) == ""
+    mixed = measure.ratio_rows([at(2.3, 1.0), at(1, 1.0, 1)], [at(1, 4.0), at(1, 2.0, 1)], measure.VGG_Beta_Smooth)[0]
+    assert mixed["ratio"].endswith("; where both train: 2.00 (n = 1, no interval)")
+    assert mixed["note"] == "no BN not training (1 of 2 seeds)"
     assert rows[0]["note"] == "" and rows[0]["paired"].decided and "95 % interval 0.493 to 0.518" in rows[0]["ratio"]
 
 
