@@ -297,7 +297,7 @@ def family_curves(runs: Sequence) -> Figure:
     _steps_axis(*axes)
     axes[0].set(ylabel="loss in eval mode (nats)", title="on training images")
     axes[1].set(title="on validation images")
-    _legend(axes[1], fontsize=11)
+    _legend(axes[0], loc="lower left", fontsize=10)
     _title(figure, "The VGG-A family at the same rate, dropout switched off for the measurement")
     return figure
 
