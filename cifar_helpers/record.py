@@ -47,6 +47,7 @@ class RunConfig:
         eval_items: at most so many validation images are used; None takes all of them.
         test: evaluate on the test split, once, at the end.
         keep_weights: keep the final weights.
+        snapshots: numbers of finished steps (0 is the untrained model) after which the weights are kept too.
 
     Raises:
         CourseError: a value that cannot be trained with (rate ≤ 0, no steps, a gap below 1 …).
@@ -70,9 +71,10 @@ class RunConfig:
     eval_items: int | None = None
     test: bool = True
     keep_weights: bool = False
+    snapshots: tuple[int, ...] = ()
 
     def __post_init__(self):
-        for name in ("augmentation", "gaps"):  # a set of names or steps: one spelling
+        for name in ("augmentation", "gaps", "snapshots"):  # a set of names or steps: one spelling
             object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
         for name in ("model_args", "optimizer_args"):
             object.__setattr__(self, name, json.loads(json.dumps(dict(getattr(self, name)))))
@@ -167,19 +169,31 @@ class RunRecord:
         Raises:
             CourseError: they were not kept, or the file is damaged.
         """
+        return self._load(WEIGHTS, "keep_weights=True")
+
+    def snapshot(self, step: int) -> dict:
+        """State of the model after ``step`` steps, name → tensor; the errors are those of ``weights``."""
+        return self._load(snapshot_name(step), f"snapshots=({step},)")
+
+    def _load(self, name: str, setting: str) -> dict:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        path = self.folder / WEIGHTS
+        path = self.folder / name
         try:
-            if file_hash(path) != self.provenance["files"].get(WEIGHTS):
+            if file_hash(path) != self.provenance["files"].get(name):
                 raise OSError("the file is damaged")
             return load_file(path)
         except (OSError, SafetensorError) as error:
             raise CourseError(
-                f"No weights for {self.config.describe()} ({error}). Set keep_weights=True in its config, or delete "
+                f"No {name} for {self.config.describe()} ({error}). Set {setting} in its config, or delete "
                 f"{self.folder} and train again."
             ) from error
+
+
+def snapshot_name(step: int) -> str:
+    """File that holds the weights after ``step`` steps."""
+    return f"weights-{step}.safetensors"
 
 
 def file_hash(path: Path) -> str:
@@ -281,6 +295,10 @@ class Store:
         """File that holds an unfinished run's state."""
         return self.root / ".checkpoints" / f"{config.model}-{config.key(fingerprint)}.safetensors"
 
+    def snapshot_path(self, config: RunConfig, fingerprint: str, step: int) -> Path:
+        """File that holds a snapshot until its run is finished."""
+        return self.checkpoint_path(config, fingerprint).with_suffix(f".{snapshot_name(step)}")
+
     def save(self, config: RunConfig, fingerprint: str, steps: dict, epochs: list, provenance: dict, weights=None):
         """Write a record under a temporary name, rename it into place, and drop its checkpoint.
 
@@ -301,6 +319,9 @@ class Store:
             (temporary / "epochs.json").write_text(json.dumps(epochs, indent=1))
             if weights is not None:
                 save_file(weights, temporary / WEIGHTS)
+            for step in config.snapshots:
+                if (kept := self.snapshot_path(config, fingerprint, step)).exists():  # a diverged run has fewer
+                    shutil.copy(kept, temporary / snapshot_name(step))
             files = {path.name: file_hash(path) for path in sorted(temporary.iterdir())}
             provenance = provenance | {"key": key, "data_fingerprint": fingerprint, "files": files}
             provenance["digest"] = digest(provenance)
@@ -310,8 +331,29 @@ class Store:
             raise disk_error(folder, error) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        self.checkpoint_path(config, fingerprint).unlink(missing_ok=True)
+        for path in [self.checkpoint_path(config, fingerprint)] + [
+            self.snapshot_path(config, fingerprint, step) for step in config.snapshots
+        ]:
+            path.unlink(missing_ok=True)
         return read_record(folder)
+
+    def prune(self, dry_run: bool = True) -> list[tuple[Path, int]]:
+        """Free kept weights, snapshots and damaged records; the small files, which figures are made of, stay.
+
+        Checkpoints of unfinished runs stay too.
+
+        Args:
+            dry_run: only say what would be freed.
+
+        Returns:
+            (path, bytes) of every file.
+        """
+        files = [*self.root.glob("*/weights*.safetensors"), *(p for p in self.root.glob(".damaged/*/*") if p.is_file())]
+        found = [(path, path.stat().st_size) for path in sorted(files)]
+        if not dry_run:
+            for path, _ in found:
+                path.unlink(missing_ok=True)
+        return found
 
     def measurement(self, name: str, inputs: dict, compute) -> dict:
         """Return a small JSON-ready result, computed once for these inputs and then read.

@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 from . import models
 from .data import HALF, Batches, ImageData, channel_statistics, evaluation_batches, load_cifar10
-from .env import CourseError, choose_device, keep_freed_memory, machine_card, resolve_precision
+from .env import CourseError, choose_device, keep_freed_memory, machine_card, resolve_precision, write_atomically
 from .measure import precision_gap
 from .record import RunConfig, RunRecord, Store
 from .train import Progress, Recorder, evaluate, load_checkpoint, save_checkpoint, train
@@ -76,6 +77,11 @@ def weights_hash(model: torch.nn.Module) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy())
     return digest.hexdigest()
+
+
+def host_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The model's state in main memory, ready to be written."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
 
 
 def normalisation_of(config: RunConfig, data: ImageData):
@@ -212,7 +218,7 @@ def _train_run(config: RunConfig, data: ImageData, device: torch.device, store: 
             f"{config.describe()}: out of memory on {device}. Use a smaller batch_size, close other programs on the "
             "device, or train on device='cpu'. Finished runs are kept."
         ) from error
-    weights = {n: t.detach().cpu().contiguous() for n, t in model.state_dict().items()} if config.keep_weights else None
+    weights = host_state(model) if config.keep_weights else None
     provenance = {
         "data_label": data.label,
         "diverged_at": run.diverged_at,
@@ -235,7 +241,7 @@ class _Run:
 
     def __init__(self, config, data, model, batches, precision, device, store, initial_weights):
         self.config, self.data, self.model, self.batches, self.device = config, data, model, batches, device
-        self.initial_weights = initial_weights
+        self.initial_weights, self.store = initial_weights, store
         self.autocast = forward_context(precision, device)
         self.optimizer = build_optimizer(config, model)
         self.recorder = Recorder(model, models.output_layer(model), config.gradients, config.gaps, self.is_due)
@@ -262,11 +268,13 @@ class _Run:
         return self.earlier_wall + time.monotonic() - self.began
 
     def is_due(self, step: int) -> bool:
-        at_evaluation = step % self.config.eval_every == 0 or step == self.config.steps
-        return at_evaluation or step % min(FLUSH_EVERY, self.batches.steps_per_epoch) == 0
+        wanted = step % self.config.eval_every == 0 or step == self.config.steps or step in self.config.snapshots
+        return wanted or step % min(FLUSH_EVERY, self.batches.steps_per_epoch) == 0
 
     def go(self) -> None:
         self.progress = Progress(self.config.describe(), self.config.steps, self.start)
+        if self.start == 0:
+            self.keep_snapshot(0)
         self.saved = self.clock = time.monotonic()
         try:
             train(
@@ -291,6 +299,7 @@ class _Run:
             self.recorder.steps = {n: values[: self.diverged_at + 1] for n, values in self.recorder.steps.items()}
             print(f"  train {self.config.describe()} · diverged at step {self.diverged_at} (recorded)", flush=True)
             return True
+        self.keep_snapshot(step)
         evaluation = None
         if step % self.config.eval_every == 0 or step == self.config.steps:
             evaluation = self.evaluate(step)
@@ -309,6 +318,12 @@ class _Run:
         self.progress.update(step, evaluation)
         self.clock = time.monotonic()
         return False
+
+    def keep_snapshot(self, step: int) -> None:
+        """Keep the weights where the config asks for them."""
+        if step in self.config.snapshots:
+            path = self.store.snapshot_path(self.config, self.data.fingerprint, step)
+            write_atomically(path, lambda temporary: save_file(host_state(self.model), temporary))
 
     def evaluate(self, step: int) -> dict:
         """Loss and accuracy in eval mode: training subset, validation, and on the last step the test split."""

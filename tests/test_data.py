@@ -1,4 +1,7 @@
+import functools
 import hashlib
+import http.server
+import threading
 import zipfile
 
 import numpy as np
@@ -169,6 +172,20 @@ def test_without_network_cifar10_stops_and_auto_falls_back_loudly(tmp_path, monk
     loaded = data.load_cifar10("auto")
     assert loaded.label == "SYNTHETIC"
     assert "SYNTHETIC DATA" in capsys.readouterr().out
+
+
+def test_a_download_with_the_wrong_checksum_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"half a file")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz"
+        monkeypatch.setenv(data.MIRROR_VARIABLE, address)
+        monkeypatch.setattr("torchvision.datasets.CIFAR10.url", address)
+        monkeypatch.setattr(data, "ROOT", tmp_path)
+        with pytest.raises(CourseError, match="corrupted"):
+            data.load_cifar10("cifar10")
+        server.shutdown()
 
 
 def test_cifar10_root_and_the_data_folder_are_found(image_files, tmp_path, monkeypatch):

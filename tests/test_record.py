@@ -3,6 +3,7 @@ import errno
 
 import numpy as np
 import pytest
+import torch
 
 from cifar_helpers import record, run
 from cifar_helpers.env import CourseError, write_atomically
@@ -27,6 +28,7 @@ CHANGES = {
     "eval_items": 50,
     "test": False,
     "keep_weights": True,
+    "snapshots": (0, 5),
 }
 
 
@@ -99,6 +101,43 @@ def test_damaged_weights_are_noticed_when_they_are_wanted(small_data, store, lig
         _ = store.get(config, small_data.fingerprint).weights
     with pytest.raises(CourseError, match="keep_weights"):
         _ = run.get_run(light, small_data, "cpu", store).weights
+
+
+def test_snapshots_are_the_weights_along_the_run_and_survive_an_interruption(small_data, store, light, monkeypatch):
+    config = dataclasses.replace(light, snapshots=(0, 5, 12), keep_weights=True)
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
+    original = run._Run.on_flush
+
+    def interrupt(self, step):
+        original(self, step)
+        if step == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(run._Run, "on_flush", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run.get_run(config, small_data, "cpu", store)
+    monkeypatch.setattr(run._Run, "on_flush", original)
+    kept = run.get_run(config, small_data, "cpu", store)
+    untrained = run.build_model(config).state_dict()
+    assert all(torch.equal(t, untrained[name]) for name, t in kept.snapshot(0).items())
+    assert all(torch.equal(t, kept.weights[name]) for name, t in kept.snapshot(12).items())
+    shorter = run.get_run(dataclasses.replace(light, steps=5, keep_weights=True), small_data, "cpu", store)
+    assert all(torch.equal(t, kept.snapshot(5)[name]) for name, t in shorter.weights.items())
+    with pytest.raises(CourseError, match="snapshots=\\(7,\\)"):
+        kept.snapshot(7)
+    assert not list((store.root / ".checkpoints").iterdir())
+
+
+def test_pruning_says_what_it_frees_and_keeps_what_figures_need(small_data, store, light):
+    config = dataclasses.replace(light, snapshots=(5,), keep_weights=True)
+    kept = run.get_run(config, small_data, "cpu", store)
+    planned = store.prune()
+    assert {path.name for path, _ in planned} == {"weights.safetensors", "weights-5.safetensors"} and kept.weights
+    assert store.prune(dry_run=False) == planned and sum(size for _, size in planned) > 2e6
+    again = store.get(config, small_data.fingerprint)
+    assert np.array_equal(again.steps["loss"], kept.steps["loss"])
+    with pytest.raises(CourseError, match="keep_weights"):
+        _ = again.weights
 
 
 def test_a_full_disk_says_so_and_leaves_nothing_half_written(small_data, store, light, monkeypatch):
