@@ -154,6 +154,7 @@ def load_cifar10(source: str = "auto") -> ImageData:
         bar = "=" * 100
         print(
             f"{bar}\nSYNTHETIC DATA: no local copy of CIFAR-10 was found and the download failed.\n{error}\n"
+            'Set data = "/path/of/your/copy" in the settings cell, or CIFAR10_ROOT before you start.\n'
             f"Everything below is made from drawn shapes and says nothing about CIFAR-10.\n{bar}",
             flush=True,
         )
@@ -331,7 +332,8 @@ class Batches:
             raise CourseError(f"Unknown augmentation {', '.join(unknown)}; choose from {', '.join(AUGMENTATIONS)}.")
         if not 1 <= batch_size <= len(labels):
             raise CourseError(
-                f"A batch of {batch_size} cannot be taken from {len(labels)} images; choose 1 to {len(labels)}."
+                f"A batch of {batch_size} cannot be taken from {len(labels)} images; choose a batch_size of 1 to "
+                f"{len(labels)}, or more images (n_items)."
             )
         self.labels, self.device = labels.to(device), torch.device(device)
         self.batch_size, self.seed = batch_size, seed

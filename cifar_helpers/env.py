@@ -5,6 +5,7 @@ torch is imported inside the functions that need it, so that a plan of runs can 
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import platform
@@ -190,9 +191,10 @@ def write_atomically(path: Path, write) -> Path:
 def disk_error(path: Path, error: Exception) -> CourseError:
     """Turn an ``OSError`` into a message that names the folder, the free space and the remedy."""
     folder = next((p for p in [Path(path), *Path(path).parents] if p.is_dir()), Path())
+    code = getattr(error, "errno", None)  # safetensors reports a full disk without one
     with contextlib.suppress(OSError):
         free = shutil.disk_usage(folder).free / 2**20
-        if free < 300 or getattr(error, "errno", None) in (28, 122):
+        if code in (errno.ENOSPC, errno.EDQUOT) or (code is None and free < 300):
             return CourseError(
                 f"No space to write {path} ({free:.0f} MB free). What was finished is kept: free some space "
                 "or point CIFAR_RUNS / CIFAR_CACHE to a larger disk, then run the same command again."

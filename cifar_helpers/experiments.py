@@ -157,8 +157,8 @@ def _config(budget: Profile, model: str, seed: int, steps=None, n_items=None, gr
     return RunConfig(
         model,
         seed=seed,
-        steps=steps or budget.steps,
-        n_items=n_items or budget.n_items,
+        steps=budget.steps if steps is None else steps,
+        n_items=budget.n_items if n_items is None else n_items,
         batch_size=budget.batch_size,
         precision="fp32",
         gradients=gradients,

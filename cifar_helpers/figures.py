@@ -50,7 +50,12 @@ def _styled(function):
     @functools.wraps(function)
     def styled(*args, **kwargs) -> Figure:
         with mpl.rc_context(STYLE):
-            return function(*args, **kwargs)
+            figure = function(*args, **kwargs)
+            interactive = mpl.is_interactive()
+        # A notebook's backend switches this on at the first figure; the context would take it back, and with it the
+        # display of every later figure.
+        mpl.interactive(interactive)
+        return figure
 
     return styled
 
@@ -153,7 +158,7 @@ def foot(made_from: dict) -> str:
         runs, seeds = len(made_from["runs"]), len(made_from["seeds"])
         parts.append(f"{runs} run{'s' * (runs > 1)}, {seeds} seed{'s' * (seeds > 1)}")
         parts.append("/".join(made_from["precision"]))
-        parts.append("key " + min(made_from["runs"])[:8])
+        parts.append("key " + min(made_from["runs"])[:8] + (f" and {runs - 1} more" if runs > 1 else ""))
     return " · ".join(parts)
 
 
@@ -247,7 +252,7 @@ def augmentation_grid(rows: dict) -> Figure:
 
 @_styled
 def training_curves(runs: Sequence, smooth, span: int) -> Figure:
-    """Training loss per step and validation accuracy of several networks; every seed thin, their mean thick.
+    """Training loss per step and validation accuracy of several networks; every seed thin, their median thick.
 
     Args:
         runs: records at one rate.
@@ -261,12 +266,12 @@ def training_curves(runs: Sequence, smooth, span: int) -> Figure:
         for curve in curves:
             left.plot(curve, color=style["color"], linewidth=0.8, alpha=0.6)
         shortest = min(map(len, curves))
-        left.plot(np.mean([c[:shortest] for c in curves], axis=0), **style)
+        left.plot(np.median([c[:shortest] for c in curves], axis=0), **style)
         points = [[(e["step"], 100 * e["validation_accuracy"]) for e in run.epochs] for run in mine if run.epochs]
         for series in points:
             right.plot(*zip(*series, strict=True), color=style["color"], linewidth=0.8, alpha=0.6, marker="o", ms=3)
         if points and len({len(series) for series in points}) == 1:
-            right.plot(*np.mean(points, axis=0).T, **style, marker="o", ms=5)
+            right.plot(*np.median(points, axis=0).T, **style, marker="o", ms=5)
     _steps_axis(left, right)
     left.axhline(LN10, color="#777777", linewidth=1, linestyle=":")
     left.annotate("ln 10: guessing", (0.98, LN10), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=10)
@@ -274,7 +279,7 @@ def training_curves(runs: Sequence, smooth, span: int) -> Figure:
     right.set(ylabel="validation accuracy (%)", title="eval mode")
     _legend(left, loc="lower left")
     rate, seeds = runs[0].config.lr, len({run.config.seed for run in runs})
-    thin = f"; thin lines: {seeds} seeds, thick: their mean" if seeds > 1 else "; one seed"
+    thin = f"; thin: {seeds} seeds, thick: median" if seeds > 1 else "; one seed"
     _title(figure, f"VGG-A with and without batch norm, {runs[0].config.optimizer} at rate {rate:g}{thin}")
     return figure
 
@@ -313,7 +318,7 @@ def hard_settings(runs: Sequence, smooth, span: int) -> Figure:
     columns = min(2, len(settings))
     rows = -(-len(settings) // columns)
     size = (5 * columns if columns > 1 else 7, 3.3 * rows if rows > 1 else 4)
-    figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
     for axis, setting in zip(axes.flat, settings, strict=False):
         for run in (run for run in runs if (run.config.optimizer, run.config.lr) == setting):
             curve = smooth(run.steps["loss"], span)

@@ -86,6 +86,8 @@ def VGG_Grad_Pred(runs: Sequence, gap: int = 1, layer: str = "all") -> Band:
     Raises:
         CourseError: no runs, or the quantity was not recorded.
     """
+    if runs and (recorded := runs[0].config.gaps) and gap not in recorded and f"grad_dist_{gap}" not in runs[0].steps:
+        raise CourseError(f"A gap of {gap} was not recorded; choose one of {', '.join(map(str, recorded))}.")
     return _band(runs, lambda run: _column(run, f"grad_dist_{gap}", layer))
 
 
@@ -230,9 +232,9 @@ def _ahead(result: Paired) -> str:
     ahead = sum(np.sign(result.values) == np.sign(result.mean))
     if result.interval is None:
         return f"{leader} ahead by {abs(result.mean):.3f} nats (n = {n}, no interval)"
-    interval = f"95 % interval {result.interval[0]:+.3f} to {result.interval[1]:+.3f}, n = {n}"
+    interval = f"95 % interval of BN − no BN {result.interval[0]:+.3f} to {result.interval[1]:+.3f}, n = {n}"
     if not result.decided:
-        return f"not decided: {result.mean:+.3f} nats ({interval}; {leader} ahead in {ahead} of {n} seeds)"
+        return f"not decided: BN − no BN {result.mean:+.3f} nats ({interval}; {leader} ahead in {ahead} of {n} seeds)"
     return f"{leader} ahead by {abs(result.mean):.3f} nats ({interval})"
 
 

@@ -108,9 +108,14 @@ class RunConfig:
             CourseError: not JSON, or a field that is unknown or unusable.
         """
         try:
-            return cls(**json.loads(text))
+            values = json.loads(text)
+            unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
+            if not unknown:
+                return cls(**values)
         except (TypeError, ValueError) as error:
             raise CourseError(f"Not a run configuration: {error}") from error
+        known = ", ".join(field.name for field in dataclasses.fields(cls))
+        raise CourseError(f"A run configuration has no {', '.join(unknown)}; it has {known}.")
 
     def key(self, fingerprint: str) -> str:
         """Name of the run on the data with this fingerprint: 16 hexadecimal digits.

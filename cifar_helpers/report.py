@@ -39,6 +39,7 @@ def notebooks(only: Sequence[str] = ()) -> list[Path]:
     every = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if not only:
         return every
+    only = [name.zfill(2) if name.isdecimal() else name for name in only]
     chosen = {name: [p for p in every if name in (p.stem, p.name) or p.stem.startswith(f"{name}_")] for name in only}
     unknown = [name for name, found in chosen.items() if not found]
     if unknown:
@@ -129,8 +130,8 @@ class _Echo:
 def this_environments_kernel():
     """Offer this interpreter as a kernel under a name of its own: a user's ``python3`` kernel may be another Python."""
     with tempfile.TemporaryDirectory() as folder:
-        spec = {
-            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        spec = {  # a kernel's own log would fill the terminal at a Ctrl-C; errors of cells are in the notebook
+            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"],
             "display_name": "Python (course)",
             "language": "python",
         }
@@ -193,8 +194,9 @@ def expected_minutes(profile: str) -> str:
     """What the profile is expected to take, from the published measurement where there is one."""
     measured = (read_json(figures_dir() / "profiles.json") or {}).get(profile)
     if measured:
-        return f"about {measured['minutes']:.0f} minutes (measured on {measured['machine']}), less with records at hand"
-    return f"planned for at most {get_profile(profile).minutes:g} minutes, less with records at hand"
+        minutes = max(1, round(measured["minutes"]))
+        return f"about {minutes} min (measured on {measured['machine']}), less with records at hand"
+    return f"planned for at most {get_profile(profile).minutes:g} min, less with records at hand"
 
 
 def _absolute(path: str) -> str:
@@ -203,7 +205,7 @@ def _absolute(path: str) -> str:
     return str(found.resolve()) if found.exists() else path
 
 
-def run_report(profile: str, data: str | None, device: str, only: Sequence[str], extra: dict[str, object]) -> int:
+def run_report(profile: str, data: str | None, device: str, only: Sequence[str], extra: dict, publish: bool) -> int:
     """Execute the chosen notebooks, print the table, write the local report; 0 if every verdict is ok.
 
     Raises:
@@ -221,7 +223,12 @@ def run_report(profile: str, data: str | None, device: str, only: Sequence[str],
     data = data if data in (None, "auto", "cifar10", "synthetic") else _absolute(data)
     label = load_cifar10(data or get_profile(profile).data).label
     parameters["data"] = "synthetic" if label == SYNTHETIC else data  # what was found once is what all notebooks use
-    write_atomically(runs_dir() / ".writable", "")
+    if publish and label == SYNTHETIC:
+        raise CourseError(
+            "A report on synthetic data is not published: name a copy of CIFAR-10 (--data), or leave --publish out."
+        )
+    for folder in (runs_dir(), figures_dir(profile)):
+        write_atomically(folder / ".writable", "")
     print(f"Profile {profile} on {label}, device {device}: {expected_minutes(profile)}.", flush=True)
 
     results, began = [], datetime.now(UTC).isoformat(timespec="seconds")
@@ -284,7 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         taken = sorted(set(extra) & {"profile", "data", "device"})
         if taken:
             raise CourseError(f"Use --{taken[0]} instead of -p {taken[0]}.")
-        status = run_report(profile, options.data, options.device, options.only, extra)
+        status = run_report(profile, options.data, options.device, options.only, extra, options.publish)
         if options.publish and status == 0:
             print(f"Published: {summary.publish(profile, Store())}")
         return status

@@ -355,8 +355,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         data = load_cifar10(options.data)
         for config in configs:
             print(get_run(config, data, options.device).folder)
-    except (OSError, ValueError) as error:
-        print(f"Cannot read {options.config}: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"Cannot read {options.config}: {error.strerror}.", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f"{options.config} is not JSON: {error}.", file=sys.stderr)
         return 2
     except CourseError as error:
         print(error, file=sys.stderr)

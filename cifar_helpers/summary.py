@@ -1,5 +1,6 @@
 """REPORT.md from what the notebooks saved, and publishing it. Every number comes from a stored JSON."""
 
+import itertools
 import json
 import re
 import shutil
@@ -23,6 +24,7 @@ from .env import (
 from .experiments import BASE_RATE, NETWORKS, PROFILES, bn_sweep
 from .measure import NOT_TRAINING, WINDOW
 from .record import SMALL_FILES, Store
+from .sources import DOCUMENTS
 
 README_BLOCK = re.compile(r"(<!-- measured: begin[^>]*-->\n).*?(<!-- measured: end -->)", re.DOTALL)
 
@@ -102,6 +104,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
     lines += [
         f"- data: **{report['data_label']}** (fingerprint `{report['data_fingerprint'][:12]}`)",
         f"- profile: **{report['profile']}**, trained on {', '.join(devices) or 'nothing'}",
+        f"- {_training_line(usable)}",
         f"- made {report['made']} at revision `{report['git_revision']}`, torch {report['machine']['torch']}",
         "",
         "Written by `python -m cifar_helpers.report` from stored records; every figure has a JSON of its provenance.",
@@ -109,7 +112,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
     ]
     lines += _table(
         [
-            {"notebook": name, "verdict": r["verdict"], "minutes": f"{r['minutes']:.1f}"}
+            {"notebook": name, "execution": r["verdict"], "minutes": f"{r['minutes']:.1f}"}
             for name, r in sorted(report["results"].items())
         ]
     )
@@ -123,9 +126,13 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
     for stem in stems:
         mine = [e for e in usable if e["name"].startswith(stem[:2])]
         if mine:
-            lines += [f"## {notebook_title(ROOT / 'notebooks' / f'{stem}.ipynb')}", ""]
+            path = ROOT / "notebooks" / f"{stem}.ipynb"
+            lines += [f"## {notebook_title(path)}", "", *notebook_text(path, "## The idea")]
             for entry in mine:
                 lines += _entry(entry, published)
+            lines += [*_what_we_saw(Store().root / "notebooks" / report["profile"] / path.name)]
+            lines += notebook_text(path, "**What it does not show.**")
+    lines += ["## Sources", "", *(f"- {number}: {document}" for number, document in DOCUMENTS.items()), ""]
     return "\n".join([*lines, *_benchmarks()]).rstrip() + "\n"
 
 
@@ -162,6 +169,41 @@ def notebook_title(path: Path) -> str:
         if match:
             return match.group(1).strip()
     return path.stem
+
+
+def notebook_text(path: Path, start: str) -> list[str]:
+    """The paragraphs of a notebook from ``start`` (left out if a heading) to the next heading."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown" and start in cell.source:
+            text = cell.source[cell.source.index(start) :].removeprefix("## The idea")
+            return [re.split(r"\n## ", text)[0].strip(), ""]
+    return []
+
+
+def _what_we_saw(executed: Path) -> list[str]:
+    """What the notebook's closing cell printed, as a list."""
+    if not executed.exists():
+        return []
+    cells = nbformat.read(executed, as_version=4).cells
+    for heading, cell in itertools.pairwise(cells):
+        if heading.source.strip() == "## What we saw" and cell.cell_type == "code":
+            printed = "".join(output.text for output in cell.outputs if output.output_type == "stream")
+            return ["**What we saw.**", "", *(f"- {line}" for line in printed.splitlines() if line.strip()), ""]
+    return []
+
+
+def _training_line(entries: list[dict]) -> str:
+    """How many runs, trained for how long, at which revisions."""
+    keys = sorted({key for entry in entries for key in entry["runs"]})
+    minutes = (
+        sum((read_json(p) or {})["wall_seconds"] for k in keys for p in Store().root.glob(f"*-{k}/provenance.json"))
+        / 60
+    )
+    revisions = ", ".join(f"`{r}`" for r in sorted({r for entry in entries for r in entry["run_revisions"]}))
+    return (
+        f"{len(keys)} training runs, {minutes:.0f} minutes in all, at revision {revisions or '–'}; "
+        "a notebook's minutes below leave out runs that were already recorded"
+    )
 
 
 def _entry(entry: dict, published: bool) -> list[str]:

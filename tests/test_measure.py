@@ -29,8 +29,10 @@ def test_beta_divides_distance_by_move_of_the_same_step_and_skips_steps_without_
 
 
 def test_a_quantity_that_was_not_recorded_is_named():
-    with pytest.raises(CourseError, match="grad_dist_5.*it has loss"):
+    with pytest.raises(CourseError, match="gap of 5 was not recorded; choose one of 1"):
         measure.VGG_Grad_Pred([record(1e-3, loss=[1.0])], gap=5)
+    with pytest.raises(CourseError, match="no moved; it has loss"):
+        measure.VGG_Beta_Smooth([record(1e-3, loss=[1.0])])
     with pytest.raises(CourseError, match="'output'"):
         measure.VGG_Grad_Pred([record(1e-3, loss=[1.0])], layer="last")
     with pytest.raises(CourseError, match="at least one"):

@@ -73,6 +73,7 @@ def test_command_line_values_are_literals_or_text(text, value):
         (["--profile", "smoke", "-p", "profile", "full"], "Use --profile"),
         (["--profile", "smoke", "-p", "seed", "x"], "must be of type int"),
         (["--profile", "smoke", "--data", "/no/such/place"], "No data at"),
+        (["--profile", "smoke", "--data", "synthetic", "--publish"], "is not published"),
     ],
 )
 def test_bad_input_stops_before_anything_runs_without_a_traceback(arguments, message, capsys):
@@ -83,13 +84,16 @@ def test_bad_input_stops_before_anything_runs_without_a_traceback(arguments, mes
 
 def test_an_unwritable_runs_folder_stops_before_anything_runs(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("CIFAR_RUNS", str(tmp_path / "file" / "runs"))
-    assert report.main(["--profile", "smoke", "--data", "synthetic"]) == 2
-    assert "Cannot write" in capsys.readouterr().err
+    for name in ("CIFAR_RUNS", "CIFAR_FIGURES"):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, str(tmp_path / "file" / "inside"))
+            assert report.main(["--profile", "smoke", "--data", "synthetic"]) == 2
+        captured = capsys.readouterr()
+        assert "Cannot write" in captured.err and "01_data" not in captured.out
 
 
 def test_notebooks_are_found_by_number_and_by_name():
-    assert [p.stem for p in report.notebooks(["07", "05_loss_landscape"])] == [
+    assert [p.stem for p in report.notebooks(["7", "05_loss_landscape"])] == [
         "05_loss_landscape",
         "07_beta_smoothness",
     ]
@@ -248,7 +252,10 @@ def test_plain_papermill_works_from_another_directory(tmp_path):
     environment = os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert report.verdict(nbformat.read(tmp_path / "out.ipynb", as_version=4)) == "ok"
+    notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    assert report.verdict(notebook) == "ok"
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 4  # every figure is seen, not only saved
     assert (figures_dir("smoke") / "01_class_counts.png").exists()
 
 

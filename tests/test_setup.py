@@ -12,6 +12,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from cifar_helpers.env import CourseError
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CONDA_NAMES = {"torch": "pytorch-gpu", "matplotlib": "matplotlib-base", "seaborn": "seaborn-base"}
@@ -29,7 +31,7 @@ ROOMS = {
     "experiments": {"env", "record"},
     "run": {"env", "data", "models", "record", "train", "measure"},
     "figures": {"env"},
-    "summary": {"env", "record", "experiments", "measure"},
+    "summary": {"env", "record", "experiments", "measure", "sources"},
     "report": {"env", "data", "record", "experiments", "summary"},
 }
 
@@ -141,5 +143,8 @@ def test_the_experiments_are_the_handouts():
         assert len(set(sweep)) == len(sweep)
         plain, normed = ([run for run in sweep if run.model == m] for m in experiments.NETWORKS)
         assert [(run.lr, run.seed) for run in plain] == [(run.lr, run.seed) for run in normed]
+    with pytest.raises(CourseError, match="steps"):
+        experiments.bn_sweep("smoke", steps=0)
+    assert {run.n_items for run in experiments.bn_sweep("smoke", n_items=0)} == {0}  # refused where the data is known
     at_base = [run for run in experiments.bn_sweep("laptop") if run.lr == experiments.BASE_RATE]
     assert len({run.seed for run in at_base}) >= 3
