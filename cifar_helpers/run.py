@@ -177,7 +177,7 @@ def precision_gaps(config: RunConfig, data: ImageData, at: Sequence[int], device
                 rows, done = [*rows, {"step": step} | gaps], step
         return {"rows": rows}
 
-    inputs = {"config": config.to_json(), "data": data.fingerprint, "at": list(at), "device": device.type}
+    inputs = {"run": config.key(data.fingerprint), "data": data.fingerprint, "at": list(at), "device": device.type}
     return store.measurement("precision_gap", inputs, compute)["rows"]
 
 
