@@ -302,7 +302,9 @@ def family_curves(runs: Sequence) -> Figure:
     _steps_axis(*axes)
     axes[0].set(ylabel="loss in eval mode (nats)", title="on training images")
     axes[1].set(title="on validation images")
-    _legend(axes[0], loc="lower left", fontsize=10)
+    low, high = axes[0].get_ylim()
+    axes[0].set_ylim(low - 0.4 * (high - low), high)  # room for the legend below the curves
+    _legend(axes[0], loc="lower left", fontsize=10, ncols=2)
     _title(figure, "The VGG-A family at the same rate, dropout switched off for the measurement")
     return figure
 
@@ -327,7 +329,7 @@ def hard_settings(runs: Sequence, smooth, span: int) -> Figure:
                 axis.plot(run.diverged_at, 4.0, "x", color=_line(run.config.model)["color"], ms=9, mew=2.5)
         axis.axhline(LN10, color="#777777", linewidth=1, linestyle=":", label="ln 10: guessing")
         axis.set(title=f"{setting[0]}, rate {setting[1]:g}", ylim=(0, 4.15))
-        _steps_axis(axis)
+    _steps_axis(*axes[-1])
     for unused in list(axes.flat)[len(settings) :]:
         unused.axis("off")
     for axis in axes[:, 0]:
