@@ -249,7 +249,8 @@ def ratio_rows(
 
     Returns:
         One dict per rate: ``rate``, ``plain`` and ``other`` (geometric means over seeds), ``paired`` (of logarithms),
-        ``ratio`` in words with its 95 % interval (paired t on log-ratios), and ``note`` where a network does not train.
+        ``ratio`` in words with its 95 % interval (paired t on log-ratios), ``note`` where a network does not
+        train, and both as ``in_words``.
 
     Raises:
         CourseError: a rate has no pair of equal seeds, or the quantity was not recorded.
@@ -262,7 +263,8 @@ def ratio_rows(
     for rate, *sides in _pairs(plain, other):
         logs = _compare(sides, log)
         row = {"rate": rate, "plain": np.exp(logs["plain"]), "other": np.exp(logs["other"]), "paired": logs["paired"]}
-        rows.append(row | {"ratio": _in_words(ratio_text, sides, log, window), "note": _stuck_note(sides, window)})
+        ratio, note = _in_words(ratio_text, sides, log, window), _stuck_note(sides, window)
+        rows.append(row | {"ratio": ratio, "note": note, "in_words": f"{ratio} — {note}" if note else ratio})
     return rows
 
 
