@@ -129,7 +129,8 @@ def save_table(rows: list[dict], name: str, caption: str, data, profile: str, ru
     entry = {"kind": "table", "name": name, "caption": caption, "rows": rows, "private": False}
     entry |= provenance(data, profile, runs)
     write_atomically(figures_dir(profile) / f"{name}.json", json.dumps(entry, indent=1))
-    return pd.DataFrame(rows).style.hide(axis="index").set_caption(caption)
+    left = [{"selector": "th, td", "props": "text-align: left; vertical-align: top"}]
+    return pd.DataFrame(rows).style.hide(axis="index").set_caption(caption).set_table_styles(left)
 
 
 def provenance(data, profile: str, runs: Sequence) -> dict:
