@@ -6,6 +6,7 @@ python -m cifar_helpers.run CONFIG.json --data cifar10 --device auto
 import argparse
 import contextlib
 import functools
+import gc
 import hashlib
 import json
 import sys
@@ -19,7 +20,14 @@ from safetensors.torch import save_file
 
 from . import models
 from .data import HALF, Batches, ImageData, channel_statistics, evaluation_batches, load_cifar10
-from .env import CourseError, choose_device, keep_freed_memory, machine_card, resolve_precision, write_atomically
+from .env import (
+    CourseError,
+    choose_device,
+    keep_freed_memory,
+    machine_card,
+    resolve_precision,
+    write_atomically,
+)
 from .measure import precision_gap
 from .record import RunConfig, RunRecord, Store
 from .train import Progress, Recorder, evaluate, load_checkpoint, save_checkpoint, train
@@ -134,7 +142,9 @@ def get_run(config: RunConfig, data: ImageData, device="auto", store: Store | No
         if record and _stale(record, store):
             store.discard(record.folder, "was made by other model code: the initial weights differ")
             record = None
-        return record or _train_run(config, data, device, store)
+        record = record or _train_run(config, data, device, store)
+    gc.collect()  # a run and its recorder know each other: without this their tensors wait for Python to notice
+    return record
 
 
 def get_runs(configs: Sequence[RunConfig], data: ImageData, device="auto", store: Store | None = None):
