@@ -83,6 +83,18 @@ def resolve_precision(precision: str, device) -> str:
     return "fp32"
 
 
+def true_fp32(device):
+    """Context in which ``fp32`` means fp32: without TF32, cuDNN's 10-bit default for convolutions.
+
+    Convolutions are deterministic in it; some other CUDA kernels are not, so only a CPU repeats a run bit for bit.
+    """
+    import torch
+
+    if device.type != "cuda":
+        return contextlib.nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
 @cache
 def cpu_flags() -> frozenset[str]:
     """Instruction-set flags of the processor; empty where the system does not list them."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .env import CourseError
+from .probes import ProbeConfig, eta_grid
 from .record import RunConfig
 
 RATES = (1e-3, 2e-3, 1e-4, 5e-4)  # the handout's
@@ -15,6 +16,8 @@ PLAIN, BATCH_NORM = "VGG_A", "VGG_A_BatchNorm"
 NETWORKS = (PLAIN, BATCH_NORM)
 FAMILY = ("VGG_A_Light", "VGG_A_Dropout", "VGG_A_BatchNorm_Dropout")
 GAPS = (1, 4)
+PAPER_RATE = 0.1  # of SGD, in the paper's own measurement
+DENSE = 29  # points of the denser grid of step lengths
 # (optimizer, rate) at which plain VGG-A is expected to struggle; source 004 saw SGD fail but names no rate.
 HARD_SETTINGS = (("Adam", 5e-3), ("Adam", 1e-2), ("SGD", 1e-2), ("SGD", 1e-1))
 
@@ -31,6 +34,11 @@ class Profile:
         hard_steps, hard_settings: steps per run at the hard settings, and how many of these are tried.
         test: whether runs whose test accuracy is reported read the test split; ``smoke`` reports none.
         precision_steps: steps at which bf16 is compared with fp32.
+        same_batch_every: steps between two same-batch measurements along the sweep.
+        direct_steps, direct_seeds: of the runs along which the direct probe is taken.
+        probe_every, probe_points: steps between two probes, and step lengths of each.
+        control_steps: steps at which the probe's controls are taken; multiples of ``probe_every``.
+        control_batches: other batches of the noise floor.
     """
 
     name: str
@@ -47,6 +55,13 @@ class Profile:
     eval_items: int | None = None
     test: bool = True
     precision_steps: tuple[int, ...] = (0, 10, 40)
+    same_batch_every: int = 5
+    direct_steps: int = 600
+    direct_seeds: int = 3
+    probe_every: int = 12
+    probe_points: int = 7
+    control_steps: tuple[int, ...] = (12, 300, 588)
+    control_batches: int = 4
 
 
 PROFILES = {
@@ -56,21 +71,63 @@ PROFILES = {
             "smoke",
             "synthetic",
             3,
-            8,
-            2,
-            1,
-            6,
-            1,
+            steps=8,
+            seeds=2,
+            rate_seeds=1,
+            hard_steps=6,
+            hard_settings=1,
             batch_size=16,
             n_items=160,
             eval_every=8,
             eval_items=60,
             test=False,
             precision_steps=(0, 2),
+            same_batch_every=2,
+            direct_steps=10,
+            direct_seeds=2,
+            probe_every=3,
+            probe_points=3,
+            control_steps=(6,),
+            control_batches=1,
         ),
-        Profile("quick", "auto", 10, 60, 1, 1, 50, 2, eval_every=30, eval_items=1000, precision_steps=(0, 10)),
-        Profile("laptop", "auto", 60, 351, 3, 1, 150, 4, eval_every=117, eval_items=2000),  # 351 steps: one epoch
-        Profile("full", "auto", 60, 7020, 5, 5, 1404, 4, eval_every=351),  # 20 epochs, the sample code's
+        Profile(
+            "quick",
+            "auto",
+            16,
+            steps=60,
+            seeds=1,
+            rate_seeds=1,
+            hard_steps=50,
+            hard_settings=2,
+            eval_every=30,
+            eval_items=1000,
+            precision_steps=(0, 10),
+            same_batch_every=10,
+            direct_steps=121,
+            direct_seeds=1,
+            probe_every=20,
+            control_steps=(120,),
+            control_batches=2,
+        ),
+        # 351 steps: one epoch. With SGD the plain net leaves its plateau after 150 to 200 steps.
+        Profile("laptop", "auto", 150, 351, 3, 3, 150, 4, eval_every=117, eval_items=2000),
+        # 20 epochs, the sample code's; 15 000 steps, the paper's.
+        Profile(
+            "full",
+            "auto",
+            120,
+            steps=7020,
+            seeds=5,
+            rate_seeds=5,
+            hard_steps=1404,
+            hard_settings=4,
+            eval_every=351,
+            same_batch_every=20,
+            direct_steps=15_000,
+            direct_seeds=5,
+            probe_every=100,
+            control_steps=(100, 7500, 14_900),
+        ),
     )
 }
 
@@ -151,6 +208,50 @@ def bn_hard_settings(profile: str, seed: int = 0, n_items: int | None = None) ->
         for optimizer, rate in settings
         for network in NETWORKS
     ]
+
+
+def same_batch(profile: str) -> ProbeConfig:
+    """The second gradient of the handout's proxy on the first one's batch, along every run of ``bn_sweep``."""
+    return ProbeConfig("same_batch", every=get_profile(profile).same_batch_every)
+
+
+def direct_runs(profile: str, seed: int = 0, lr: float = PAPER_RATE, steps: int | None = None) -> list[RunConfig]:
+    """Both networks as in the paper: SGD, batch 128, Xavier-normal, no augmentation; several seeds (SPEC §7)."""
+    budget = get_profile(profile)
+    settings = {"optimizer": "SGD", "lr": lr, "steps": budget.direct_steps if steps is None else steps, "test": False}
+    return [
+        _config(budget, network, seed + offset, **settings)
+        for network in NETWORKS
+        for offset in range(budget.direct_seeds)
+    ]
+
+
+def direct_probe(profile: str, lr: float = PAPER_RATE) -> ProbeConfig:
+    """The paper's measurement along ``direct_runs``: η from ½ to 4 times the rate, every few steps."""
+    budget = get_profile(profile)
+    return ProbeConfig("along_gradient", every=budget.probe_every, etas=eta_grid(lr, budget.probe_points))
+
+
+def direct_controls(profile: str, lr: float = PAPER_RATE) -> dict[str, ProbeConfig]:
+    """What decides whether the probe's outcome stands, at a few steps of ``direct_runs``.
+
+    Returns:
+        ``dense``: 29 step lengths; ``eval``: batch norm with its running statistics; ``random``: a random direction
+        as long as the gradient; ``noise``: the gradient on other batches at the same weights.
+    """
+    budget = get_profile(profile)
+    at, etas = budget.control_steps, eta_grid(lr, budget.probe_points)
+    return {
+        "dense": ProbeConfig("along_gradient", at=at, etas=eta_grid(lr, DENSE)),
+        "eval": ProbeConfig("along_gradient", at=at, etas=etas, mode="eval"),
+        "random": ProbeConfig("along_gradient", at=at, etas=etas, direction="random"),
+        "noise": ProbeConfig("noise", at=at, batches=budget.control_batches),
+    }
+
+
+def direct_probes(profile: str, lr: float = PAPER_RATE) -> list[ProbeConfig]:
+    """All probes of ``direct_runs``, taken in one training; shared by notebooks 05 to 07."""
+    return [direct_probe(profile, lr), *direct_controls(profile, lr).values()]
 
 
 def _config(budget: Profile, model: str, seed: int, steps=None, n_items=None, gradients=True, **settings) -> RunConfig:

@@ -257,7 +257,7 @@ def training_curves(runs: Sequence, smooth, span: int) -> Figure:
 
     Args:
         runs: records at one rate.
-        smooth: ``measure.smooth``; span: steps averaged in the left panel.
+        smooth: ``compare.smooth``; span: steps averaged in the left panel.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
     for model in _in_order(run.config.model for run in runs):
@@ -351,7 +351,7 @@ def bands(panels: dict, ylabel: str, title: str, span: int, smooth, sharey: bool
 
     Args:
         panels: panel title → {model: ``measure.Band``}; more than three panels stand in two rows.
-        span: steps averaged (1 draws everything raw); smooth: ``measure.smooth``.
+        span: steps averaged (1 draws everything raw); smooth: ``compare.smooth``.
         sharey: the same scale in all panels.
     """
     rows = 1 if len(panels) < 4 else 2
@@ -415,7 +415,7 @@ def loss_gap(rows: list[dict], window: str) -> Figure:
     """Difference in training loss at the same step, with BN minus without, at every rate.
 
     Args:
-        rows: as ``measure.same_step_rows`` returns them; window: the steps compared, in words.
+        rows: as ``compare.same_step_rows`` returns them; window: the steps compared, in words.
     """
     figure, axis = plt.subplots(figsize=(8, 0.75 * len(rows) + 1.9))
     colour = NETWORKS["VGG_A_BatchNorm"][1]

@@ -1,9 +1,10 @@
-"""The handout's proxy for the loss landscape, from recorded arrays (SPEC §7), and paired comparisons.
+"""The handout's proxy for the loss landscape, from recorded arrays, and the paper's direct probe (SPEC §7).
 
 The proxy compares separately trained models, one per learning rate, at the same step. Runs enter as records that have a
 ``config`` and ``steps``; arrays come out, so that what a figure shows can be computed again by hand.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import stats
+from torch.func import functional_call
 
-from .env import CourseError
-
-WINDOW = (0.8, 1.0)  # share of a run over which networks are compared, declared before looking
+from .env import CourseError, true_fp32
 
 
 @dataclass(frozen=True)
@@ -112,205 +111,281 @@ def relative_move(runs: Sequence, layer: str = "all") -> Band:
     return _band(runs, lambda run: _column(run, "moved", layer) / _column(run, "weight_norm", layer))
 
 
-# --- Paired comparison ---------------------------------------------------------------------------------------------
+# --- The direct probe ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Paired:
-    """Difference of paired values.
+class Probe:
+    """Loss and gradient along the way −g from one point, on one batch (Santurkar et al. 2018, Fig. 4; SPEC §7).
+
+    ``w(η) = w − η g`` with ``g = ∇L(w; B)``. Everything is over all parameters and on the same batch ``B``.
 
     Attributes:
-        values: (n,) one difference per pair.
-        mean: their mean.
-        interval: 95 % confidence interval of the mean (Student's t over pairs); None for fewer than two pairs.
+        etas: (m,) step lengths η.
+        loss: (m,) L(w(η); B), nats.
+        gradient_distance: (m,) ‖∇L(w(η); B) − g‖₂, nats per weight unit; NaN where the loss is not finite.
+        start_loss: L(w; B), nats.
+        gradient_norm, weight_norm: ‖g‖₂ and ‖w‖₂.
     """
 
-    values: np.ndarray
-    mean: float
-    interval: tuple[float, float] | None
+    etas: np.ndarray
+    loss: np.ndarray
+    gradient_distance: np.ndarray
+    start_loss: float
+    gradient_norm: float
+    weight_norm: float
 
     @property
-    def decided(self) -> bool:
-        """Whether there is a finite interval and it leaves out zero."""
-        finite = self.interval is not None and np.isfinite(self.interval).all()
-        return bool(finite) and not self.interval[0] <= 0 <= self.interval[1]
+    def betas(self) -> np.ndarray:
+        """(m,) ‖∇L(w(η)) − g‖₂ / (η ‖g‖₂), nats per weight unit²; NaN where there is none (g = 0, or diverged)."""
+        return _over(self.gradient_distance, self.etas * self.gradient_norm)
+
+    @property
+    def beta(self) -> float:
+        """Effective β: the largest of ``betas``; NaN where there is none."""
+        return float(_envelope(np.fmax, self.betas))
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """(m,) whether the loss at this η is not finite."""
+        return ~np.isfinite(self.loss)
 
 
-def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
-    """Compare ``b`` with ``a`` pair by pair: mean of b − a, and its 95 % t interval where n ≥ 2.
-
-    Raises:
-        CourseError: nothing to compare, or the lengths differ.
-    """
-    difference = np.asarray(b, dtype=np.float64) - np.asarray(a, dtype=np.float64)
-    if len(a) != len(b) or not len(difference):
-        raise CourseError(f"A paired comparison needs equally many values on both sides, not {len(a)} and {len(b)}.")
-    mean, n = float(difference.mean()), len(difference)
-    if n < 2:
-        return Paired(difference, mean, None)
-    half = float(stats.t.ppf(0.975, n - 1) * difference.std(ddof=1) / np.sqrt(n))
-    return Paired(difference, mean, (mean - half, mean + half))
+def _over(numerator, denominator) -> np.ndarray:
+    """Quotient, NaN where the denominator is zero or not a number."""
+    numerator, denominator = np.broadcast_arrays(*(np.asarray(a, np.float64) for a in (numerator, denominator)))
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0)
 
 
-NOT_TRAINING = 0.05  # nats: a training loss this close to ln 10 is that of guessing
+def probe_along_gradient(
+    model: torch.nn.Module,
+    batch: tuple[torch.Tensor, torch.Tensor],
+    etas: Sequence[float],
+    loss_function: Callable = F.cross_entropy,
+    *,
+    mode: str = "train",
+    precision: str = "fp32",
+    start: tuple[torch.Tensor, Sequence] | None = None,
+    random: dict | None = None,
+) -> Probe:
+    """Measure loss and gradient at w − η g for every η, and leave the model exactly as it was.
 
-
-def is_training(run, window: tuple[float, float] = WINDOW) -> bool:
-    """Whether the mean training loss over the window is below that of guessing, ln 10, by more than 0.05 nats.
-
-    The gradient quantities of a stuck net look smooth because nothing happens; a table has to say so.
-    """
-    return not _diverged(run) and window_mean(run.steps["loss"], window) < np.log(10) - NOT_TRAINING
-
-
-def stuck_runs(runs: Sequence) -> str:
-    """The runs that do not train, in words, for a caption; empty where all do."""
-    stuck = [f"{r.config.model} at rate {r.config.lr:g}, seed {r.config.seed}" for r in runs if not is_training(r)]
-    return f"Not training at the end: {'; '.join(stuck)}." if stuck else ""
-
-
-def _pairs(plain: Sequence, other: Sequence):
-    """Yield (rate, plain runs, other runs), paired by seed, for every rate in the order of ``plain``."""
-    for rate in dict.fromkeys(run.config.lr for run in plain):
-        sides = [{r.config.seed: r for r in runs if r.config.lr == rate} for runs in (plain, other)]
-        seeds = sorted(set(sides[0]) & set(sides[1]))
-        if not seeds:
-            raise CourseError(f"At rate {rate:g} no seed was run with both networks.")
-        yield rate, [sides[0][seed] for seed in seeds], [sides[1][seed] for seed in seeds]
-
-
-def same_step_rows(plain: Sequence, other: Sequence, window: tuple[float, float] = WINDOW) -> list[dict]:
-    """Who is ahead in training loss at the same step, for every rate, paired by seed.
+    Weights, buffers (running statistics of batch norm), gradients, mode and random state are never written to: the
+    model is evaluated at a second set of weights, which together with g is all the memory taken. Every evaluation
+    draws the same random numbers, so the dropout mask is the same at every η.
 
     Args:
-        plain, other: records of the two networks at the same rates and seeds.
-        window: share of the run whose mean loss is compared.
-
-    Returns:
-        One dict per rate: ``rate``, ``plain`` and ``other`` (mean loss over seeds, nats), ``paired`` (``Paired``, other
-        minus plain; pairs with a diverged run are left out, and None if none is left), ``verdict`` in words, whatever
-        the sign, and ``note`` where a network diverged or does not train.
+        model: any module of floating-point parameters; in training mode, as the paper's protocol has it.
+        batch: (images, labels), on the model's device.
+        etas: step lengths, positive.
+        loss_function: called with (model(images), labels), gives a scalar.
+        mode: ``train``, or ``eval`` to measure with the running statistics of batch norm and without dropout.
+        precision: ``fp32`` or ``fp64``.
+        start: (loss, gradients) at w on this batch if they are known, as after ``loss.backward()``; None among the
+            gradients stands for zero. Used where they have this precision, else computed again.
+        random: ``random_state`` before the forward pass of ``start``; the present one by default.
 
     Raises:
-        CourseError: a rate has no pair of equal seeds.
+        CourseError: an η that is not positive, an empty batch, an unknown mode or precision, or a model in eval mode
+            where the mode is ``train``.
+
+    A loss that is not finite at some η is recorded as such; the other η stand.
     """
-
-    def loss(run) -> float:
-        return window_mean(run.steps["loss"], window)
-
-    rows = []
-    for rate, *sides in _pairs(plain, other):
-        row = {"rate": rate} | _compare(sides, loss)
-        rows.append(row | {"verdict": _in_words(_ahead, sides, loss, window), "note": _stuck_note(sides, window)})
-    return rows
-
-
-def _compare(sides: Sequence[Sequence], value: Callable) -> dict:
-    """Mean value of each side and their paired difference, over the pairs in which neither run diverged."""
-    whole = [pair for pair in zip(*sides, strict=True) if not any(map(_diverged, pair))]
-    if not whole:
-        return {"plain": float("nan"), "other": float("nan"), "paired": None}
-    a, b = ([value(run) for run in side] for side in zip(*whole, strict=True))
-    return {"plain": float(np.mean(a)), "other": float(np.mean(b)), "paired": paired(a, b)}
+    if mode == "train" and not all(module.training for module in model.modules()):
+        raise CourseError(
+            "The probe measures in training mode, but (a part of) the model is in eval mode: call model.train(), or "
+            "ask for mode='eval' to measure with running statistics."
+        )
+    values = Prober(model, loss_function, mode=mode, precision=precision).along(batch, etas, start, random)
+    arrays = {name: value.double().cpu().numpy() for name, value in values.items() if not name.endswith("_out")}
+    scalars = {name: float(arrays.pop(name)) for name in ("start_loss", "gradient_norm", "weight_norm")}
+    return Probe(np.asarray(etas, dtype=np.float64), **arrays, **scalars)
 
 
-def _stuck_note(sides: Sequence[Sequence], window: tuple[float, float]) -> str:
-    notes = []
-    for name, runs in zip(("no BN", "BN"), sides, strict=True):
-        gone = sum(map(_diverged, runs))
-        stuck = sum(not is_training(run, window) for run in runs) - gone
-        for count, what in ((gone, "diverged"), (stuck, "not training")):
-            of_seeds = f" ({count} of {len(runs)} seeds)" if len(runs) > 1 else ""
-            notes += [f"{name} {what}{of_seeds}"] if count else []
-    return "; ".join(notes)
+class Prober:
+    """Evaluates a model's loss and gradient at other weights or on other batches, without touching the model.
 
-
-def _ahead(result: Paired) -> str:
-    if result.mean == 0:
-        return f"equal (n = {len(result.values)})"
-    n, leader = len(result.values), "BN" if result.mean < 0 else "no BN"
-    ahead = sum(np.sign(result.values) == np.sign(result.mean))
-    if result.interval is None:
-        return f"{leader} ahead by {abs(result.mean):.3f} nats (n = {n}, no interval)"
-    interval = f"95 % interval of BN − no BN {result.interval[0]:+.3f} to {result.interval[1]:+.3f}, n = {n}"
-    if not result.decided:
-        return f"not decided: BN − no BN {result.mean:+.3f} nats ({interval}; {leader} ahead in {ahead} of {n} seeds)"
-    return f"{leader} ahead by {abs(result.mean):.3f} nats ({interval})"
-
-
-def ratio_rows(
-    plain: Sequence, other: Sequence, quantity: Callable, window: tuple[float, float] = WINDOW
-) -> list[dict]:
-    """Ratio of a per-step quantity between the two networks at the same steps, for every rate, paired by seed.
+    Results stay on the device: nothing here waits for it.
 
     Args:
-        quantity: gives the ``Band`` of a list of runs, for instance ``VGG_Beta_Smooth``.
-        window: share of the run over which the quantity is averaged.
-
-    Returns:
-        One dict per rate: ``rate``, ``plain`` and ``other`` (geometric means over seeds), ``paired`` (of logarithms),
-        ``ratio`` in words with its 95 % interval (paired t on log-ratios), ``note`` where a network does not
-        train, and both as ``in_words``.
+        model, loss_function, mode, precision: as in ``probe_along_gradient``.
+        output: a module of the model over whose parameters distances are taken as well (``…_out``).
 
     Raises:
-        CourseError: a rate has no pair of equal seeds, or the quantity was not recorded.
+        CourseError: an unknown mode or precision.
     """
 
-    def log(run) -> float:
-        return np.log(window_mean(quantity([run]).curves[0], window))
+    def __init__(self, model, loss_function=F.cross_entropy, output=None, mode="train", precision="fp32"):
+        for what, name, known in (("mode", mode, ("train", "eval")), ("precision", precision, ("fp32", "fp64"))):
+            if name not in known:
+                raise CourseError(f"Unknown {what} {name!r} of a probe; choose '{known[0]}' or '{known[1]}'.")
+        self.model, self.loss_function, self.mode = model, loss_function, mode
+        self.dtype = torch.float64 if precision == "fp64" else torch.float32
+        watched = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.names, self.parameters = list(watched), list(watched.values())
+        of_output = {id(p) for p in output.parameters()} if output is not None else set()
+        self.in_output = [i for i, p in enumerate(self.parameters) if id(p) in of_output]
 
-    rows = []
-    for rate, *sides in _pairs(plain, other):
-        logs = _compare(sides, log)
-        row = {"rate": rate, "plain": np.exp(logs["plain"]), "other": np.exp(logs["other"]), "paired": logs["paired"]}
-        ratio, note = _in_words(ratio_text, sides, log, window), _stuck_note(sides, window)
-        rows.append(row | {"ratio": ratio, "note": note, "in_words": f"{ratio} — {note}" if note else ratio})
-    return rows
+    def along(self, batch, etas, start=None, random=None, direction_seed=None) -> dict[str, torch.Tensor]:
+        """Loss and gradient distance at w − η d for every η, where d is the gradient g.
+
+        Args:
+            batch, etas, start, random: as in ``probe_along_gradient``.
+            direction_seed: d is instead a random direction (normal in every weight), as long as g.
+
+        Returns:
+            ``loss`` and ``gradient_distance`` (m,), ``start_loss``, ``gradient_norm`` and ``weight_norm`` (), and
+            with ``_out`` appended the same over the output layer.
+        """
+        etas = [float(eta) for eta in etas]
+        if not etas or not all(math.isfinite(eta) and eta > 0 for eta in etas):
+            raise CourseError(f"The step lengths η of a probe must be positive numbers, not {etas}.")
+        with self._evaluating(batch, random) as evaluate:
+            weights = self._weights()
+            start_loss, gradient = self._start(evaluate, weights, start)
+            direction = gradient if direction_seed is None else self._random_like(gradient, direction_seed)
+            moving = [i for i, d in enumerate(direction) if d is not None]
+            way = [direction[i] for i in moving]
+            losses, distances = [], []
+            for eta in etas:
+                with torch.no_grad():
+                    torch._foreach_copy_(weights, self.parameters)
+                    torch._foreach_add_([weights[i] for i in moving], way, alpha=-eta)
+                loss, distance = self._distance(evaluate, weights, gradient)
+                losses.append(loss)
+                distances.append(distance)
+        found = {"loss": torch.stack(losses), "start_loss": start_loss} | self.norms("gradient_norm", gradient)
+        found |= self.norms("weight_norm", [p.detach() for p in self.parameters])
+        for name in distances[0]:
+            distance = torch.stack([each[name] for each in distances])
+            found[name] = torch.where(torch.isfinite(found["loss"]), distance, torch.nan)
+        return found
+
+    def change(self, batch, gradient: Sequence, random=None) -> dict[str, torch.Tensor]:
+        """Loss and distance of the present gradient on this batch from a gradient taken elsewhere.
+
+        Args:
+            gradient: one tensor (or None for zero) per parameter that requires a gradient.
+
+        Returns:
+            ``loss`` (), ``gradient_distance`` (), and ``gradient_distance_out`` with an output layer.
+        """
+        with self._evaluating(batch, random) as evaluate:
+            loss, distance = self._distance(evaluate, self._weights(), gradient)
+        return {"loss": loss} | distance
+
+    def start(self, batch, known=None, random=None) -> tuple[torch.Tensor, list]:
+        """Loss and gradient at the present weights on this batch: those ``known`` if they fit, else computed."""
+        with self._evaluating(batch, random) as evaluate:
+            return self._start(evaluate, self._weights(), known)
+
+    def norms(self, name: str, tensors: Sequence) -> dict[str, torch.Tensor]:
+        """ℓ2 norm over one tensor (or None for zero) per parameter; ``<name>_out`` is over the output layer."""
+        return self._total(name, [self._norm(tensor) for tensor in tensors])
+
+    def _weights(self) -> list[torch.Tensor]:
+        return [p.detach().to(self.dtype, copy=True).requires_grad_() for p in self.parameters]
+
+    @contextlib.contextmanager
+    def _evaluating(self, batch, random):
+        """Give a function from weights to the loss, while mode and random state are looked after."""
+        images, labels = batch
+        if not len(images):
+            raise CourseError("A probe needs a batch with at least one image.")
+        device = images.device
+        images = images.to(self.dtype) if images.is_floating_point() else images
+        random = random or random_state(device)
+        before, modes = random_state(device), [(module, module.training) for module in self.model.modules()]
+        # In-place updates of running statistics go to these copies.
+        watched = {id(p) for p in self.parameters}
+        fixed = dict(self.model.named_buffers()) | dict(self.model.named_parameters())
+        fixed = {name: self._copy(t) for name, t in fixed.items() if id(t) not in watched}
+
+        def evaluate(weights) -> torch.Tensor:
+            set_random_state(random, device)
+            with torch.autocast(device.type, enabled=False), true_fp32(device):
+                values = dict(zip(self.names, weights, strict=True)) | fixed
+                return self.loss_function(functional_call(self.model, values, (images,)), labels)
+
+        try:
+            if self.mode == "eval":
+                self.model.eval()
+            yield evaluate
+        finally:
+            for module, training in modes:
+                module.training = training
+            set_random_state(before, device)
+
+    def _copy(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.detach().to(self.dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
+
+    def _start(self, evaluate, weights, start) -> tuple[torch.Tensor, list]:
+        if start is not None and start[0].dtype == self.dtype and self.mode == "train":
+            loss, gradient = start[0].detach(), [None if g is None else g.detach() for g in start[1]]
+            if all(g is None or g.dtype == self.dtype for g in gradient):
+                return loss, gradient
+        loss = evaluate(weights)
+        return loss.detach(), list(torch.autograd.grad(loss, weights, allow_unused=True))
+
+    def _distance(self, evaluate, weights, gradient) -> tuple[torch.Tensor, dict]:
+        """Loss, and distance of its gradient from ``gradient``; each part of the new gradient is freed at once."""
+        norms: dict[int, torch.Tensor] = {}
+
+        def compare_with(index: int, old):
+            def compare(weight) -> None:
+                norms[index] = (weight.grad if old is None else weight.grad.sub_(old)).norm()
+                weight.grad = None
+
+            return compare
+
+        hooks = [
+            weight.register_post_accumulate_grad_hook(compare_with(index, old))
+            for index, (weight, old) in enumerate(zip(weights, gradient, strict=True))
+        ]
+        loss = evaluate(weights)
+        loss.backward()
+        for hook in hooks:
+            hook.remove()
+        # A weight that the loss does not depend on has no new gradient: its distance is that of zero.
+        all_norms = [norms[i] if i in norms else self._norm(old) for i, old in enumerate(gradient)]
+        return loss.detach(), self._total("gradient_distance", all_norms)
+
+    def _norm(self, tensor) -> torch.Tensor:
+        return self.parameters[0].new_zeros((), dtype=self.dtype) if tensor is None else tensor.to(self.dtype).norm()
+
+    def _total(self, name: str, norms: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        norms = torch.stack([norm.detach() for norm in norms])
+        parts = {name: torch.linalg.vector_norm(norms)}
+        if self.in_output:
+            parts[f"{name}_out"] = torch.linalg.vector_norm(torch.stack([norms[i] for i in self.in_output]))
+        return parts
+
+    def _random_like(self, gradient: Sequence, seed: int) -> list:
+        """A random direction as long as the gradient, the same on every device."""
+        generator = torch.Generator().manual_seed(seed)
+        drawn = [torch.randn(p.shape, generator=generator).to(p.device, self.dtype) for p in self.parameters]
+        scale = self.norms("n", gradient)["n"] / self.norms("n", drawn)["n"]
+        torch._foreach_mul_(drawn, scale)
+        return drawn
 
 
-def _in_words(say: Callable, sides: Sequence[Sequence], value: Callable, window: tuple[float, float]) -> str:
-    """The comparison over all seeds, and where some but not all train with both networks, over those as well."""
-    result = _compare(sides, value)["paired"]
-    text = say(result) if result else "not compared: no pair of seeds without divergence"
-    both = [pair for pair in zip(*sides, strict=True) if all(is_training(run, window) for run in pair)]
-    if both and len(both) < len(sides[0]):
-        text += f"; where both train: {say(_compare(list(zip(*both, strict=True)), value)['paired'])}"
-    return text
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """State of the generators that a forward pass on this device draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
+    return state
 
 
-def ratio_text(result: Paired) -> str:
-    """A ratio with its interval in words, from differences of logarithms."""
-    n, ratio = len(result.values), f"{np.exp(result.mean):.2f}"
-    if result.interval is None:
-        return f"{ratio} (n = {n}, no interval)"
-    low, high = np.exp(result.interval)
-    undecided = "" if result.decided else ", includes 1"
-    return f"{ratio} (95 % interval {low:.3g} to {high:.3g}, n = {n}{undecided})"
-
-
-def window_mean(curve: np.ndarray, window: tuple[float, float] = WINDOW) -> float:
-    """Mean of a curve over a share of its length, (0.8, 1.0) being the last fifth.
-
-    NaN, a step without a value, is left out; the mean of nothing is NaN.
-    """
-    start, stop = (round(share * len(curve)) for share in window)
-    part = np.asarray(curve[min(start, stop - 1) : stop], dtype=np.float64)
-    part = part[~np.isnan(part)]
-    return float(part.mean()) if len(part) else float("nan")
-
-
-def _diverged(run) -> bool:
-    return getattr(run, "diverged_at", None) is not None
-
-
-def smooth(curve: np.ndarray, span: int) -> np.ndarray:
-    """Centred moving average over ``span`` values, shorter at the ends; NaN is left out of the average."""
-    curve = np.asarray(curve, dtype=np.float64)
-    known = np.isfinite(curve)
-    ones = np.ones(min(span, len(curve)))
-    total = np.convolve(np.where(known, curve, 0.0), ones, "same")
-    count = np.convolve(known.astype(float), ones, "same")
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Put the generators back to a ``random_state``."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+    elif "mps" in state:
+        torch.mps.set_rng_state(state["mps"])
 
 
 # --- bf16 against fp32 ---------------------------------------------------------------------------------------------

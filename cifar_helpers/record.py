@@ -145,6 +145,7 @@ class RunRecord:
         epochs: one dict per evaluation: step, train and validation loss and accuracy (eval mode), seconds.
         provenance: key, data, outcome, device, resolved precision, versions, time.
         folder: where it lies.
+        probes: its attachments that were asked for, ``ProbeConfig`` → ``ProbeRecord``.
     """
 
     config: RunConfig
@@ -152,6 +153,7 @@ class RunRecord:
     epochs: list[dict]
     provenance: dict
     folder: Path
+    probes: Mapping = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -304,8 +306,20 @@ class Store:
         """File that holds a snapshot until its run is finished."""
         return self.checkpoint_path(config, fingerprint).with_suffix(f".{snapshot_name(step)}")
 
-    def save(self, config: RunConfig, fingerprint: str, steps: dict, epochs: list, provenance: dict, weights=None):
+    def save(
+        self,
+        config: RunConfig,
+        fingerprint: str,
+        steps: dict,
+        epochs: list,
+        provenance: dict,
+        weights=None,
+        attach=None,
+    ):
         """Write a record under a temporary name, rename it into place, and drop its checkpoint.
+
+        Args:
+            attach: called with the record's folder before the renaming, to put attachments into it.
 
         Raises:
             CourseError: no space, or no permission; nothing half-written stays.
@@ -331,16 +345,26 @@ class Store:
             provenance = provenance | {"key": key, "data_fingerprint": fingerprint, "files": files}
             provenance["digest"] = digest(provenance)
             (temporary / "provenance.json").write_text(json.dumps(provenance, indent=1))
+            if attach:
+                attach(temporary)
             os.replace(temporary, folder)
         except (OSError, SafetensorError) as error:
             raise disk_error(folder, error) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        for path in [self.checkpoint_path(config, fingerprint)] + [
-            self.snapshot_path(config, fingerprint, step) for step in config.snapshots
-        ]:
-            path.unlink(missing_ok=True)
+        self.drop_checkpoint(config, fingerprint)
         return read_record(folder)
+
+    def drop_checkpoint(self, config: RunConfig, fingerprint: str) -> None:
+        """Remove what an unfinished run has kept."""
+        kept = [self.snapshot_path(config, fingerprint, step) for step in config.snapshots]
+        for path in [self.checkpoint_path(config, fingerprint), *kept]:
+            path.unlink(missing_ok=True)
+
+    def folders(self, record: RunRecord) -> list[Path]:
+        """Where attachments of a record may lie: beside it, and in the published one of the same key."""
+        published = [self.published / record.folder.name] if self.published else []
+        return list(dict.fromkeys([record.folder, *published]))
 
     def prune(self, dry_run: bool = True) -> list[tuple[Path, int]]:
         """Free kept weights, snapshots and damaged records; the small files, which figures are made of, stay.

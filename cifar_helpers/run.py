@@ -5,6 +5,7 @@ python -m cifar_helpers.run CONFIG.json --data cifar10 --device auto
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import gc
 import hashlib
@@ -15,10 +16,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from . import models
+from . import models, probes
 from .data import HALF, Batches, ImageData, channel_statistics, evaluation_batches, load_cifar10
 from .env import (
     CourseError,
@@ -26,11 +28,13 @@ from .env import (
     keep_freed_memory,
     machine_card,
     resolve_precision,
+    true_fp32,
     write_atomically,
 )
 from .measure import precision_gap
+from .probes import ProbeConfig
 from .record import RunConfig, RunRecord, Store
-from .train import Progress, Recorder, evaluate, load_checkpoint, save_checkpoint, train
+from .train import ProbeRecorder, Progress, Recorder, evaluate, load_checkpoint, save_checkpoint, train
 
 FLUSH_EVERY = 50  # steps; also the most that a killed run can lose once CHECKPOINT_SECONDS have passed
 CHECKPOINT_SECONDS = 30.0
@@ -111,20 +115,16 @@ def forward_context(precision: str, device: torch.device):
     return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
 
 
-def true_fp32(device: torch.device):
-    """Context in which ``fp32`` means fp32: without TF32, cuDNN's 10-bit default for convolutions.
-
-    Convolutions are deterministic in it; some other CUDA kernels are not, so only a CPU repeats a run bit for bit.
-    """
-    if device.type != "cuda":
-        return contextlib.nullcontext()
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-
-
-def get_run(config: RunConfig, data: ImageData, device="auto", store: Store | None = None) -> RunRecord:
+def get_run(
+    config: RunConfig, data: ImageData, device="auto", store: Store | None = None, probes: Sequence[ProbeConfig] = ()
+) -> RunRecord:
     """Return the record of the run, training it first where there is none.
 
     Several processes may ask for the same run: one trains, the others wait. A killed run goes on from its checkpoint.
+
+    Args:
+        probes: attachments wanted with it. Where a finished run lacks one it is trained once more for it, and its
+            record stays as it is.
 
     Raises:
         CourseError: the config does not fit the data or the models, the device is missing or out of memory, or the
@@ -134,7 +134,9 @@ def get_run(config: RunConfig, data: ImageData, device="auto", store: Store | No
     device = choose_device(device)
     record = store.get(config, data.fingerprint)
     if record and not _stale(record, store):
-        return record
+        record = _with_probes(record, store, probes)
+        if len(record.probes) == len(set(probes)):
+            return record
     with store.lock(config, data.fingerprint):  # what cannot be used is moved aside by its holder alone
         record = store.get(
             config, data.fingerprint, discard_damaged=True
@@ -142,18 +144,31 @@ def get_run(config: RunConfig, data: ImageData, device="auto", store: Store | No
         if record and _stale(record, store):
             store.discard(record.folder, "was made by other model code: the initial weights differ")
             record = None
-        record = record or _train_run(config, data, device, store)
+        found = _with_probes(record, store, probes).probes if record else {}
+        missing = [probe for probe in dict.fromkeys(probes) if probe not in found]
+        if missing or not record:
+            record = _train_run(config, data, device, store, missing, record)
     gc.collect()  # a run and its recorder know each other: without this their tensors wait for Python to notice
-    return record
+    return _with_probes(record, store, probes)
 
 
-def get_runs(configs: Sequence[RunConfig], data: ImageData, device="auto", store: Store | None = None):
+def _with_probes(record: RunRecord, store: Store, wanted: Sequence[ProbeConfig]) -> RunRecord:
+    return dataclasses.replace(record, probes=probes.read_all(store.folders(record), wanted))
+
+
+def get_runs(
+    configs: Sequence[RunConfig],
+    data: ImageData,
+    device="auto",
+    store: Store | None = None,
+    probes: Sequence[ProbeConfig] = (),
+):
     """Return the records of several runs, in order, and print how many were trained now.
 
     The arguments and errors are those of ``get_run``.
     """
     began = time.time()
-    records = [get_run(config, data, device, store) for config in configs]
+    records = [get_run(config, data, device, store, probes) for config in configs]
     trained = sum(record.provenance["finished_unix"] >= began for record in records)
     cards = sorted({f"{r.provenance['machine'].get('gpu') or r.provenance['machine']['cpu']}" for r in records})
     print(
@@ -209,9 +224,20 @@ def _initial_weights(model_class: type, config: str) -> str:
     return weights_hash(build_model(RunConfig.from_json(config)))
 
 
-def _train_run(config: RunConfig, data: ImageData, device: torch.device, store: Store) -> RunRecord:
+def _train_run(
+    config: RunConfig,
+    data: ImageData,
+    device: torch.device,
+    store: Store,
+    wanted: Sequence[ProbeConfig],
+    finished: RunRecord | None,
+) -> RunRecord:
+    """Train a run and save its record; where a ``finished`` one lies in the store, save only the probes wanted."""
     if device.type == "cpu":
         keep_freed_memory()
+    repeated = finished if finished and store.root in finished.folder.parents else None
+    if repeated:
+        print(f"  {config.describe()} is recorded, without {len(wanted)} of its probes: trained once more for them.")
     model = build_model(config)
     initial_weights = weights_hash(model)
     batches = training_batches(config, data, device)
@@ -221,15 +247,33 @@ def _train_run(config: RunConfig, data: ImageData, device: torch.device, store: 
         with torch.random.fork_rng(devices=cuda), true_fp32(device):
             torch.manual_seed(config.seed)  # dropout
             move(model, device).train()
-            run = _Run(config, data, model, batches, precision, device, store, initial_weights)
+            run = _Run(config, data, model, batches, precision, device, store, initial_weights, wanted, repeated)
             run.go()
     except torch.OutOfMemoryError as error:
         raise CourseError(
             f"{config.describe()}: out of memory on {device}. Use a smaller batch_size, close other programs on the "
             "device, or train on device='cpu'. Finished runs are kept."
         ) from error
+    made = {
+        "machine": run.machine,
+        "earlier_machines": run.earlier_machines,
+        "resumed": run.resumed,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished_unix": time.time(),
+    }
+
+    def attach(folder: Path) -> None:
+        for probe in run.probes:
+            about = {"run": config.key(data.fingerprint), "seconds": probe.seconds} | made
+            about["repeated"] = _difference(run.recorder.steps, repeated.steps) if repeated else None
+            probes.write(folder, probe.config, probe.values, about)
+
+    if repeated:
+        attach(repeated.folder)
+        store.drop_checkpoint(config, data.fingerprint)
+        return repeated
     weights = host_state(model) if config.keep_weights else None
-    provenance = {
+    provenance = made | {
         "data_label": data.label,
         "diverged_at": run.diverged_at,
         "initial_weights": initial_weights,
@@ -237,24 +281,31 @@ def _train_run(config: RunConfig, data: ImageData, device: torch.device, store: 
         "precision": precision,
         "train_seconds": run.seconds,
         "wall_seconds": run.wall_seconds,
-        "resumed": run.resumed,
-        "machine": run.machine,
-        "earlier_machines": run.earlier_machines,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "finished_unix": time.time(),
     }
-    return store.save(config, data.fingerprint, run.recorder.steps, run.epochs, provenance, weights)
+    return store.save(config, data.fingerprint, run.recorder.steps, run.epochs, provenance, weights, attach)
+
+
+def _difference(now: dict, before: dict) -> dict:
+    """How far a repeated run's losses are from the recorded ones: 0 where every bit is the same."""
+    n = min(len(now["loss"]), len(before["loss"]))
+    gap = np.abs(now["loss"][:n] - before["loss"][:n])
+    return {"steps": n, "largest_loss_difference": float(np.nanmax(gap, initial=0.0))}
 
 
 class _Run:
     """One training in progress: what happens at a flush."""
 
-    def __init__(self, config, data, model, batches, precision, device, store, initial_weights):
+    def __init__(
+        self, config, data, model, batches, precision, device, store, initial_weights, wanted=(), repeated=None
+    ):
+        self.repeated = repeated
         self.config, self.data, self.model, self.batches, self.device = config, data, model, batches, device
         self.initial_weights, self.store = initial_weights, store
         self.autocast = forward_context(precision, device)
         self.optimizer = build_optimizer(config, model)
-        self.recorder = Recorder(model, models.output_layer(model), config.gradients, config.gaps, self.is_due)
+        output = models.output_layer(model)
+        self.recorder = Recorder(model, output, config.gradients, config.gaps, self.is_due)
+        self.probes = [ProbeRecorder(each, model, output, self.other_batch, precision == "fp32") for each in wanted]
         self.checkpoint = store.checkpoint_path(config, data.fingerprint)
         for left in self.checkpoint.parent.glob(f".{self.checkpoint.name}-*"):
             left.unlink(missing_ok=True)  # half-written by a killed process
@@ -262,11 +313,13 @@ class _Run:
         self.seconds, self.earlier_wall, self.began = 0.0, 0.0, time.monotonic()
         self.resumed, self.diverged_at, self.start, self.earlier_machines = 0, None, 0, []
         self.machine = machine_card(device) | {"precision": precision}
-        restored = load_checkpoint(self.checkpoint, model, self.optimizer, self.recorder, initial_weights)
+        restored = load_checkpoint(self.checkpoint, model, self.optimizer, self.recorder, initial_weights, self.probes)
         if restored:
             self.start, extra = restored
             self.epochs, self.seconds, self.resumed = extra["epochs"], extra["seconds"], extra["resumed"] + 1
             self.earlier_wall, self.earlier_machines = extra["wall_seconds"], extra["machines"]
+            for probe in self.probes:
+                probe.seconds = extra["probe_seconds"][probe.config.name]
             same = ("device", "precision", "threads", "torch", "git_revision")
             changed = [n for n in same if self.earlier_machines[-1][n] != self.machine[n]]
             remark = f" ({', '.join(changed)} changed since: not bit for bit)" if changed else ""
@@ -277,6 +330,10 @@ class _Run:
         """Time spent on this run so far, evaluation and checkpoints included, over all resumptions."""
         return self.earlier_wall + time.monotonic() - self.began
 
+    def other_batch(self, step: int, i: int):
+        """A batch that the step did not see: one of a later epoch."""
+        return self.batches[step + (i + 1) * self.batches.steps_per_epoch]
+
     def is_due(self, step: int) -> bool:
         wanted = step % self.config.eval_every == 0 or step == self.config.steps or step in self.config.snapshots
         return wanted or step % min(FLUSH_EVERY, self.batches.steps_per_epoch) == 0
@@ -285,6 +342,7 @@ class _Run:
         self.progress = Progress(self.config.describe(), self.config.steps, self.start)
         if self.start == 0:
             self.keep_snapshot(0)
+        self.probing = sum(probe.seconds for probe in self.probes)
         self.saved = self.clock = time.monotonic()
         try:
             train(
@@ -296,6 +354,7 @@ class _Run:
                 self.start,
                 self.autocast,
                 self.on_flush,
+                self.probes,
             )
         finally:
             self.progress.close()
@@ -303,15 +362,21 @@ class _Run:
     def on_flush(self, step: int) -> bool:
         """Fetch the values, then check, evaluate, save, show; True ends a run whose loss is no longer finite."""
         self.recorder.flush()
-        self.seconds += time.monotonic() - self.clock
+        probing = sum(probe.seconds for probe in self.probes)
+        self.seconds += time.monotonic() - self.clock - (probing - self.probing)
+        self.probing = probing
+        for probe in self.probes:
+            probe.flush()
         self.diverged_at = self.recorder.first_bad_step()
         if self.diverged_at is not None:
             self.recorder.steps = {n: values[: self.diverged_at + 1] for n, values in self.recorder.steps.items()}
+            for probe in self.probes:
+                probe.keep_until(self.diverged_at)
             print(f"  train {self.config.describe()} · diverged at step {self.diverged_at} (recorded)", flush=True)
             return True
         self.keep_snapshot(step)
         evaluation = None
-        if step % self.config.eval_every == 0 or step == self.config.steps:
+        if not self.repeated and (step % self.config.eval_every == 0 or step == self.config.steps):
             evaluation = self.evaluate(step)
             self.epochs.append(evaluation)
         if time.monotonic() - self.saved > CHECKPOINT_SECONDS and step < self.config.steps:
@@ -322,8 +387,9 @@ class _Run:
                 "resumed": self.resumed,
                 "machines": [*self.earlier_machines, self.machine],
                 "initial_weights": self.initial_weights,
+                "probe_seconds": {probe.config.name: probe.seconds for probe in self.probes},
             }
-            save_checkpoint(self.checkpoint, step, self.model, self.optimizer, self.recorder, extra)
+            save_checkpoint(self.checkpoint, step, self.model, self.optimizer, self.recorder, extra, self.probes)
             self.saved = time.monotonic()
         self.progress.update(step, evaluation)
         self.clock = time.monotonic()
@@ -331,7 +397,7 @@ class _Run:
 
     def keep_snapshot(self, step: int) -> None:
         """Keep the weights where the config asks for them."""
-        if step in self.config.snapshots:
+        if step in self.config.snapshots and not self.repeated:
             path = self.store.snapshot_path(self.config, self.data.fingerprint, step)
             write_atomically(path, lambda temporary: save_file(host_state(self.model), temporary))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 
+from .compare import NOT_TRAINING, WINDOW
 from .env import (
     ROOT,
     CourseError,
@@ -22,7 +23,6 @@ from .env import (
     write_atomically,
 )
 from .experiments import BASE_RATE, NETWORKS, PROFILES, bn_sweep
-from .measure import NOT_TRAINING, WINDOW
 from .record import SMALL_FILES, Store
 from .sources import DOCUMENTS
 

@@ -20,9 +20,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .env import write_atomically
+from .measure import Prober, random_state
 
 
-def train(model, batches, optimizer, steps, recorder, start=0, autocast=contextlib.nullcontext, on_flush=None):
+def train(
+    model, batches, optimizer, steps, recorder, start=0, autocast=contextlib.nullcontext, on_flush=None, probes=()
+):
     """Train in place from step ``start`` to ``steps``: the loop that every run of the course goes through.
 
     Args:
@@ -33,14 +36,21 @@ def train(model, batches, optimizer, steps, recorder, start=0, autocast=contextl
         autocast: makes the context of the forward pass.
         on_flush: called as ``on_flush(step)`` with the number of finished steps wherever the recorder is due for a
             flush; a true answer ends training.
+        probes: ``ProbeRecorder``s; those that want a step see it before and after the update, and change nothing.
     """
     for step, images, labels in batches.steps(start, steps):
+        asked = [probe for probe in probes if probe.wants(step)]
+        random = random_state(images.device) if asked else None
         with autocast():
             loss = F.cross_entropy(model(images).float(), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         recorder.before_update(loss)
+        for probe in asked:
+            probe.before_update(step, (images, labels), loss, random)
         optimizer.step()
+        for probe in asked:
+            probe.after_update(step, (images, labels), random)
         if on_flush and recorder.due(step + 1) and on_flush(step + 1):
             break
 
@@ -145,6 +155,87 @@ def _like(model_tensor: torch.Tensor, stored: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(model_tensor, requires_grad=False).copy_(stored)
 
 
+class ProbeRecorder:
+    """Measures one probe along a run and keeps the values, on the device until ``flush``.
+
+    Args:
+        config: a ``probes.ProbeConfig``.
+        model, output: as for ``Recorder``.
+        other_batch: gives, for a step and i = 0, 1 …, the i-th other batch of a ``noise`` probe.
+        reuse: whether the step's own gradient is as precise as the probe's.
+    """
+
+    def __init__(self, config, model, output, other_batch: Callable, reuse: bool):
+        self.config, self.other_batch, self.reuse = config, other_batch, reuse
+        self.prober = Prober(model, output=output, mode=config.mode)
+        self.parameters = self.prober.parameters
+        self.before: tuple[list, list] | None = None
+        self.pending: list[dict] = []
+        self.values: dict[str, np.ndarray] = {}
+        self.seconds = 0.0
+
+    def wants(self, step: int) -> bool:
+        return self.config.wants(step)
+
+    def before_update(self, step: int, batch, loss: torch.Tensor, random: dict) -> None:
+        """Measure at the weights of the step, whose gradients lie in the parameters."""
+        began = self._clock()
+        known = (loss, [p.grad for p in self.parameters]) if self.reuse else None
+        if self.config.kind == "along_gradient":
+            seed = step if self.config.direction == "random" else None
+            self._keep(step, self.prober.along(batch, self.config.etas, known, random, seed))
+        else:
+            loss, gradient = self.prober.start(batch, known, random)
+            if self.config.kind == "same_batch":
+                self.before = (gradient, [p.detach().clone() for p in self.parameters])
+            else:
+                others = [self.other_batch(step, i) for i in range(self.config.batches)]
+                found = [self.prober.change(other, gradient, random) for other in others]
+                stacked = {name: torch.stack([each[name] for each in found]) for name in found[0]}
+                norms = self.prober.norms("gradient_norm", gradient)
+                self._keep(step, stacked | {"start_loss": loss} | norms)
+        self.seconds += self._clock() - began
+
+    def after_update(self, step: int, batch, random: dict) -> None:
+        """Measure at the weights after the step, on the batch of before it."""
+        if self.before is None:
+            return
+        began, (gradient, weights) = self._clock(), self.before
+        moved = self.prober.norms("moved", torch._foreach_sub([p.detach() for p in self.parameters], weights))
+        self._keep(step + 1, self.prober.change(batch, gradient, random) | moved)
+        self.before = None
+        self.seconds += self._clock() - began
+
+    def _clock(self) -> float:
+        if self.parameters[0].device.type == "cuda":
+            torch.cuda.synchronize(self.parameters[0].device)  # a probe is rare; training time is reported without it
+        return time.monotonic()
+
+    def _keep(self, step: int, found: dict) -> None:
+        self.pending.append({name: value.detach() for name, value in found.items()} | {"step": torch.tensor(step)})
+
+    def flush(self) -> None:
+        """Move the pending values to the host."""
+        for found in self.pending:
+            for name, value in found.items():
+                row = value.cpu().numpy()[None]
+                self.values[name] = np.concatenate([self.values[name], row]) if name in self.values else row
+        self.pending = []
+
+    def keep_until(self, step: int) -> None:
+        """Drop what was measured after this step."""
+        known = self.values.get("step", np.empty(0)) <= step
+        self.values = {name: values[known] for name, values in self.values.items()}
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Flushed values, for a checkpoint."""
+        return {name: torch.from_numpy(values) for name, values in self.values.items()}
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Take up where ``state`` was taken."""
+        self.values = {name: tensor.numpy() for name, tensor in state.items()}
+
+
 @torch.no_grad()
 def evaluate(model, batches: Iterable, autocast=contextlib.nullcontext) -> tuple[float, float]:
     """Mean cross-entropy (nats) and accuracy (0 to 1) in eval mode, each image weighing the same.
@@ -173,7 +264,7 @@ def evaluate(model, batches: Iterable, autocast=contextlib.nullcontext) -> tuple
 # --- Checkpoints ---------------------------------------------------------------------------------------------------
 
 
-def save_checkpoint(path, step: int, model, optimizer, recorder: Recorder, extra: dict) -> None:
+def save_checkpoint(path, step: int, model, optimizer, recorder: Recorder, extra: dict, probes=()) -> None:
     """Write everything the next step depends on to one file, atomically.
 
     Raises:
@@ -184,12 +275,15 @@ def save_checkpoint(path, step: int, model, optimizer, recorder: Recorder, extra
     for index, values in optimizer_state["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(t) for name, t in values.items() if t is not None}
     tensors |= {f"recorder.{name}": t for name, t in recorder.state().items()}
+    for probe in probes:
+        tensors |= {f"{probe.config.name}.{name}": t for name, t in probe.state().items()}
     tensors["rng.cpu"] = torch.get_rng_state()
     device = next(model.parameters()).device
     if device.type == "cuda":
         tensors["rng.cuda"] = torch.cuda.get_rng_state(device)
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     meta = {"step": step, "groups": optimizer_state["param_groups"], "extra": extra, "digest": _digest(tensors)}
+    meta["probes"] = [probe.config.name for probe in probes]
 
     def write(temporary) -> None:
         try:
@@ -208,7 +302,9 @@ def _digest(tensors: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def load_checkpoint(path, model, optimizer, recorder: Recorder, initial_weights: str) -> tuple[int, dict] | None:
+def load_checkpoint(
+    path, model, optimizer, recorder: Recorder, initial_weights: str, probes=()
+) -> tuple[int, dict] | None:
     """Restore what ``save_checkpoint`` wrote; None, and nothing touched, where there is no checkpoint to go on from.
 
     Args:
@@ -218,6 +314,9 @@ def load_checkpoint(path, model, optimizer, recorder: Recorder, initial_weights:
         with safe_open(path, framework="pt") as stored:
             meta = json.loads(stored.metadata()["meta"])
             if meta["extra"]["initial_weights"] != initial_weights:
+                return None
+            if not {probe.config.name for probe in probes} <= set(meta.get("probes", ())):
+                print(f"The checkpoint {path.name} has not the probes asked for; the run starts over.", flush=True)
                 return None
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not a dict
         if _digest(tensors) != meta["digest"]:
@@ -241,6 +340,8 @@ def load_checkpoint(path, model, optimizer, recorder: Recorder, initial_weights:
         state.setdefault(int(index), {})[entry] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": meta["groups"]})
     recorder.load_state(part("recorder."))
+    for probe in probes:
+        probe.load_state(part(f"{probe.config.name}."))
     torch.set_rng_state(tensors["rng.cpu"])
     if "rng.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["rng.cuda"], next(model.parameters()).device)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import data, figures, measure, sources
+from cifar_helpers import compare, data, figures, measure, sources
 from cifar_helpers.env import figures_dir
 from cifar_helpers.record import RunConfig
 
@@ -38,12 +38,12 @@ def all_figures(small_data):
     yield figures.channel_histograms(images, mean, std)
     yield figures.class_counts({"train": labels, "test": small_data.test_labels}, small_data.classes)
     yield figures.augmentation_grid({"none": images[:4] / 255, "flip": images[:4].flip(3) / 255})
-    yield figures.training_curves(PLAIN[:2] + NORMED[:2], measure.smooth, 5)
+    yield figures.training_curves(PLAIN[:2] + NORMED[:2], compare.smooth, 5)
     yield figures.family_curves([fake(model) for model in figures.NETWORKS])
-    yield figures.hard_settings([PLAIN[0], NORMED[0], fake("VGG_A", 1e-2, diverged=7)], measure.smooth, 5)
-    yield figures.bands({"all": both, "output": both}, "β", "Title", 3, measure.smooth)
-    yield figures.loss_landscape(both, [1e-3, 1e-4], measure.smooth, 3)
-    yield figures.loss_gap(measure.same_step_rows(PLAIN, NORMED), "steps 32 to 40")
+    yield figures.hard_settings([PLAIN[0], NORMED[0], fake("VGG_A", 1e-2, diverged=7)], compare.smooth, 5)
+    yield figures.bands({"all": both, "output": both}, "β", "Title", 3, compare.smooth)
+    yield figures.loss_landscape(both, [1e-3, 1e-4], compare.smooth, 3)
+    yield figures.loss_gap(compare.same_step_rows(PLAIN, NORMED), "steps 32 to 40")
 
 
 def test_every_figure_draws_without_touching_the_readers_settings(small_data):
@@ -66,7 +66,7 @@ def test_a_network_has_one_colour_and_one_dash():
 @pytest.mark.parametrize(("label", "stamped"), [("SYNTHETIC", True), ("CIFAR-10 (JPEG copy)", False)])
 def test_synthetic_figures_are_stamped_and_every_foot_says_the_data(small_data, label, stamped):
     named = dataclasses.replace(small_data, label=label)
-    figure = figures.training_curves(PLAIN[:2], measure.smooth, 5)
+    figure = figures.training_curves(PLAIN[:2], compare.smooth, 5)
     figures.save(figure, "04_x", "A caption.", named, "smoke", PLAIN[:2])
     texts = [text.get_text() for text in figure.texts]
     assert ("SYNTHETIC" in texts) == stamped
@@ -80,14 +80,14 @@ def test_who_is_ahead_is_said_by_sign_and_interval():
         steps = {"loss": np.full(10, loss)}
         return SimpleNamespace(config=RunConfig("VGG_A", seed=seed), steps=steps)
 
-    one = measure.same_step_rows([at(1.0)], [at(0.5)])[0]
+    one = compare.same_step_rows([at(1.0)], [at(0.5)])[0]
     assert one["verdict"] == "BN ahead by 0.500 nats (n = 1, no interval)"
     plain = [at(1.0 + s / 100, s) for s in range(3)]
-    clear = measure.same_step_rows(plain, [at(1.3 + s / 50, s) for s in range(3)])[0]
+    clear = compare.same_step_rows(plain, [at(1.3 + s / 50, s) for s in range(3)])[0]
     assert clear["verdict"].startswith("no BN ahead by 0.310 nats (95 % interval") and "n = 3" in clear["verdict"]
-    unclear = measure.same_step_rows(plain, [at(1.0 + d, s) for s, d in enumerate((-0.3, 0.3, 0.1))])[0]
+    unclear = compare.same_step_rows(plain, [at(1.0 + d, s) for s, d in enumerate((-0.3, 0.3, 0.1))])[0]
     assert unclear["verdict"].startswith("not decided") and "no BN ahead in 2 of 3 seeds" in unclear["verdict"]
-    assert unclear["note"] == "" and measure.same_step_rows([at(2.3)], [at(1.0)])[0]["note"] == "no BN not training"
+    assert unclear["note"] == "" and compare.same_step_rows([at(2.3)], [at(1.0)])[0]["note"] == "no BN not training"
 
 
 def test_ratios_name_networks_that_do_not_train():
@@ -95,13 +95,13 @@ def test_ratios_name_networks_that_do_not_train():
         steps = {"loss": np.full(10, loss), "moved": np.ones(10), "grad_dist_1": np.full(10, beta)}
         return SimpleNamespace(config=RunConfig("VGG_A", seed=seed), steps=steps)
 
-    row = measure.ratio_rows([at(2.30, 2.0)], [at(1.0, 6.0)], measure.VGG_Beta_Smooth)[0]
+    row = compare.ratio_rows([at(2.30, 2.0)], [at(1.0, 6.0)], measure.VGG_Beta_Smooth)[0]
     assert row["ratio"] == "3.00 (n = 1, no interval)" and row["note"] == "no BN not training"
-    rows = measure.ratio_rows([at(1, 2.0, s) for s in range(3)], [at(1, 1 + s / 100, s) for s in range(3)],
+    rows = compare.ratio_rows([at(1, 2.0, s) for s in range(3)], [at(1, 1 + s / 100, s) for s in range(3)],
                               measure.VGG_Beta_Smooth)  # fmt: skip
-    assert measure.stuck_runs([at(2.3, 1), at(1, 1)]) == "Not training at the end: VGG_A at rate 0.001, seed 0."
-    assert measure.stuck_runs([at(1, 1)]) == ""
-    mixed = measure.ratio_rows([at(2.3, 1.0), at(1, 1.0, 1)], [at(1, 4.0), at(1, 2.0, 1)], measure.VGG_Beta_Smooth)[0]
+    assert compare.stuck_runs([at(2.3, 1), at(1, 1)]) == "Not training at the end: VGG_A at rate 0.001, seed 0."
+    assert compare.stuck_runs([at(1, 1)]) == ""
+    mixed = compare.ratio_rows([at(2.3, 1.0), at(1, 1.0, 1)], [at(1, 4.0), at(1, 2.0, 1)], measure.VGG_Beta_Smooth)[0]
     assert mixed["ratio"].endswith("; where both train: 2.00 (n = 1, no interval)")
     assert mixed["note"] == "no BN not training (1 of 2 seeds)"
     assert rows[0]["note"] == "" and rows[0]["paired"].decided and "95 % interval 0.493 to 0.518" in rows[0]["ratio"]

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from cifar_helpers import measure
+from cifar_helpers import compare, measure
 from cifar_helpers.env import CourseError
 from cifar_helpers.record import RunConfig
 
@@ -41,18 +41,18 @@ def test_a_quantity_that_was_not_recorded_is_named():
 
 def test_paired_interval_equals_scipys_paired_t_test():
     a, b = [1.0, 2.0, 4.0, 3.0], [1.5, 2.1, 5.0, 3.2]
-    result, oracle = measure.paired(a, b), stats.ttest_rel(b, a).confidence_interval(0.95)
+    result, oracle = compare.paired(a, b), stats.ttest_rel(b, a).confidence_interval(0.95)
     assert result.interval == pytest.approx((oracle.low, oracle.high)) and result.mean == pytest.approx(0.45)
     assert result.decided == (not oracle.low <= 0 <= oracle.high)
 
 
 def test_one_pair_has_no_interval_and_decides_nothing():
-    single = measure.paired([1.0], [0.5])
+    single = compare.paired([1.0], [0.5])
     assert single.interval is None and not single.decided and single.mean == -0.5
     with pytest.raises(CourseError):
-        measure.paired([1.0], [0.5, 0.2])
+        compare.paired([1.0], [0.5, 0.2])
     with pytest.raises(CourseError):
-        measure.paired([], [])
+        compare.paired([], [])
 
 
 def test_diverged_runs_are_named_and_never_compared():
@@ -62,22 +62,22 @@ def test_diverged_runs_are_named_and_never_compared():
 
     gone = [at(np.nan, seed, 3) for seed in range(3)]
     fine = [at(1.0, seed) for seed in range(3)]
-    row = measure.same_step_rows(gone, fine)[0]
+    row = compare.same_step_rows(gone, fine)[0]
     assert row["verdict"].startswith("not compared") and row["note"] == "no BN diverged (3 of 3 seeds)"
-    assert measure.ratio_rows(gone, fine, measure.VGG_Beta_Smooth)[0]["ratio"].startswith("not compared")
-    partly = measure.same_step_rows([at(np.nan, 0, 3), at(2.0, 1), at(2.0, 2)], fine)[0]
+    assert compare.ratio_rows(gone, fine, measure.VGG_Beta_Smooth)[0]["ratio"].startswith("not compared")
+    partly = compare.same_step_rows([at(np.nan, 0, 3), at(2.0, 1), at(2.0, 2)], fine)[0]
     assert partly["plain"] == 2.0 and len(partly["paired"].values) == 2
     assert partly["note"] == "no BN diverged (1 of 3 seeds)"
-    assert measure.same_step_rows(fine, fine)[0]["verdict"] == "equal (n = 3)"
+    assert compare.same_step_rows(fine, fine)[0]["verdict"] == "equal (n = 3)"
 
 
 def test_window_mean_and_smoothing():
-    assert measure.window_mean(np.arange(10.0)) == 8.5
-    assert measure.window_mean(np.array([1, 1, 1, 1, 5, 2, np.nan, 2, np.nan, 4])) == 4
-    assert measure.window_mean(np.array([3.0, 7.0])) == 7
-    assert np.isnan(measure.window_mean(np.array([np.nan])))
-    np.testing.assert_allclose(measure.smooth(np.array([0.0, 3, 6, 9]), 3), [1.5, 3, 6, 7.5])
-    np.testing.assert_allclose(measure.smooth(np.array([np.nan, 2, 4]), 3), [2, 3, 3])
+    assert compare.window_mean(np.arange(10.0)) == 8.5
+    assert compare.window_mean(np.array([1, 1, 1, 1, 5, 2, np.nan, 2, np.nan, 4])) == 4
+    assert compare.window_mean(np.array([3.0, 7.0])) == 7
+    assert np.isnan(compare.window_mean(np.array([np.nan])))
+    np.testing.assert_allclose(compare.smooth(np.array([0.0, 3, 6, 9]), 3), [1.5, 3, 6, 7.5])
+    np.testing.assert_allclose(compare.smooth(np.array([np.nan, 2, 4]), 3), [2, 3, 3])
 
 
 def test_precision_gap_is_zero_between_equal_precisions_and_leaves_the_model_alone():

@@ -187,11 +187,11 @@ def test_the_kernel_is_this_environments(course):
 @pytest.fixture
 def local_report(course, small_data, light):
     """A local quick report: one figure, one private figure, one table, behind them one run."""
-    from cifar_helpers import figures, measure, run
+    from cifar_helpers import compare, figures, run
 
     real = dataclasses.replace(small_data, label="CIFAR-10 (JPEG copy)")
     record = run.get_run(light, real, "cpu")
-    drawn = figures.training_curves([record], measure.smooth, 3)
+    drawn = figures.training_curves([record], compare.smooth, 3)
     began = "2026-01-01T00:00:00"
     figures.save(drawn, "01_curve", "A curve.", real, "quick", [record])
     figures.save(drawn, "01_images", "Images.", real, "quick", private=True)

@@ -26,12 +26,14 @@ ROOMS = {
     "datafiles": {"env"},
     "data": {"env", "datafiles", "synthetic"},
     "record": {"env"},
-    "train": {"env"},
+    "train": {"env", "measure"},
     "measure": {"env"},
-    "experiments": {"env", "record"},
-    "run": {"env", "data", "models", "record", "train", "measure"},
+    "compare": {"env"},
+    "probes": {"env", "record"},
+    "experiments": {"env", "record", "probes"},
+    "run": {"env", "data", "models", "record", "probes", "train", "measure"},
     "figures": {"env"},
-    "summary": {"env", "record", "experiments", "measure", "sources"},
+    "summary": {"env", "record", "experiments", "compare", "sources"},
     "report": {"env", "data", "record", "experiments", "summary"},
 }
 

@@ -1,0 +1,213 @@
+"""Comparing two networks: paired by seed, over one window declared beforehand, with intervals and in words.
+
+Runs enter as records with ``config`` and ``steps``. What is written about a comparison is decided here, by code: an
+interval that includes no effect is said to be undecided.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from .env import CourseError
+
+WINDOW = (0.8, 1.0)  # share of a run over which networks are compared, declared before looking
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Difference of paired values.
+
+    Attributes:
+        values: (n,) one difference per pair.
+        mean: their mean.
+        interval: 95 % confidence interval of the mean (Student's t over pairs); None for fewer than two pairs.
+    """
+
+    values: np.ndarray
+    mean: float
+    interval: tuple[float, float] | None
+
+    @property
+    def decided(self) -> bool:
+        """Whether there is a finite interval and it leaves out zero."""
+        finite = self.interval is not None and np.isfinite(self.interval).all()
+        return bool(finite) and not self.interval[0] <= 0 <= self.interval[1]
+
+
+def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
+    """Compare ``b`` with ``a`` pair by pair: mean of b − a, and its 95 % t interval where n ≥ 2.
+
+    Raises:
+        CourseError: nothing to compare, or the lengths differ.
+    """
+    difference = np.asarray(b, dtype=np.float64) - np.asarray(a, dtype=np.float64)
+    if len(a) != len(b) or not len(difference):
+        raise CourseError(f"A paired comparison needs equally many values on both sides, not {len(a)} and {len(b)}.")
+    mean, n = float(difference.mean()), len(difference)
+    if n < 2:
+        return Paired(difference, mean, None)
+    half = float(stats.t.ppf(0.975, n - 1) * difference.std(ddof=1) / np.sqrt(n))
+    return Paired(difference, mean, (mean - half, mean + half))
+
+
+NOT_TRAINING = 0.05  # nats: a training loss this close to ln 10 is that of guessing
+
+
+def is_training(run, window: tuple[float, float] = WINDOW) -> bool:
+    """Whether the mean training loss over the window is below that of guessing, ln 10, by more than 0.05 nats.
+
+    The gradient quantities of a stuck net look smooth because nothing happens; a table has to say so.
+    """
+    return not _diverged(run) and window_mean(run.steps["loss"], window) < np.log(10) - NOT_TRAINING
+
+
+def stuck_runs(runs: Sequence) -> str:
+    """The runs that do not train, in words, for a caption; empty where all do."""
+    stuck = [f"{r.config.model} at rate {r.config.lr:g}, seed {r.config.seed}" for r in runs if not is_training(r)]
+    return f"Not training at the end: {'; '.join(stuck)}." if stuck else ""
+
+
+def _pairs(plain: Sequence, other: Sequence):
+    """Yield (rate, plain runs, other runs), paired by seed, for every rate in the order of ``plain``."""
+    for rate in dict.fromkeys(run.config.lr for run in plain):
+        sides = [{r.config.seed: r for r in runs if r.config.lr == rate} for runs in (plain, other)]
+        seeds = sorted(set(sides[0]) & set(sides[1]))
+        if not seeds:
+            raise CourseError(f"At rate {rate:g} no seed was run with both networks.")
+        yield rate, [sides[0][seed] for seed in seeds], [sides[1][seed] for seed in seeds]
+
+
+def same_step_rows(plain: Sequence, other: Sequence, window: tuple[float, float] = WINDOW) -> list[dict]:
+    """Who is ahead in training loss at the same step, for every rate, paired by seed.
+
+    Args:
+        plain, other: records of the two networks at the same rates and seeds.
+        window: share of the run whose mean loss is compared.
+
+    Returns:
+        One dict per rate: ``rate``, ``plain`` and ``other`` (mean loss over seeds, nats), ``paired`` (``Paired``, other
+        minus plain; pairs with a diverged run are left out, and None if none is left), ``verdict`` in words, whatever
+        the sign, and ``note`` where a network diverged or does not train.
+
+    Raises:
+        CourseError: a rate has no pair of equal seeds.
+    """
+
+    def loss(run) -> float:
+        return window_mean(run.steps["loss"], window)
+
+    rows = []
+    for rate, *sides in _pairs(plain, other):
+        row = {"rate": rate} | _compare(sides, loss)
+        rows.append(row | {"verdict": _in_words(_ahead, sides, loss, window), "note": _stuck_note(sides, window)})
+    return rows
+
+
+def _compare(sides: Sequence[Sequence], value: Callable) -> dict:
+    """Mean value of each side and their paired difference, over the pairs in which neither run diverged."""
+    whole = [pair for pair in zip(*sides, strict=True) if not any(map(_diverged, pair))]
+    if not whole:
+        return {"plain": float("nan"), "other": float("nan"), "paired": None}
+    a, b = ([value(run) for run in side] for side in zip(*whole, strict=True))
+    return {"plain": float(np.mean(a)), "other": float(np.mean(b)), "paired": paired(a, b)}
+
+
+def _stuck_note(sides: Sequence[Sequence], window: tuple[float, float]) -> str:
+    notes = []
+    for name, runs in zip(("no BN", "BN"), sides, strict=True):
+        gone = sum(map(_diverged, runs))
+        stuck = sum(not is_training(run, window) for run in runs) - gone
+        for count, what in ((gone, "diverged"), (stuck, "not training")):
+            of_seeds = f" ({count} of {len(runs)} seeds)" if len(runs) > 1 else ""
+            notes += [f"{name} {what}{of_seeds}"] if count else []
+    return "; ".join(notes)
+
+
+def _ahead(result: Paired) -> str:
+    if result.mean == 0:
+        return f"equal (n = {len(result.values)})"
+    n, leader = len(result.values), "BN" if result.mean < 0 else "no BN"
+    ahead = sum(np.sign(result.values) == np.sign(result.mean))
+    if result.interval is None:
+        return f"{leader} ahead by {abs(result.mean):.3f} nats (n = {n}, no interval)"
+    interval = f"95 % interval of BN − no BN {result.interval[0]:+.3f} to {result.interval[1]:+.3f}, n = {n}"
+    if not result.decided:
+        return f"not decided: BN − no BN {result.mean:+.3f} nats ({interval}; {leader} ahead in {ahead} of {n} seeds)"
+    return f"{leader} ahead by {abs(result.mean):.3f} nats ({interval})"
+
+
+def ratio_rows(
+    plain: Sequence, other: Sequence, quantity: Callable, window: tuple[float, float] = WINDOW
+) -> list[dict]:
+    """Ratio of a per-step quantity between the two networks at the same steps, for every rate, paired by seed.
+
+    Args:
+        quantity: gives the ``Band`` of a list of runs, for instance ``VGG_Beta_Smooth``.
+        window: share of the run over which the quantity is averaged.
+
+    Returns:
+        One dict per rate: ``rate``, ``plain`` and ``other`` (geometric means over seeds), ``paired`` (of logarithms),
+        ``ratio`` in words with its 95 % interval (paired t on log-ratios), ``note`` where a network does not
+        train, and both as ``in_words``.
+
+    Raises:
+        CourseError: a rate has no pair of equal seeds, or the quantity was not recorded.
+    """
+
+    def log(run) -> float:
+        return np.log(window_mean(quantity([run]).curves[0], window))
+
+    rows = []
+    for rate, *sides in _pairs(plain, other):
+        logs = _compare(sides, log)
+        row = {"rate": rate, "plain": np.exp(logs["plain"]), "other": np.exp(logs["other"]), "paired": logs["paired"]}
+        ratio, note = _in_words(ratio_text, sides, log, window), _stuck_note(sides, window)
+        rows.append(row | {"ratio": ratio, "note": note, "in_words": f"{ratio} — {note}" if note else ratio})
+    return rows
+
+
+def _in_words(say: Callable, sides: Sequence[Sequence], value: Callable, window: tuple[float, float]) -> str:
+    """The comparison over all seeds, and where some but not all train with both networks, over those as well."""
+    result = _compare(sides, value)["paired"]
+    text = say(result) if result else "not compared: no pair of seeds without divergence"
+    both = [pair for pair in zip(*sides, strict=True) if all(is_training(run, window) for run in pair)]
+    if both and len(both) < len(sides[0]):
+        text += f"; where both train: {say(_compare(list(zip(*both, strict=True)), value)['paired'])}"
+    return text
+
+
+def ratio_text(result: Paired) -> str:
+    """A ratio with its interval in words, from differences of logarithms."""
+    n, ratio = len(result.values), f"{np.exp(result.mean):.2f}"
+    if result.interval is None:
+        return f"{ratio} (n = {n}, no interval)"
+    low, high = np.exp(result.interval)
+    undecided = "" if result.decided else ", includes 1"
+    return f"{ratio} (95 % interval {low:.3g} to {high:.3g}, n = {n}{undecided})"
+
+
+def window_mean(curve: np.ndarray, window: tuple[float, float] = WINDOW) -> float:
+    """Mean of a curve over a share of its length, (0.8, 1.0) being the last fifth.
+
+    NaN, a step without a value, is left out; the mean of nothing is NaN.
+    """
+    start, stop = (round(share * len(curve)) for share in window)
+    part = np.asarray(curve[min(start, stop - 1) : stop], dtype=np.float64)
+    part = part[~np.isnan(part)]
+    return float(part.mean()) if len(part) else float("nan")
+
+
+def _diverged(run) -> bool:
+    return getattr(run, "diverged_at", None) is not None
+
+
+def smooth(curve: np.ndarray, span: int) -> np.ndarray:
+    """Centred moving average over ``span`` values, shorter at the ends; NaN is left out of the average."""
+    curve = np.asarray(curve, dtype=np.float64)
+    known = np.isfinite(curve)
+    ones = np.ones(min(span, len(curve)))
+    total = np.convolve(np.where(known, curve, 0.0), ones, "same")
+    count = np.convolve(known.astype(float), ones, "same")
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
