@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .env import write_atomically
-from .measure import Prober, random_state
+from .prober import Prober, random_state
 
 
 def train(
@@ -218,7 +218,7 @@ class ProbeRecorder:
         """Move the pending values to the host."""
         for found in self.pending:
             for name, value in found.items():
-                row = value.cpu().numpy()[None]
+                row = value.cpu().reshape(1, *value.shape).numpy()
                 self.values[name] = np.concatenate([self.values[name], row]) if name in self.values else row
         self.pending = []
 
