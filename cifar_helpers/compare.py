@@ -53,6 +53,22 @@ def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
 
 
 NOT_TRAINING = 0.05  # nats: a training loss this close to ln 10 is that of guessing
+SPAN = 11  # steps over which a training loss is averaged before two nets are matched by it or called not training
+BINS = 5  # into which the range that two nets share is cut when they are matched
+
+
+def training_loss(run) -> np.ndarray:
+    """Training loss at every step as a centred mean of 11 batches, nats."""
+    return smooth(run.steps["loss"], SPAN)
+
+
+def not_training(run) -> np.ndarray:
+    """At which steps a run is not training: its training loss is not more than 0.05 nats below ln 10.
+
+    There the gradients of a plain net are tiny, so every raw measure of its landscape looks smooth.
+    """
+    loss = training_loss(run)
+    return ~(loss < np.log(10) - NOT_TRAINING)
 
 
 def is_training(run, window: tuple[float, float] = WINDOW) -> bool:
@@ -166,6 +182,72 @@ def ratio_rows(
         ratio, note = _in_words(ratio_text, sides, log, window), _stuck_note(sides, window)
         rows.append(row | {"ratio": ratio, "note": note, "in_words": f"{ratio} — {note}" if note else ratio})
     return rows
+
+
+def matched_rows(plain: Sequence, other: Sequence, points: Callable, bins: int = BINS) -> list[dict]:
+    """Ratio of a quantity between two networks where some x is equal, for every rate, paired by seed.
+
+    For each pair the range of x that both reach is cut into equal bins; a bin in which both were measured gives one
+    log-ratio of the two means, and the pair's value is the mean over these bins.
+
+    Args:
+        points: gives for a run the arrays (x, y), both (k,); y is positive.
+
+    Returns:
+        Rows like those of ``ratio_rows``, with ``over``: the shared range of x, from the lowest to the highest of any
+        pair. A pair that shares no range is left out and named in ``note``; with no pair left ``paired`` is None.
+
+    Raises:
+        CourseError: a rate has no pair of equal seeds.
+    """
+    rows = []
+    for rate, *sides in _pairs(plain, other):
+        found = [_matched(*map(points, pair), bins) for pair in zip(*sides, strict=True)]
+        whole = [each for each in found if each]
+        gone = len(found) - len(whole)
+        note = f"{gone} of {len(found)} seeds share no range" if gone else ""
+        row = {"rate": rate, "plain": np.nan, "other": np.nan, "paired": None, "over": None}
+        ratio = "not compared: no pair of seeds shares a range"
+        if whole:
+            logs = np.array([each[:2] for each in whole])
+            row |= {"plain": np.exp(logs[:, 0].mean()), "other": np.exp(logs[:, 1].mean())}
+            row |= {"paired": paired(logs[:, 0], logs[:, 1])}
+            row |= {"over": (min(each[2] for each in whole), max(each[3] for each in whole))}
+            ratio = ratio_text(row["paired"])
+        rows.append(row | {"ratio": ratio, "note": note, "in_words": f"{ratio} — {note}" if note else ratio})
+    return rows
+
+
+def _matched(plain: tuple, other: tuple, bins: int) -> tuple[float, float, float, float] | None:
+    """Mean log of y over the shared bins for either side, and the ends of the shared range; None without one."""
+    sides = []
+    for x, y in (plain, other):
+        known = np.isfinite(x) & np.isfinite(y)
+        sides.append((np.asarray(x)[known], np.asarray(y)[known]))
+    if not all(len(x) for x, _ in sides):
+        return None
+    low, high = max(x.min() for x, _ in sides), min(x.max() for x, _ in sides)
+    if not low < high:
+        return None
+    means = np.full((2, bins), np.nan)
+    for side, (x, y) in enumerate(sides):
+        inside = (x >= low) & (x <= high)
+        index = np.minimum(((x[inside] - low) / (high - low) * bins).astype(int), bins - 1)
+        count, total = np.bincount(index, minlength=bins), np.bincount(index, y[inside], minlength=bins)
+        means[side] = np.divide(total, count, out=np.full(bins, np.nan), where=count > 0)
+    logs = np.log(means[:, np.isfinite(means).all(axis=0) & (means > 0).all(axis=0)])
+    return (*logs.mean(axis=1), float(low), float(high)) if logs.size else None
+
+
+def at_loss(run, steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points (training loss, value) of the given steps at which the run is training, for ``matched_rows``."""
+    training = ~not_training(run)[steps]
+    return training_loss(run)[steps][training], np.asarray(values)[training]
+
+
+def in_window(steps: np.ndarray, total: int, window: tuple[float, float] = WINDOW) -> np.ndarray:
+    """Which of the steps lie in the window of a run of ``total`` steps."""
+    return (steps >= round(window[0] * total)) & (steps < round(window[1] * total))
 
 
 def _in_words(say: Callable, sides: Sequence[Sequence], value: Callable, window: tuple[float, float]) -> str:

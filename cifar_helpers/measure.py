@@ -57,9 +57,7 @@ def _band(runs: Sequence, values: Callable) -> Band:
 
 
 def _column(run, name: str, layer: str) -> np.ndarray:
-    if layer not in ("all", "output"):
-        raise CourseError(f"Unknown layer {layer!r}; choose 'all' (every parameter) or 'output'.")
-    name += "_out" if layer == "output" else ""
+    name += _layer_suffix(layer)
     if name not in run.steps:
         known = ", ".join(sorted(run.steps))
         raise CourseError(
@@ -199,6 +197,112 @@ def probe_along_gradient(
     arrays = {name: value.double().cpu().numpy() for name, value in values.items() if not name.endswith("_out")}
     scalars = {name: float(arrays.pop(name)) for name in ("start_loss", "gradient_norm", "weight_norm")}
     return Probe(np.asarray(etas, dtype=np.float64), **arrays, **scalars)
+
+
+QUANTITIES = {  # of a probe: name → (what the figures call it, unit)
+    "loss": ("loss along the gradient", "nats"),
+    "distance": ("gradient distance ‖∇L(w(η)) − g‖₂", "nats per weight unit"),
+    "beta": ("effective β", "nats per weight unit²"),
+}
+
+
+def probe_values(found, quantity: str, layer: str = "all") -> np.ndarray:
+    """What a recorded probe found at every η: (n, m), by step and step length; NaN where the loss is not finite.
+
+    Args:
+        found: the ``ProbeRecord`` of a probe along the gradient.
+        quantity: ``loss`` L(w(η)), ``change`` |L(w(η)) − L(w)|, ``distance`` ‖∇L(w(η)) − g‖₂, or ``beta``, that
+            distance over η‖g‖₂.
+        layer: ``all`` parameters or the ``output`` layer: of ``distance`` and ``beta``, numerator and denominator. The
+            way itself is always along all parameters.
+
+    Raises:
+        CourseError: an unknown quantity or layer.
+    """
+    part = _layer_suffix(layer)
+    loss = np.where(np.isfinite(found["loss"]), found["loss"], np.nan).astype(np.float64)
+    if quantity == "loss":
+        return loss
+    if quantity == "change":
+        return np.abs(loss - found["start_loss"][:, None])
+    if quantity == "distance":
+        return found[f"gradient_distance{part}"].astype(np.float64)
+    if quantity == "beta":
+        moved = np.asarray(found.config.etas) * found[f"gradient_norm{part}"][:, None]
+        return _over(found[f"gradient_distance{part}"], moved)
+    raise CourseError(f"Unknown quantity {quantity!r} of a probe; choose loss, change, distance or beta.")
+
+
+def relative_distance(found) -> np.ndarray:
+    """η‖g‖₂ / ‖w‖₂ of a recorded probe, (n, m): how far it went, in units of where it went from."""
+    return np.asarray(found.config.etas) * (found["gradient_norm"] / found["weight_norm"])[:, None]
+
+
+def probe_band(run, probe, quantity: str, layer: str = "all") -> Band:
+    """One run's quantity along its probe, one curve per η: the paper's band is ``min_curve`` to ``max_curve``.
+
+    The arguments are those of ``probe_values``, with the run and the ``ProbeConfig`` that was recorded.
+    """
+    found = _probe(run, probe)
+    labels = tuple(f"η = {eta:g}" for eta in probe.etas)
+    return Band(found["step"], probe_values(found, quantity, layer).T, labels)
+
+
+def probe_summary(runs: Sequence, probe, quantity: str, layer: str = "all") -> Band:
+    """The one number per probe that stands for it in every comparison, fixed beforehand; one curve per run.
+
+    For the loss it is the width of its band, max − min over η; for the gradient distance and for β, the largest over η
+    (the effective β of SPEC §7).
+    """
+
+    def values(run) -> tuple[np.ndarray, np.ndarray]:
+        band = probe_band(run, probe, quantity, layer)
+        return band.steps, band.max_curve - band.min_curve if quantity == "loss" else band.max_curve
+
+    return _at_steps(runs, values)
+
+
+def same_batch(runs: Sequence, probe, quantity: str, layer: str = "all") -> Band:
+    """The handout's proxy with both gradients on the *same* batch, at the steps where it was taken; one curve per run.
+
+    Args:
+        probe: the ``same_batch`` probe of the runs.
+        quantity: ``distance`` ‖∇L(w_t; B) − ∇L(w_{t−1}; B)‖₂ with B = B_{t−1}, or ``beta``, that over ‖w_t − w_{t−1}‖₂.
+    """
+    part = _layer_suffix(layer)
+
+    def values(run) -> tuple[np.ndarray, np.ndarray]:
+        found = _probe(run, probe)
+        inside = found["step"] < len(run.steps["loss"])  # the last move has no step after it
+        distance = found[f"gradient_distance{part}"].astype(np.float64)
+        curve = _over(distance, found[f"moved{part}"]) if quantity == "beta" else distance
+        return found["step"][inside], curve[inside]
+
+    return _at_steps(runs, values)
+
+
+def at_steps(band: Band, steps: np.ndarray) -> Band:
+    """The part of a band at some of its steps."""
+    where = np.searchsorted(band.steps, steps)
+    return Band(band.steps[where], band.curves[:, where], band.labels)
+
+
+def _at_steps(runs: Sequence, values: Callable) -> Band:
+    found = {id(run): values(run) for run in runs}
+    band = _band(runs, lambda run: found[id(run)][1])
+    return Band(max((steps for steps, _ in found.values()), key=len), band.curves, band.labels)
+
+
+def _probe(run, probe):
+    if probe not in run.probes:
+        raise CourseError(f"{run.config.describe()} was read without this probe: name it in get_runs(…, probes=[…]).")
+    return run.probes[probe]
+
+
+def _layer_suffix(layer: str) -> str:
+    if layer not in ("all", "output"):
+        raise CourseError(f"Unknown layer {layer!r}; choose 'all' (every parameter) or 'output'.")
+    return "_out" if layer == "output" else ""
 
 
 # --- bf16 against fp32 ---------------------------------------------------------------------------------------------

@@ -218,7 +218,7 @@ class ProbeRecorder:
         """Move the pending values to the host."""
         for found in self.pending:
             for name, value in found.items():
-                row = value.cpu().reshape(1, *value.shape).numpy()
+                row = value.cpu().reshape(1, *value.shape).numpy().copy()  # two probes may share a value
                 self.values[name] = np.concatenate([self.values[name], row]) if name in self.values else row
         self.pending = []
 
