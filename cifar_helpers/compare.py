@@ -130,6 +130,14 @@ def _compare(sides: Sequence[Sequence], value: Callable) -> dict:
     return {"plain": float(np.mean(a)), "other": float(np.mean(b)), "paired": paired(a, b)}
 
 
+def paired_by_seed(plain: Sequence, other: Sequence, value: Callable) -> Paired | None:
+    """Paired comparison of one number per run, over the seeds at which both are finite; None without any."""
+    (_, *sides), *_ = _pairs(plain, other)
+    values = [[value(run) for run in side] for side in sides]
+    known = [pair for pair in zip(*values, strict=True) if np.isfinite(pair).all()]
+    return paired(*zip(*known, strict=True)) if known else None
+
+
 def _stuck_note(sides: Sequence[Sequence], window: tuple[float, float]) -> str:
     notes = []
     for name, runs in zip(("no BN", "BN"), sides, strict=True):
@@ -243,6 +251,104 @@ def at_loss(run, steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.
     """Points (training loss, value) of the given steps at which the run is training, for ``matched_rows``."""
     training = ~not_training(run)[steps]
     return training_loss(run)[steps][training], np.asarray(values)[training]
+
+
+def loss_rows(plain: Sequence, other: Sequence, quantity: Callable) -> list[dict]:
+    """``matched_rows`` of a quantity at the same training loss; the arguments are those of ``ratio_rows``."""
+
+    def points(run) -> tuple[np.ndarray, np.ndarray]:
+        band = quantity([run])
+        return at_loss(run, band.steps, band.curves[0])
+
+    return matched_rows(plain, other, points)
+
+
+def share_not_training(runs: Sequence) -> np.ndarray:
+    """Share of the runs that are not training, at every step; a run that has ended counts as it ended."""
+    masks = [not_training(run) for run in runs]
+    n = max(map(len, masks))
+    return np.mean([np.pad(mask, (0, n - len(mask)), mode="edge") for mask in masks], axis=0)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One of the three ways to compare two networks along their own trajectories.
+
+    Attributes:
+        way: ``step``, ``loss`` or ``distance``: what is held equal.
+        points: model → one (x, y) per seed, for a figure.
+        row: outcome, as of ``ratio_rows``.
+        where: over what it was compared, in words.
+        window: ends of the compared range of x; None where there is none.
+    """
+
+    way: str
+    points: dict
+    row: dict
+    where: str
+    window: tuple[float, float] | None
+
+
+def three_ways(plain: Sequence, other: Sequence, series: Callable, cloud: Callable) -> list[Comparison]:
+    """Compare a probed quantity at the same step, at the same training loss, and at the same relative distance.
+
+    Each answers another question. Same step: what does an optimiser meet that has run equally long? Same loss: is the
+    difference more than that one net is further on? Same relative distance: is it more than that the same η takes one
+    net further, in units of its own weights? The last uses the steps of the window.
+
+    Args:
+        plain, other: runs of the two networks at one rate, with equal seeds.
+        series: gives the ``Band`` of a list of runs, a curve per run.
+        cloud: gives for a run (steps (n,), relative distances (n, m), values (n, m)).
+
+    Raises:
+        CourseError: no pair of equal seeds.
+    """
+
+    def curve(run) -> tuple[np.ndarray, np.ndarray]:
+        band = series([run])
+        return band.steps, band.curves[0]
+
+    def near(run) -> tuple[np.ndarray, np.ndarray]:
+        steps, x, y = cloud(run)
+        inside = in_window(steps, run.config.steps)
+        return x[inside].ravel(), y[inside].ravel()
+
+    def logged(run) -> tuple[np.ndarray, np.ndarray]:
+        x, y = near(run)
+        return np.log(x), y
+
+    def both(points: Callable) -> dict:
+        return {runs[0].config.model: [points(run) for run in runs] for runs in (plain, other)}
+
+    total = plain[0].config.steps
+    window = tuple(round(share * total) for share in WINDOW)
+    steps = f"steps {window[0]} to {window[1]}"
+    at_step = ratio_rows(plain, other, series)[0]
+    at_equal_loss = loss_rows(plain, other, series)[0]
+    at_distance = matched_rows(plain, other, logged)[0]
+    ends = at_equal_loss["over"]
+    loss = f"training loss {ends[0]:.2f} to {ends[1]:.2f} nats" if ends else "no shared training loss"
+    reach = at_distance["over"] and tuple(np.exp(at_distance["over"]))
+    far = f"η‖g‖/‖w‖ {reach[0]:.2g} to {reach[1]:.2g}, {steps}" if reach else f"no shared distance, {steps}"
+    return [
+        Comparison("step", both(curve), at_step, steps, window),
+        Comparison("loss", both(lambda run: at_loss(run, *curve(run))), at_equal_loss, loss, ends),
+        Comparison("distance", both(near), at_distance, far, reach),
+    ]
+
+
+WAYS = {"step": "the same step", "loss": "the same training loss", "distance": "the same relative distance"}
+
+
+def comparison_table(found: Sequence[Comparison], unit: str) -> list[dict]:
+    """Rows of a table that states the outcome of ``three_ways``."""
+    return [
+        {"compared at": WAYS[each.way], "over": each.where}
+        | {f"no BN ({unit})": f"{each.row['plain']:.3g}", f"BN ({unit})": f"{each.row['other']:.3g}"}
+        | {"BN / no BN": each.row["ratio"], "note": each.row["note"]}
+        for each in found
+    ]
 
 
 def in_window(steps: np.ndarray, total: int, window: tuple[float, float] = WINDOW) -> np.ndarray:

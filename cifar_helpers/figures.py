@@ -44,7 +44,7 @@ CHANNELS = (("red", "#D55E00", "-"), ("green", "#009E73", (0, (5, 1.5))), ("blue
 LN10 = float(np.log(10))
 
 
-def _styled(function):
+def styled(function):
     """Draw in the course's style without changing the reader's own matplotlib settings."""
 
     @functools.wraps(function)
@@ -65,18 +65,33 @@ def network_name(model: str) -> str:
     return NETWORKS[model][0] if model in NETWORKS else model
 
 
-def _line(model: str) -> dict:
+def line_style(model: str) -> dict:
+    """Label, colour and dash of a network, for a matplotlib line."""
     name, colour, dash = NETWORKS.get(model, (model, "#000000", "-"))
     return {"label": name, "color": colour, "linestyle": dash}
 
 
-def _in_order(models) -> list[str]:
+def in_order(models) -> list[str]:
+    """Model classes in the order of every legend."""
     known = list(NETWORKS)
     return sorted(set(models), key=lambda m: (known.index(m) if m in known else len(known), m))
 
 
-def _title(figure: Figure, text: str) -> None:
+def title_of(figure: Figure, text: str) -> None:
+    """Write a figure's title: what is compared."""
     figure.suptitle(text, fontsize=14, fontweight="bold", x=0.01, ha="left")
+
+
+def steps_axis(*axes) -> None:
+    """Label x axes that count training steps."""
+    for axis in axes:
+        axis.set_xlabel("training step")
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def legend(axis, **options) -> None:
+    """Add a legend that stays readable over curves."""
+    axis.legend(**{"loc": "best", "frameon": True, "framealpha": 0.85, "edgecolor": "none"} | options)
 
 
 # --- Saving --------------------------------------------------------------------------------------------------------
@@ -166,7 +181,7 @@ def foot(made_from: dict) -> str:
 # --- 01: data ------------------------------------------------------------------------------------------------------
 
 
-@_styled
+@styled
 def sample_grid(images, labels, classes: Sequence[str], per_class: int = 10) -> Figure:
     """Ten random-looking but fixed images of each class, one class per row.
 
@@ -182,11 +197,11 @@ def sample_grid(images, labels, classes: Sequence[str], per_class: int = 10) -> 
             if column < len(members):
                 axis.imshow(images[members[column]].permute(1, 2, 0).numpy())
         axes[row, 0].text(-6, 16, name, ha="right", va="center", fontsize=12)
-    _title(figure, f"{per_class} training images of each class")
+    title_of(figure, f"{per_class} training images of each class")
     return figure
 
 
-@_styled
+@styled
 def channel_histograms(images, mean, std) -> Figure:
     """Share of pixels at each of the 256 values, per colour channel, with mean and standard deviation.
 
@@ -203,11 +218,11 @@ def channel_histograms(images, mean, std) -> Figure:
     top = np.percentile(np.concatenate([line.get_ydata() for line in axis.lines if len(line.get_ydata()) == 256]), 99)
     axis.set_ylim(0, 1.6 * top)  # the peaks at 0 and 1 (clipped pixels) would flatten the rest
     axis.legend(loc="upper right")
-    _title(figure, "Pixel values of the training images, by colour channel")
+    title_of(figure, "Pixel values of the training images, by colour channel")
     return figure
 
 
-@_styled
+@styled
 def class_counts(splits: dict, classes: Sequence[str]) -> Figure:
     """Number of images of each class in each split.
 
@@ -226,11 +241,11 @@ def class_counts(splits: dict, classes: Sequence[str]) -> Figure:
     axis.set(ylabel="images")
     axis.set_ylim(0, axis.get_ylim()[1] * 1.2)
     axis.legend(ncols=len(splits), loc="upper right")
-    _title(figure, "Images per class in the three splits")
+    title_of(figure, "Images per class in the three splits")
     return figure
 
 
-@_styled
+@styled
 def augmentation_grid(rows: dict) -> Figure:
     """The same images under several augmentations, one augmentation per row.
 
@@ -244,14 +259,14 @@ def augmentation_grid(rows: dict) -> Figure:
             axis.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy())
             axis.axis("off")
         axis_row[0].text(-4, 16, name, ha="right", va="center", fontsize=12)
-    _title(figure, "The same images under each augmentation")
+    title_of(figure, "The same images under each augmentation")
     return figure
 
 
 # --- 04: comparison ------------------------------------------------------------------------------------------------
 
 
-@_styled
+@styled
 def training_curves(runs: Sequence, smooth, span: int) -> Figure:
     """Training loss per step and validation accuracy of several networks; every seed thin, their median thick.
 
@@ -260,9 +275,9 @@ def training_curves(runs: Sequence, smooth, span: int) -> Figure:
         smooth: ``compare.smooth``; span: steps averaged in the left panel.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
-    for model in _in_order(run.config.model for run in runs):
+    for model in in_order(run.config.model for run in runs):
         mine = [run for run in runs if run.config.model == model]
-        style = _line(model)
+        style = line_style(model)
         curves = [smooth(run.steps["loss"], span) for run in mine]
         for curve in curves:
             left.plot(curve, color=style["color"], linewidth=0.8, alpha=0.6)
@@ -273,44 +288,38 @@ def training_curves(runs: Sequence, smooth, span: int) -> Figure:
             right.plot(*zip(*series, strict=True), color=style["color"], linewidth=0.8, alpha=0.6, marker="o", ms=3)
         if points and len({len(series) for series in points}) == 1:
             right.plot(*np.median(points, axis=0).T, **style, marker="o", ms=5)
-    _steps_axis(left, right)
+    steps_axis(left, right)
     left.axhline(LN10, color="#777777", linewidth=1, linestyle=":")
     left.annotate("ln 10: guessing", (0.98, LN10), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=10)
     left.set(ylabel="training loss (nats)", title=f"loss of each batch, mean over {span} steps")
     right.set(ylabel="validation accuracy (%)", title="eval mode")
-    _legend(left, loc="lower left")
+    legend(left, loc="lower left")
     rate, seeds = runs[0].config.lr, len({run.config.seed for run in runs})
     thin = f"; thin: {seeds} seeds, thick: median" if seeds > 1 else "; one seed"
-    _title(figure, f"VGG-A with and without batch norm, {runs[0].config.optimizer} at rate {rate:g}{thin}")
+    title_of(figure, f"VGG-A with and without batch norm, {runs[0].config.optimizer} at rate {rate:g}{thin}")
     return figure
 
 
-def _steps_axis(*axes) -> None:
-    for axis in axes:
-        axis.set_xlabel("training step")
-        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-
-
-@_styled
+@styled
 def family_curves(runs: Sequence) -> Figure:
     """Eval-mode loss of the VGG-A family on training images and on validation images."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), sharey=True)
-    for model in _in_order(run.config.model for run in runs):
+    for model in in_order(run.config.model for run in runs):
         for run in (run for run in runs if run.config.model == model):
             for axis, part in zip(axes, ("train", "validation"), strict=True):
                 steps, losses = [e["step"] for e in run.epochs], [e[f"{part}_loss"] for e in run.epochs]
-                axis.plot(steps, losses, **_line(model), marker="o", ms=4)
-    _steps_axis(*axes)
+                axis.plot(steps, losses, **line_style(model), marker="o", ms=4)
+    steps_axis(*axes)
     axes[0].set(ylabel="loss in eval mode (nats)", title="on training images")
     axes[1].set(title="on validation images")
     low, high = axes[0].get_ylim()
     axes[0].set_ylim(low - 0.4 * (high - low), high)  # room for the legend below the curves
-    _legend(axes[0], loc="lower left", fontsize=10, ncols=2)
-    _title(figure, "The VGG-A family at the same rate, dropout switched off for the measurement")
+    legend(axes[0], loc="lower left", fontsize=10, ncols=2)
+    title_of(figure, "The VGG-A family at the same rate, dropout switched off for the measurement")
     return figure
 
 
-@_styled
+@styled
 def hard_settings(runs: Sequence, smooth, span: int) -> Figure:
     """Training loss of both networks at each hard setting, against the loss of guessing.
 
@@ -325,92 +334,22 @@ def hard_settings(runs: Sequence, smooth, span: int) -> Figure:
     for axis, setting in zip(axes.flat, settings, strict=False):
         for run in (run for run in runs if (run.config.optimizer, run.config.lr) == setting):
             curve = smooth(run.steps["loss"], span)
-            axis.plot(np.where(curve > 4, np.nan, curve), **_line(run.config.model))
+            axis.plot(np.where(curve > 4, np.nan, curve), **line_style(run.config.model))
             if run.diverged_at is not None:
-                axis.plot(run.diverged_at, 4.0, "x", color=_line(run.config.model)["color"], ms=9, mew=2.5)
+                axis.plot(run.diverged_at, 4.0, "x", color=line_style(run.config.model)["color"], ms=9, mew=2.5)
         axis.axhline(LN10, color="#777777", linewidth=1, linestyle=":", label="ln 10: guessing")
         axis.set(title=f"{setting[0]}, rate {setting[1]:g}", ylim=(0, 4.15))
-    _steps_axis(*axes[-1])
+    steps_axis(*axes[-1])
     for unused in list(axes.flat)[len(settings) :]:
         unused.axis("off")
     for axis in axes[:, 0]:
         axis.set_ylabel("training loss (nats, up to 4)")
-    _legend(axes.flat[0], fontsize=11)
-    _title(figure, "Settings at which plain VGG-A may fail: does batch norm help?")
+    legend(axes.flat[0], fontsize=11)
+    title_of(figure, "Settings at which plain VGG-A may fail: does batch norm help?")
     return figure
 
 
-# --- 05 to 07: the handout's proxy ---------------------------------------------------------------------------------
-
-
-@_styled
-def bands(panels: dict, ylabel: str, title: str, span: int, smooth, sharey: bool = False) -> Figure:
-    """Band of a quantity over several runs for several networks, on a logarithmic axis, one panel per choice.
-
-    The envelope is taken at every step and then averaged; thin lines are the runs.
-
-    Args:
-        panels: panel title → {model: ``measure.Band``}; more than three panels stand in two rows.
-        span: steps averaged (1 draws everything raw); smooth: ``compare.smooth``.
-        sharey: the same scale in all panels.
-    """
-    rows = 1 if len(panels) < 4 else 2
-    columns = -(-len(panels) // rows)
-    size = (5 * columns if columns > 1 else 8, 4.1 * rows if rows == 1 else 3.3 * rows)
-    figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=sharey, squeeze=False)
-    for axis, (panel, networks) in zip(axes.flat, panels.items(), strict=False):
-        for model in _in_order(networks):
-            _draw_band(axis, networks[model], _line(model), span, smooth)
-        axis.set_title(panel)
-        axis.set_yscale("log")
-    first = axes.flat[0]
-    first.set_ylim(top=first.get_ylim()[1] * 3)  # room for the legend above the bands
-    for axis in axes[-1]:
-        _steps_axis(axis)
-    for axis in axes[:, 0]:
-        axis.set_ylabel(ylabel)
-    _legend(first, loc="upper right", ncols=2)
-    _title(figure, title)
-    return figure
-
-
-def _legend(axis, **options) -> None:
-    axis.legend(**{"loc": "best", "frameon": True, "framealpha": 0.85, "edgecolor": "none"} | options)
-
-
-def _draw_band(axis, band, style: dict, span: int, smooth, thin: bool = True) -> None:
-    low, high = smooth(band.min_curve, span), smooth(band.max_curve, span)
-    axis.fill_between(band.steps, low, high, color=style["color"], alpha=0.28, linewidth=0, label=style["label"])
-    for edge in (low, high):
-        axis.plot(band.steps, edge, color=style["color"], linestyle=style["linestyle"], linewidth=1.4)
-    if thin:
-        for curve in band.curves:
-            axis.plot(band.steps, smooth(curve, span), color=style["color"], linewidth=0.7, alpha=0.7)
-
-
-@_styled
-def loss_landscape(networks: dict, rates: Sequence[float], smooth, span: int) -> Figure:
-    """The handout's loss landscape: band of the training loss over the rates, and the width of that band.
-
-    Args:
-        networks: model → ``measure.Band`` of the loss, one curve per rate, one seed.
-        rates: the rates of the band; smooth, span: averaging of the right panel.
-    """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), width_ratios=(3, 2))
-    for model in _in_order(networks):
-        band, style = networks[model], _line(model)
-        _draw_band(left, band, style, 1, smooth, thin=False)
-        right.plot(band.steps, smooth(band.max_curve - band.min_curve, span), **style)
-    _steps_axis(left, right)
-    left.set(ylabel="training loss (nats)", title="smallest to largest loss over the rates, every step")
-    right.set(ylabel="max − min (nats)", title=f"width of the band, mean over {span} steps", ylim=(0, None))
-    left.set_ylim(0, min(left.get_ylim()[1], 6))
-    _legend(left, loc="lower left")
-    _title(figure, f"Loss landscape by the handout's proxy: Adam at rates {', '.join(f'{r:g}' for r in rates)}")
-    return figure
-
-
-@_styled
+@styled
 def loss_gap(rows: list[dict], window: str) -> Figure:
     """Difference in training loss at the same step, with BN minus without, at every rate.
 
@@ -438,5 +377,5 @@ def loss_gap(rows: list[dict], window: str) -> Figure:
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.set_xlabel("training loss with BN − without BN (nats); left of 0: BN is ahead")
     axis.set_title(f"{window}; circle: one seed, bar: mean with 95 % t interval", loc="left", fontsize=11)
-    _title(figure, "Who is ahead in training loss at the same step?")
+    title_of(figure, "Who is ahead in training loss at the same step?")
     return figure

@@ -71,6 +71,38 @@ def loss_band(runs: Sequence) -> Band:
     return _band(runs, lambda run: run.steps["loss"])
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """The models of one network and one seed over the rates, seen as one: what a band of the proxy is made of.
+
+    Attributes:
+        config: that of the first model; its seed pairs sweeps.
+        steps: ``loss``, the mean over the rates, and ``width``, largest − smallest loss, at every step.
+        diverged_at: the first step at which a model diverged; None if none did.
+    """
+
+    config: object
+    steps: dict[str, np.ndarray]
+    diverged_at: int | None
+
+
+def sweeps(runs: Sequence) -> list[Sweep]:
+    """One ``Sweep`` per seed from the runs of one network, over all their rates."""
+    found = []
+    for seed in sorted({run.config.seed for run in runs}):
+        mine = [run for run in runs if run.config.seed == seed]
+        band = loss_band(mine)
+        steps = {"loss": np.nanmean(band.curves, axis=0), "width": band.max_curve - band.min_curve}
+        ends = [run.diverged_at for run in mine if getattr(run, "diverged_at", None) is not None]
+        found.append(Sweep(mine[0].config, steps, min(ends, default=None)))
+    return found
+
+
+def sweep_width(found: Sequence[Sweep]) -> Band:
+    """Width of the band over the rates at every step, a curve per sweep."""
+    return _band(found, lambda sweep: sweep.steps["width"])
+
+
 def VGG_Grad_Pred(runs: Sequence, gap: int = 1, layer: str = "all") -> Band:
     """Gradient predictiveness of the handout (§2.4.1): ‖g_t − g_{t−gap}‖₂ of every run at every step.
 
@@ -199,11 +231,19 @@ def probe_along_gradient(
     return Probe(np.asarray(etas, dtype=np.float64), **arrays, **scalars)
 
 
-QUANTITIES = {  # of a probe: name → (what the figures call it, unit)
-    "loss": ("loss along the gradient", "nats"),
-    "distance": ("gradient distance ‖∇L(w(η)) − g‖₂", "nats per weight unit"),
-    "beta": ("effective β", "nats per weight unit²"),
-}
+def hessian_times(model, batch, vector: Sequence, loss_function: Callable = F.cross_entropy) -> list[torch.Tensor]:
+    """Product of the loss's Hessian with a vector, by double backward: the limit that a probe tends to as η → 0.
+
+    Args:
+        model, batch, loss_function: as in ``probe_along_gradient``; running statistics are updated as by any forward.
+        vector: one tensor per parameter.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    loss = loss_function(model(batch[0]), batch[1])
+    gradient = torch.autograd.grad(loss, parameters, create_graph=True)
+    along = sum((g * v).sum() for g, v in zip(gradient, vector, strict=True))
+    products = torch.autograd.grad(along, parameters, allow_unused=True)
+    return [torch.zeros_like(p) if h is None else h for p, h in zip(parameters, products, strict=True)]
 
 
 def probe_values(found, quantity: str, layer: str = "all") -> np.ndarray:

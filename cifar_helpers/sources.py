@@ -5,6 +5,8 @@ from dataclasses import dataclass
 DOCUMENTS = {
     "001": "a student's report on the handout's project",
     "004": "a report, “Exploration on CIFAR10 and Batch Normalization”, 2023",
+    "paper": "Santurkar, Tsipras, Ilyas, Mądry: How Does Batch Normalization Help Optimization?, NeurIPS 2018 "
+    "(arXiv 1805.11604), Fig. 4",
 }
 
 
@@ -34,6 +36,11 @@ REPORTED = {
     "loss_band": Reported("004", "band of the loss over the four rates, 25 epochs", "narrower with BN"),
     "grad_dist_all": Reported("001", "gradient distance between steps", "larger with BN (“drastic”)"),
     "grad_dist_output": Reported("004", "gradient distance between steps, output layer", "smaller with BN"),
+    "probe_loss": Reported("paper", "variation of the loss along the gradient (VGG, 15 000 steps)", "smaller with BN"),
+    "probe_distance": Reported(
+        "paper", "gradient predictiveness along the gradient", "better (distance smaller) with BN"
+    ),
+    "probe_beta": Reported("paper", "effective β-smoothness along the gradient", "smaller with BN"),
     "beta": Reported("004", "effective β, maximum over the rates", "greatly smaller with BN"),
 }
 

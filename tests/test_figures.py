@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import compare, data, figures, measure, sources
+from cifar_helpers import compare, data, figures, landscape, measure, sources
 from cifar_helpers.env import figures_dir
 from cifar_helpers.record import RunConfig
 
@@ -41,8 +41,8 @@ def all_figures(small_data):
     yield figures.training_curves(PLAIN[:2] + NORMED[:2], compare.smooth, 5)
     yield figures.family_curves([fake(model) for model in figures.NETWORKS])
     yield figures.hard_settings([PLAIN[0], NORMED[0], fake("VGG_A", 1e-2, diverged=7)], compare.smooth, 5)
-    yield figures.bands({"all": both, "output": both}, "β", "Title", 3, compare.smooth)
-    yield figures.loss_landscape(both, [1e-3, 1e-4], compare.smooth, 3)
+    yield landscape.bands({"all": both, "output": both}, "β", "Title", 3, compare.smooth)
+    yield landscape.loss_landscape(both, [1e-3, 1e-4], compare.smooth, 3)
     yield figures.loss_gap(compare.same_step_rows(PLAIN, NORMED), "steps 32 to 40")
 
 

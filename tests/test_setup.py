@@ -30,10 +30,12 @@ ROOMS = {
     "prober": {"env"},
     "measure": {"env", "prober"},
     "compare": {"env"},
+    "evidence": {"compare", "measure"},
     "probes": {"env", "record"},
     "experiments": {"env", "record", "probes"},
     "run": {"env", "data", "models", "record", "probes", "train", "measure"},
     "figures": {"env"},
+    "landscape": {"figures"},
     "summary": {"env", "record", "experiments", "compare", "sources"},
     "report": {"env", "data", "record", "experiments", "summary"},
 }

@@ -1,0 +1,283 @@
+"""What decides whether a conclusion about the landscape stands: the probe's controls, and what the proxy is made of.
+
+From records to table rows and to what ``landscape`` draws; nothing here trains.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from . import compare, measure
+
+NETWORK = {"VGG_A": "no BN", "VGG_A_BatchNorm": "BN"}
+
+
+# --- Controls of the probe -----------------------------------------------------------------------------------------
+
+
+def at_step(run, probe, quantity: str, step: int, layer: str = "all") -> np.ndarray:
+    """Values of a probe at one of its steps, (m,) over η; NaN where the run ended before."""
+    band = measure.probe_band(run, probe, quantity, layer)
+    where = np.flatnonzero(band.steps == step)
+    return band.curves[:, where[0]] if len(where) else np.full(len(probe.etas), np.nan)
+
+
+def noise_at(run, probe, quantity: str, step: int, etas: Sequence[float]) -> np.ndarray:
+    """Noise floor in the axes of the probe, (m,): the same weights, another batch in place of another point.
+
+    For the loss it is the loss of the other batches; for the distance that between two batches' gradients; for β that
+    distance over η‖g‖. Means over the other batches.
+    """
+    found = run.probes[probe]
+    where = np.flatnonzero(found["step"] == step)
+    if not len(where):
+        return np.full(len(etas), np.nan)
+    name = "loss" if quantity == "loss" else "gradient_distance"
+    floor = np.full(len(etas), found[name][where[0]].mean(), dtype=np.float64)
+    return floor / (np.asarray(etas) * found["gradient_norm"][where[0]]) if quantity == "beta" else floor
+
+
+def control_panels(runs: Sequence, grid, controls: Mapping, quantity: str) -> list[dict]:
+    """Panels for ``landscape.controls``: a quantity against η under every control, per network and step.
+
+    Args:
+        runs: of both networks.
+        grid: the probe that the conclusions rest on; controls: as of ``experiments.direct_controls``.
+        quantity: ``loss``, ``distance`` or ``beta``.
+    """
+    panels = []
+    for model in dict.fromkeys(run.config.model for run in runs):
+        mine = [run for run in runs if run.config.model == model]
+        for step in controls["dense"].at:
+            conditions = {
+                name: (probe.etas, np.stack([at_step(run, probe, quantity, step) for run in mine]))
+                for name, probe in {"grid": grid, **controls}.items()
+                if name != "noise"
+            }
+            etas = controls["dense"].etas
+            floors = np.stack([noise_at(run, controls["noise"], quantity, step, etas) for run in mine])
+            stuck = sum(bool(compare.not_training(run)[min(step, len(run.steps["loss"]) - 1)]) for run in mine)
+            panel = {"model": model, "step": step, "conditions": conditions | {"noise": (etas, floors)}}
+            panels.append(panel | {"stuck": f"{stuck} of {len(mine)} not training" if stuck else ""})
+    return panels
+
+
+def _summary(values: np.ndarray, quantity: str) -> float:
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return float("nan")
+    return float(known.max() - known.min() if quantity == "loss" else known.max())
+
+
+def control_rows(plain: Sequence, other: Sequence, grid, controls: Mapping, quantity: str) -> list[dict]:
+    """Ratio BN / no BN of the probe's one number under every control, at every control step, paired by seed.
+
+    Returns:
+        One dict per condition: ``condition`` in words, and per step ``ratios`` {step: ``compare.Paired`` of
+        logarithms or None} and ``texts`` {step: the ratio in words}.
+    """
+    conditions = {f"{len(grid.etas)} step lengths (the conclusions' grid)": (grid, "all")}
+    conditions[f"{len(controls['dense'].etas)} step lengths"] = (controls["dense"], "all")
+    conditions["batch norm in eval mode"] = (controls["eval"], "all")
+    conditions["random direction"] = (controls["random"], "all")
+    if quantity != "loss":
+        conditions["output layer alone"] = (grid, "output")
+    rows = []
+    for name, (probe, layer) in conditions.items():
+        ratios = {}
+        for step in controls["dense"].at:
+
+            def log(run, probe=probe, step=step, layer=layer) -> float:
+                with np.errstate(divide="ignore"):
+                    return float(np.log(_summary(at_step(run, probe, quantity, step, layer), quantity)))
+
+            ratios[step] = compare.paired_by_seed(plain, other, log)
+        texts = {step: compare.ratio_text(found) if found else "not compared" for step, found in ratios.items()}
+        rows.append({"condition": name, "ratios": ratios, "texts": texts})
+    return rows
+
+
+def control_table(rows: Sequence[Mapping], plain: Sequence, other: Sequence) -> list[dict]:
+    """Rows of a table from ``control_rows``; a step at which a network is not training is marked in its column."""
+    names = {}
+    for step in rows[0]["texts"]:
+        stuck = [
+            NETWORK[runs[0].config.model]
+            for runs in (plain, other)
+            if any(compare.not_training(run)[min(step, len(run.steps["loss"]) - 1)] for run in runs)
+        ]
+        names[step] = f"BN / no BN at step {step}" + (f" ({' and '.join(stuck)} not training)" if stuck else "")
+    return [{"condition": row["condition"]} | {names[s]: text for s, text in row["texts"].items()} for row in rows]
+
+
+def floor_rows(runs: Sequence, grid, noise, quantity: str) -> list[dict]:
+    """How the probe's number compares with what another batch alone would give, per network and step.
+
+    Returns:
+        One dict per network: the largest value over η divided by the noise floor (geometric mean over seeds; for β both
+        at the largest value's η), at every control step. 1 means: no more than batch noise.
+    """
+    rows = []
+    for model in dict.fromkeys(run.config.model for run in runs):
+        row = {"network": NETWORK.get(model, model)}
+        for step in noise.at:
+            shares = []
+            for run in (run for run in runs if run.config.model == model):
+                values, floor = at_step(run, grid, quantity, step), noise_at(run, noise, quantity, step, grid.etas)
+                if np.isfinite(values).any():
+                    best = int(np.nanargmax(values))
+                    shares.append(values[best] / floor[best])
+            row[f"step {step}"] = f"{np.exp(np.mean(np.log(shares))):.2f} (n = {len(shares)})" if shares else "–"
+        rows.append(row)
+    return rows
+
+
+def survives(rows: Sequence[Mapping], step: int) -> str:
+    """In words: whether the first row's ratio at a step keeps its direction under the other conditions."""
+    base, *others = [(row["condition"], row["ratios"][step], row["texts"][step]) for row in rows]
+    if base[1] is None:
+        return "not compared"
+    turned = [f"{name}: {text}" for name, found, text in others if found and found.mean * base[1].mean < 0]
+    verdict = "every control points the same way" if not turned else f"turned round by {'; '.join(turned)}"
+    return f"{base[2]}; {verdict}"
+
+
+# --- What the proxy is made of ---------------------------------------------------------------------------------------
+
+
+def proxy_rows(plain: Sequence, other: Sequence, quantity: Callable, move: Callable) -> list[dict]:
+    """Table rows of the proxy at every rate: at the same step, at the same loss, and how far the steps went.
+
+    Args:
+        quantity, move: give the ``Band`` of a list of runs; ``move`` is ‖Δw‖/‖w‖.
+    """
+    by_step = compare.ratio_rows(plain, other, quantity)
+    by_loss = compare.loss_rows(plain, other, quantity)
+    moved = compare.ratio_rows(plain, other, move)
+    return [
+        {"rate": f"{step['rate']:g}", "BN / no BN at the same step": step["ratio"]}
+        | {"at the same training loss": loss["in_words"], "‖Δw‖/‖w‖, BN / no BN": far["ratio"], "note": step["note"]}
+        for step, loss, far in zip(by_step, by_loss, moved, strict=True)
+    ]
+
+
+def noise_share(run, probe, layer: str = "all") -> float:
+    """Share of the squared two-batch gradient distance that is gone with both gradients on one batch, in the window.
+
+    1 − mean d²(same batch) / mean d²(two batches), over the steps at which both were taken.
+    """
+    one = measure.same_batch([run], probe, "distance", layer)
+    two = measure.at_steps(measure.VGG_Grad_Pred([run], 1, layer), one.steps)
+    inside = compare.in_window(one.steps, run.config.steps)
+    squares = [np.nanmean(band.curves[0][inside] ** 2) for band in (one, two)]
+    return float(1 - squares[0] / squares[1])
+
+
+def noise_rows(runs: Sequence, probe) -> list[dict]:
+    """Table rows: how much of the proxy's squared gradient distance is batch noise, per rate and network.
+
+    Also the two levels of β that follow, since numerator and denominator are otherwise the same.
+    """
+    rows = []
+    for rate in dict.fromkeys(run.config.lr for run in runs):
+        row = {"rate": f"{rate:g}"}
+        for model in dict.fromkeys(run.config.model for run in runs):
+            mine = [run for run in runs if (run.config.model, run.config.lr) == (model, rate)]
+            shares = np.array([noise_share(run, probe) for run in mine if run.diverged_at is None])
+            name = NETWORK.get(model, model)
+            spread = f", {shares.min():.0%} to {shares.max():.0%}" if len(shares) > 1 else ""
+            row[f"{name}: share of ‖Δg‖² that is batch noise"] = f"{shares.mean():.0%} (n = {len(shares)}{spread})"
+            both = [[], []]
+            for run in mine:
+                one = measure.same_batch([run], probe, "beta")
+                two = measure.at_steps(measure.VGG_Beta_Smooth([run]), one.steps)
+                for values, band in zip(both, (two, one), strict=True):
+                    values.append(np.log(compare.window_mean(band.curves[0])))
+            levels = [np.exp(np.mean(values)) for values in both]
+            row[f"{name}: β, two batches → one"] = f"{levels[0]:.3g} → {levels[1]:.3g}"
+        rows.append(row)
+    return rows
+
+
+def band_parts(runs: Sequence, bands: Mapping[str, Callable]) -> list[dict]:
+    """Width of a band over the rates, measured in several ways, and what share of the first way's width is left.
+
+    Args:
+        runs: of both networks, all rates, one or more seeds.
+        bands: name of the way → function from the runs of one network and seed to a ``Band``.
+
+    Returns:
+        One dict per network: ``network``, and per way the width (max − min, mean over the window, then over seeds) and
+        the share of the first way's.
+    """
+    rows = []
+    for model in dict.fromkeys(run.config.model for run in runs):
+        row, first = {"network": NETWORK.get(model, model)}, None
+        for name, make in bands.items():
+            widths = []
+            for seed in sorted({run.config.seed for run in runs}):
+                mine = [run for run in runs if (run.config.model, run.config.seed) == (model, seed)]
+                band = make(mine)
+                widths.append(compare.window_mean(band.max_curve - band.min_curve))
+            first = first or widths
+            shares = np.array(widths) / np.array(first)
+            text = f"{np.mean(widths):.3g}"
+            if widths is not first:
+                spread = f", {shares.min():.0%} to {shares.max():.0%}" if len(shares) > 1 else ""
+                text += f" ({shares.mean():.0%} of it, n = {len(shares)}{spread})"
+            row[name] = text
+        rows.append(row)
+    return rows
+
+
+# --- Whole network or output layer -----------------------------------------------------------------------------------
+
+
+def layer_rows(sweep: Sequence[Sequence], direct: Sequence[Sequence], one_batch, grid, quantity: str) -> list[dict]:
+    """The same quantity over all parameters and over the output layer alone, by every way of measuring it.
+
+    Args:
+        sweep: runs (plain, BN) of the proxy at one rate; direct: runs (plain, BN) with the probe ``grid``.
+        one_batch: the ``same_batch`` probe of the sweep.
+        quantity: ``distance`` or ``beta``.
+
+    Returns:
+        One dict per way: ``measured by``, ``paired`` {layer: ``compare.Paired`` of logarithms or None} and the two
+        ratios in words.
+    """
+    proxy = measure.VGG_Grad_Pred if quantity == "distance" else measure.VGG_Beta_Smooth
+    ways = {
+        "proxy, same step": (compare.ratio_rows, sweep, lambda r, layer: proxy(r, layer=layer)),
+        "proxy, same training loss": (compare.loss_rows, sweep, lambda r, layer: proxy(r, layer=layer)),
+        "proxy on one batch, same step": (
+            compare.ratio_rows, sweep, lambda r, layer: measure.same_batch(r, one_batch, quantity, layer),
+        ),
+        "proxy on one batch, same training loss": (
+            compare.loss_rows, sweep, lambda r, layer: measure.same_batch(r, one_batch, quantity, layer),
+        ),
+        "probe, same step": (
+            compare.ratio_rows, direct, lambda r, layer: measure.probe_summary(r, grid, quantity, layer),
+        ),
+        "probe, same training loss": (
+            compare.loss_rows, direct, lambda r, layer: measure.probe_summary(r, grid, quantity, layer),
+        ),
+    }  # fmt: skip
+    rows = []
+    for name, (rows_of, sides, value) in ways.items():
+        found = {
+            layer: rows_of(*sides, lambda r, layer=layer, value=value: value(r, layer))[0]
+            for layer in ("all", "output")
+        }
+        rows.append(
+            {"measured by": name, "paired": {layer: row["paired"] for layer, row in found.items()}}
+            | {"all parameters": found["all"]["in_words"], "output layer": found["output"]["in_words"]}
+        )
+    return rows
+
+
+def direction(found) -> str:
+    """In words: which way a paired log-ratio points, and whether that is decided."""
+    if found is None:
+        return "not compared"
+    way = "larger with BN" if found.mean > 0 else "smaller with BN"
+    return way if found.decided else f"{way}, not decided"
