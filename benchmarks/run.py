@@ -1,5 +1,7 @@
 """Side-by-side timings (``make bench``): alternating runs, medians, written to benchmarks/results.json.
 
+``python benchmarks/run.py probe`` measures one part anew and keeps the others' results.
+
 Each comparison runs its sides in turn within every round, so that a slow minute of the machine hits all of them.
 """
 
@@ -7,6 +9,7 @@ import functools
 import json
 import multiprocessing
 import statistics
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +23,15 @@ from torchvision import transforms
 
 from cifar_helpers import models
 from cifar_helpers.data import Batches, load_cifar10, normalise
-from cifar_helpers.env import choose_device, keep_freed_memory, machine_card, resolve_precision, write_atomically
+from cifar_helpers.env import (
+    choose_device,
+    keep_freed_memory,
+    machine_card,
+    read_json,
+    resolve_precision,
+    write_atomically,
+)
+from cifar_helpers.prober import Prober
 from cifar_helpers.run import forward_context
 from cifar_helpers.train import Recorder, train
 
@@ -213,51 +224,98 @@ def training_flops(split, device) -> int:
     return counter.get_total_flops()
 
 
-def main() -> None:
-    device = choose_device("auto")
-    split = load_cifar10("auto").split("train")
-    fast = resolve_precision("auto", device)
-    median, rows, raw = statistics.median, [], {}
+def probing(split, device) -> dict[str, list[float]]:
+    """Seconds per gradient evaluation: in a plain backward pass, and in a probe of 7 points that computes its own g."""
+    if device.type == "cpu":
+        keep_freed_memory()
+    torch.manual_seed(0)
+    model = models.VGG_A_BatchNorm().to(device, memory_format=torch.channels_last).train()
+    batch, prober, etas = Batches(*split, BATCH, 0, device)[0], Prober(model), [0.01 * i for i in range(1, 8)]
 
-    def row(what: str, value: str, demanded: str, n: int = ROUNDS) -> None:
-        rows.append({"comparison": what, "measured": value, "demanded": demanded, "n": n})
+    def plain() -> float:
+        began = time.perf_counter()
+        for _ in range(len(etas) + 1):
+            model.zero_grad(set_to_none=True)
+            F.cross_entropy(model(batch[0]), batch[1]).backward()
+        synchronise(device)
+        return (time.perf_counter() - began) / (len(etas) + 1)
 
-    print("input pipeline (images/s)")
-    raw["pipeline"] = rates = pipeline(split, device)
+    def probe() -> float:
+        model.zero_grad(set_to_none=True)
+        began = time.perf_counter()
+        prober.along(batch, etas)
+        synchronise(device)
+        return (time.perf_counter() - began) / (len(etas) + 1)
+
+    return alternate({"plain": plain, "probe": probe})
+
+
+def row(what: str, value: str, demanded: str, n: int = ROUNDS) -> dict:
+    return {"comparison": what, "measured": value, "demanded": demanded, "n": n}
+
+
+def bench_pipeline(split, device) -> tuple[list[dict], dict]:
+    rates, rows = pipeline(split, device), []
     for workers, demanded in (("0 workers", 8), ("2 workers", 4)):
-        ratio = median(rates["ours"]) / median(rates[workers])
-        text = f"{ratio:.1f}× ({median(rates['ours']):,.0f} against {median(rates[workers]):,.0f} images/s)"
-        row(f"crop + flip pipeline against DataLoader, {workers}", text, f"≥ {demanded}×")
+        ours, theirs = (statistics.median(rates[name]) for name in ("ours", workers))
+        text = f"{ours / theirs:.1f}× ({ours:,.0f} against {theirs:,.0f} images/s)"
+        rows.append(row(f"crop + flip pipeline against DataLoader, {workers}", text, f"≥ {demanded}×"))
+    return rows, {"pipeline": rates}
 
-    print("training VGG-A + BN (s/step)")
-    precisions = dict.fromkeys(("fp32", fast))
+
+def bench_training(split, device) -> tuple[list[dict], dict]:
+    median, rows = statistics.median, []
+    precisions = dict.fromkeys(("fp32", resolve_precision("auto", device)))
     ours = [f"ours {precision}{what}" for precision in precisions for what in ("", ", recording")]
-    raw["training"] = times = in_processes(["handout", *ours])
+    times = in_processes(["handout", *ours])
     for precision, demanded in (("bf16", "≥ 1.8× on a bf16 CPU"), ("fp32", "≥ 1.15×")):
         if f"ours {precision}" in times:
             ours, theirs = median(times[f"ours {precision}"]), median(times["handout"])
             text = f"{theirs / ours:.2f}× ({ours:.3f} against {theirs:.3f} s/step)"
-            row(f"VGG-A + BN step, {precision}, data included, against the handout's loop (fp32)", text, demanded)
+            what = f"VGG-A + BN step, {precision}, data included, against the handout's loop (fp32)"
+            rows.append(row(what, text, demanded))
     for precision in ("bf16", "fp32"):
         if f"ours {precision}" in times:
             pairs = zip(times[f"ours {precision}, recording"], times[f"ours {precision}"], strict=True)
             cost = median([recorded / bare - 1 for recorded, bare in pairs])
-            row(f"cost of recording every step, {precision} (median over rounds)", f"{cost:+.1%}", "≤ 10 %")
-
-    print("convolution peak (FLOP/s)")
+            what = f"cost of recording every step, {precision} (median over rounds)"
+            rows.append(row(what, f"{cost:+.1%}", "≤ 10 %"))
     flops = training_flops(split, device)
-    raw["peak"] = peaks = alternate({p: convolution_peak(device, p) for p in precisions})
+    peaks = alternate({p: convolution_peak(device, p) for p in precisions})
     for precision, values in peaks.items():
         reached, peak = flops / median(times[f"ours {precision}"]), median(values)
         text = f"{reached / peak:.0%} ({reached / 1e9:,.0f} of {peak / 1e9:,.0f} GFLOP/s)"
-        row(f"training's share of the measured convolution peak, {precision}", text, "reported")
+        rows.append(row(f"training's share of the measured convolution peak, {precision}", text, "reported"))
+    return rows, {"training": times, "peak": peaks}
 
-    result = {"made": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine_card(device), "rows": rows}
-    target = Path(__file__).with_name("results.json")
-    write_atomically(target, json.dumps(result | {"raw": raw}, indent=1))
-    for entry in rows:
-        print(f"{entry['comparison']}: {entry['measured']} (demanded {entry['demanded']}, n = {entry['n']})")
+
+def bench_probe(split, device) -> tuple[list[dict], dict]:
+    times = probing(split, device)
+    ratios = [probe / plain for probe, plain in zip(times["probe"], times["plain"], strict=True)]
+    text = f"{statistics.median(ratios):.2f}× ({min(ratios):.2f} to {max(ratios):.2f} over rounds)"
+    what = "direct probe with 7 points, against 8 plain gradient evaluations, VGG-A + BN, fp32 (median over rounds)"
+    return [row(what, text, "≤ 1.15×")], {"probe": times}
+
+
+PARTS = {"pipeline": bench_pipeline, "training": bench_training, "probe": bench_probe}
+
+
+def main(wanted: list[str]) -> None:
+    unknown = sorted(set(wanted) - set(PARTS))
+    if unknown:
+        sys.exit(f"There is no benchmark {', '.join(unknown)}; choose from {', '.join(PARTS)}.")
+    device, target = choose_device("auto"), Path(__file__).with_name("results.json")
+    split = load_cifar10("auto").split("train")
+    parts = (read_json(target) or {}).get("parts", {})
+    for name in wanted or PARTS:
+        print(name, flush=True)
+        rows, raw = PARTS[name](split, device)
+        made = {"made": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine_card(device)}
+        parts[name] = made | {"rows": rows, "raw": raw}
+        for entry in rows:
+            print(f"{entry['comparison']}: {entry['measured']} (demanded {entry['demanded']}, n = {entry['n']})")
+    write_atomically(target, json.dumps({"parts": {name: parts[name] for name in PARTS if name in parts}}, indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

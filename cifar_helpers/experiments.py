@@ -55,7 +55,7 @@ class Profile:
     eval_items: int | None = None
     test: bool = True
     precision_steps: tuple[int, ...] = (0, 10, 40)
-    same_batch_every: int = 5
+    same_batch_every: int = 10
     direct_steps: int = 600
     direct_seeds: int = 3
     probe_every: int = 12

@@ -234,8 +234,10 @@ def controls(panels: Sequence[Mapping], ylabel: str, title: str, log: bool = Tru
     """
     models = in_order(panel["model"] for panel in panels)
     steps = sorted({panel["step"] for panel in panels})
-    size = (4.2 * len(steps) if len(steps) > 1 else 7.5, 3.4 * len(models) + 0.4)
-    figure, axes = plt.subplots(len(models), len(steps), figsize=size, sharex=True, sharey=True, squeeze=False)
+    size = (4.2 * len(steps) if len(steps) > 1 else 7.5, 3.4 * len(models) + 0.8)
+    figure = plt.figure(figsize=size)
+    top, below = figure.subfigures(2, 1, height_ratios=(1, 3.4 * len(models) / (0.5 if len(steps) > 1 else 0.8)))
+    axes = below.subplots(len(models), len(steps), sharex=True, sharey=True, squeeze=False)
     for panel in panels:
         axis = axes[models.index(panel["model"]), steps.index(panel["step"])]
         for name, (etas, values) in panel["conditions"].items():
@@ -258,7 +260,7 @@ def controls(panels: Sequence[Mapping], ylabel: str, title: str, log: bool = Tru
     for axis in axes[:, 0]:
         axis.set_ylabel(ylabel)
     handles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper left", ncols=5 if len(steps) > 1 else 3, fontsize=10, frameon=False)
+    top.legend(*handles, loc="center", ncols=5 if len(steps) > 1 else 3, fontsize=10, frameon=False)
     title_of(figure, title)
     return figure
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 
-from .compare import NOT_TRAINING, WINDOW
+from .compare import BINS, NOT_TRAINING, SPAN, WINDOW
 from .env import (
     ROOT,
     CourseError,
@@ -22,7 +22,7 @@ from .env import (
     read_json,
     write_atomically,
 )
-from .experiments import BASE_RATE, NETWORKS, PROFILES, bn_sweep
+from .experiments import BASE_RATE, NETWORKS, PROFILES, bn_sweep, direct_probe, direct_runs
 from .record import SMALL_FILES, Store
 from .sources import DOCUMENTS
 
@@ -116,7 +116,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
             for name, r in sorted(report["results"].items())
         ]
     )
-    lines += protocol(report)
+    lines += protocol(report) + glance(usable)
     stems = sorted(p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     missing = [stem for stem in stems if stem not in report["results"]]
     if missing:
@@ -140,6 +140,7 @@ def protocol(report: dict) -> list[str]:
     """What was fixed before any outcome was looked at, from the configs that the notebooks ask for."""
     budget, configs = PROFILES[report["profile"]], bn_sweep(report["profile"])
     config, start = configs[0], round(WINDOW[0] * configs[0].steps)
+    direct, probe = direct_runs(report["profile"])[0], direct_probe(report["profile"])
     rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(c.lr for c in configs))
     images = f"{config.n_items} training images" if config.n_items else "all training images but the validation tenth"
     changed = ", ".join(f"{name} = {value!r}" for name, value in report["changed"].items())
@@ -150,6 +151,14 @@ def protocol(report: dict) -> list[str]:
         f"- {' and '.join(NETWORKS)} (Xavier-normal weights), {config.optimizer} at rates {rates}, batch "
         f"{config.batch_size}, {config.steps} steps, {images}, normalisation {config.normalisation}, augmentation "
         f"{', '.join(config.augmentation) or 'none'}, recorded in {config.precision}.",
+        f"- The direct probe (05 to 07): {direct.optimizer} at rate {direct.lr:g}, batch {direct.batch_size}, "
+        f"{direct.steps} steps, the same weights, images and precision. Every {probe.every} steps {len(probe.etas)} "
+        f"step lengths from {probe.etas[0]:g} to {probe.etas[-1]:g} along the step's own gradient, on its batch, in "
+        f"training mode; {budget.direct_seeds} seed{'s' * (budget.direct_seeds > 1)}, controls at steps "
+        f"{', '.join(map(str, budget.control_steps))}.",
+        f"- One number per probe: width of the band of the loss (max − min over the step lengths), largest gradient "
+        f"distance, largest β. At the same loss (mean of {SPAN} batches, training steps only) and at the same relative "
+        f"distance the shared range is cut into {BINS} bins, and the log-ratio is the mean over them.",
         f"- Seeds: {budget.seeds} at rate {BASE_RATE:g}, {budget.rate_seeds} at the others. A seed sets initial "
         "weights and data order; both networks and all rates of a seed see the same batches.",
         f"- One window for every comparison: the mean over steps {start} to {config.steps}. Losses are compared as "
@@ -160,6 +169,31 @@ def protocol(report: dict) -> list[str]:
         "- The test split was read once per run, at its end; nothing was chosen by it.",
         "",
     ]
+
+
+def glance(entries: list[dict]) -> list[str]:
+    """The landscape in one table: BN over no BN for every quantity and way of measuring, from the notebooks' tables."""
+    tables = {entry["name"]: entry["rows"] for entry in entries if entry["kind"] == "table"}
+    rows = []
+    for number, quantity in (("05", "variation of the loss"), ("06", "gradient distance"), ("07", "effective β")):
+        for row in tables.get(f"{number}_probe_table", ()):
+            found = {"measured by": f"direct probe, at {row['compared at']}", "BN / no BN": row["BN / no BN"]}
+            rows.append({"quantity": quantity} | found | {"note": row["note"]})
+        for row in tables.get(f"{number}_proxy_table", ()):
+            if "rate" not in row:  # of the loss there is one band over all rates
+                found = {"measured by": f"proxy, at {row['compared at']}", "BN / no BN": row["BN / no BN"]}
+                rows.append({"quantity": quantity} | found | {"note": ""})
+        for name, what in (("proxy", "proxy"), ("same_batch", "proxy on one batch")):
+            for row in tables.get(f"{number}_{name}_table", ()):
+                if row.get("rate") == f"{BASE_RATE:g}":
+                    for way in ("same step", "same training loss"):
+                        value = row.get(f"at the {way}", row.get(f"BN / no BN at the {way}"))
+                        found = {"measured by": f"{what}, rate {row['rate']}, at the {way}", "BN / no BN": value}
+                        rows.append({"quantity": quantity} | found | {"note": row["note"]})
+    if not rows:
+        return []
+    text = "Below 1, batch norm's value is the smaller one. An interval that includes 1 decides nothing."
+    return ["## The landscape in one table", "", text, "", *_table(rows)]
 
 
 def notebook_title(path: Path) -> str:
@@ -227,10 +261,16 @@ def _benchmarks() -> list[str]:
     results = read_json(ROOT / "benchmarks" / "results.json")
     if not results:
         return []
-    card = results["machine"]
-    lines = ["## Benchmarks", "", f"`make bench` on {card['cpu']}, {card['threads']} threads, torch {card['torch']}, "]
-    lines += [f"revision `{card['git_revision']}`, {results['made']}. Alternating runs, medians.", ""]
-    return lines + _table(results["rows"])
+    lines = ["## Benchmarks", "", "`make bench`: alternating runs, medians.", ""]
+    for part in results["parts"].values():
+        card = part["machine"]
+        lines += _table(part["rows"])
+        lines += [
+            f"{card['cpu']}, {card['threads']} threads, torch {card['torch']}, `{card['git_revision']}`, "
+            f"{part['made'][:10]}",
+            "",
+        ]
+    return lines
 
 
 # --- Publishing ----------------------------------------------------------------------------------------------------
@@ -290,8 +330,8 @@ def _copy_records(target: Path, entries: list[dict], fingerprint: str, store: St
     for key in sorted({key for entry in entries for key in entry["runs"]}):
         for source in store.root.glob(f"*-{key}"):
             (target / source.name).mkdir(parents=True)
-            for name in SMALL_FILES:
-                shutil.copy(source / name, target / source.name)
+            for path in [*(source / name for name in SMALL_FILES), *source.glob("probe-*")]:
+                shutil.copy(path, target / source.name)
     for source in (store.root / "measurements").glob("*.json"):
         if (read_json(source) or {}).get("inputs", {}).get("data") == fingerprint:
             (target / "measurements").mkdir(parents=True, exist_ok=True)

@@ -1,3 +1,4 @@
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,7 +7,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from cifar_helpers import compare, measure
+from cifar_helpers import compare, evidence, landscape, measure, probes
 from cifar_helpers.env import CourseError
 from cifar_helpers.record import RunConfig
 
@@ -92,3 +93,144 @@ def test_precision_gap_is_zero_between_equal_precisions_and_leaves_the_model_alo
     gaps = measure.precision_gap(model, *batches, 1e-3, {"fp32": lambda: plain, "bf16": low})
     assert 0 < gaps["gradient"] < 0.1 and all(value < 0.05 for value in gaps.values())
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+# --- three ways to compare, and what the proxy is made of -----------------------------------------------------------
+
+
+def sgd_run(model, seed, speed, factor, plateau=0, steps=200):
+    """A run whose loss falls with a speed and whose probed gradient distance is factor × η × its gradient norm."""
+    t = np.arange(steps)
+    loss = np.where(t < plateau, np.log(10), 0.3 + 1.9 * np.exp(-speed * np.maximum(t - plateau, 0)))
+    at = t[::5]
+    etas = np.array(GRID.etas)
+    norm = 2 * loss[at] * np.where(at < plateau, 0.1, 1)
+    distance = factor * norm[:, None] * etas * (1 + 0.01 * seed)
+    values = {"step": at, "start_loss": loss[at], "loss": loss[at][:, None] + factor * etas * loss[at][:, None]}
+    values |= {"gradient_norm": norm, "weight_norm": np.full(len(at), 50.0), "gradient_distance": distance}
+    values |= {f"{n}_out": v / 3 for n, v in values.items() if n in ("gradient_norm", "gradient_distance")}
+    found = probes.ProbeRecord(GRID, values, {})
+    steps_ = {"loss": loss, "moved": 0.1 * norm.mean() * np.ones(steps), "weight_norm": np.full(steps, 50.0)}
+    steps_ |= {"grad_dist_1": np.full(steps, 5.0), "grad_dist_1_out": np.full(steps, 2.0), "moved_out": steps_["moved"]}
+    config = RunConfig(model, optimizer="SGD", lr=0.1, steps=steps, seed=seed)
+    return SimpleNamespace(config=config, steps=steps_, probes={GRID: found}, diverged_at=None)
+
+
+GRID = probes.ProbeConfig("along_gradient", every=5, etas=probes.eta_grid(0.1, 7))
+SLOW = [sgd_run("VGG_A", seed, 0.005, 4.0, plateau=60) for seed in (0, 1, 2)]
+FAST = [sgd_run("VGG_A_BatchNorm", seed, 0.012, 2.0) for seed in (0, 1, 2)]
+
+
+def three(quantity):
+    def cloud(run):
+        found = run.probes[GRID]
+        return found["step"], measure.relative_distance(found), measure.probe_values(found, quantity)
+
+    return compare.three_ways(SLOW, FAST, lambda runs: measure.probe_summary(runs, GRID, quantity), cloud)
+
+
+def test_a_probes_summary_is_the_width_of_the_loss_and_the_largest_of_the_others():
+    run, etas = SLOW[0], np.array(GRID.etas)
+    found = run.probes[GRID]
+    width = measure.probe_summary([run], GRID, "loss").curves[0]
+    np.testing.assert_allclose(width, found["loss"][:, -1] - found["loss"][:, 0])
+    np.testing.assert_allclose(
+        measure.probe_summary([run], GRID, "distance").curves[0], found["gradient_distance"][:, -1]
+    )
+    beta = measure.probe_summary([run], GRID, "beta", "output")
+    np.testing.assert_allclose(beta.curves[0], 4.0, rtol=1e-6)
+    np.testing.assert_allclose(measure.relative_distance(found)[3], etas * found["gradient_norm"][3] / 50)
+    with pytest.raises(CourseError, match="loss, change, distance or beta"):
+        measure.probe_values(found, "slope")
+    with pytest.raises(CourseError, match="probes="):
+        measure.probe_summary([run], probes.ProbeConfig("along_gradient", every=7, etas=(0.1,)), "loss")
+
+
+def test_at_the_same_loss_a_difference_in_progress_drops_out():
+    step, loss, distance = (each.row for each in three("distance"))
+    assert np.exp(loss["paired"].mean) == pytest.approx(0.5, rel=0.05)  # half the distance wherever the loss is equal
+    assert np.exp(step["paired"].mean) < 0.3  # and far less at the same step, since BN's loss is lower
+    assert np.exp(distance["paired"].mean) == pytest.approx(0.5, rel=0.05)
+    assert loss["paired"].decided and len(loss["paired"].values) == 3
+    again = three("beta")
+    assert all(np.exp(each.row["paired"].mean) == pytest.approx(0.5, rel=1e-6) for each in again)
+
+
+def test_matching_uses_only_the_steps_that_train_and_says_where_nothing_is_shared():
+    assert compare.not_training(SLOW[0])[:50].all() and not compare.not_training(SLOW[0])[-50:].any()
+    loss = three("distance")[1]
+    assert all((x < np.log(10) - compare.NOT_TRAINING).all() for x, _ in loss.points["VGG_A"])
+    stuck = [sgd_run("VGG_A", seed, 0.005, 4.0, plateau=200) for seed in (0, 1, 2)]
+    rows = compare.loss_rows(stuck, FAST, lambda runs: measure.probe_summary(runs, GRID, "distance"))
+    assert rows[0]["paired"] is None and "3 of 3 seeds share no range" in rows[0]["in_words"]
+    mixed = compare.loss_rows(stuck[:1] + SLOW[1:], FAST, lambda runs: measure.probe_summary(runs, GRID, "distance"))
+    assert len(mixed[0]["paired"].values) == 2 and "1 of 3" in mixed[0]["note"]
+    np.testing.assert_array_equal(compare.share_not_training([stuck[0], SLOW[0]])[[100, 10]], [0.5, 1.0])
+
+
+def test_one_seed_has_no_interval_and_an_interval_with_1_is_not_decided():
+    rows = compare.loss_rows(SLOW[:1], FAST[:1], lambda runs: measure.probe_summary(runs, GRID, "distance"))
+    assert "n = 1, no interval" in rows[0]["ratio"]
+    odd = [sgd_run("VGG_A_BatchNorm", seed, 0.03, factor) for seed, factor in ((0, 2.0), (1, 8.0), (2, 3.0))]
+    row = compare.ratio_rows(SLOW, odd, lambda runs: measure.probe_summary(runs, GRID, "beta"))[0]
+    assert "includes 1" in row["ratio"] and evidence.direction(row["paired"]).endswith("not decided")
+
+
+def test_batch_noise_is_what_one_batch_takes_away():
+    probe = probes.ProbeConfig("same_batch", every=5)
+    run = sgd_run("VGG_A", 0, 0.01, 1.0)
+    at = np.arange(1, 201, 5)
+    values = {"step": at, "gradient_distance": np.full(40, 3.0), "moved": np.full(40, 0.5)}
+    run.probes[probe] = probes.ProbeRecord(probe, values, {})
+    assert evidence.noise_share(run, probe) == pytest.approx(1 - 9 / 25)
+    np.testing.assert_allclose(measure.same_batch([run], probe, "beta").curves[0], 6.0)
+
+
+def test_controls_are_ratios_at_one_step_and_a_turned_sign_is_named():
+    noise = probes.ProbeConfig("noise", at=(100,), batches=2)
+    dense = probes.ProbeConfig("along_gradient", at=(100,), etas=(0.05, 0.2, 0.4))
+    controls = {"dense": dense, "eval": dataclasses.replace(dense, mode="eval"), "noise": noise}
+    controls["random"] = dataclasses.replace(dense, direction="random")
+    for sides, eval_factor in ((SLOW, 1.0), (FAST, 7.0)):
+        for run in sides:
+            base = {n: v[20:21] for n, v in run.probes[GRID].values.items()}
+            three_etas = {n: v[:, [0, 4, 6]] if v.ndim == 2 else v for n, v in base.items()}
+            for name, factor in (("dense", 1.0), ("eval", eval_factor), ("random", 0.1)):
+                scaled = three_etas | {"gradient_distance": three_etas["gradient_distance"] * factor}
+                run.probes[controls[name]] = probes.ProbeRecord(controls[name], scaled, {})
+            floor = {"step": np.array([100]), "gradient_distance": base["gradient_distance"][:, -1:] / 4}
+            floor |= {"loss": base["start_loss"][:, None], "gradient_norm": base["gradient_norm"]}
+            run.probes[noise] = probes.ProbeRecord(noise, floor, {})
+    rows = evidence.control_rows(SLOW, FAST, GRID, controls, "beta")
+    ratios = {row["condition"].split(" (")[0]: np.exp(row["ratios"][100].mean) for row in rows}
+    assert ratios["7 step lengths"] == pytest.approx(0.5) and ratios["batch norm in eval mode"] == pytest.approx(3.5)
+    assert "batch norm in eval mode" in evidence.survives(rows, 100) and "random" not in evidence.survives(rows, 100)
+    assert list(evidence.control_table(rows, SLOW, FAST)[0])[1] == "BN / no BN at step 100"
+    assert evidence.floor_rows(SLOW, GRID, noise, "distance")[0]["step 100"].startswith("4.00")
+    figure = landscape.controls(evidence.control_panels(SLOW + FAST, GRID, controls, "beta"), "β", "Controls")
+    figure.canvas.draw()
+
+
+def test_the_band_of_a_sweep_is_paired_by_seed():
+    runs = [record(lr, loss=[level] * 20) for seed in (0, 1) for lr, level in ((1e-3, 1.0), (1e-4, 1.5 + seed))]
+    for run, seed in zip(runs, (0, 0, 1, 1), strict=True):
+        run.config, run.diverged_at = dataclasses.replace(run.config, seed=seed), None
+    found = measure.sweeps(runs)
+    assert [sweep.steps["width"][0] for sweep in found] == [0.5, 1.5] and found[1].steps["loss"][0] == 1.75
+    parts = evidence.band_parts(
+        runs, {"whole": measure.loss_band, "half": lambda r: measure.at_steps(measure.loss_band(r), np.array([0, 19]))}
+    )
+    assert parts[0]["whole"] == "1" and parts[0]["half"].startswith("1 (100% of it, n = 2")
+
+
+def test_the_three_ways_are_drawn():
+    ways = three("distance")
+    idle = {runs[0].config.model: compare.share_not_training(runs) for runs in (SLOW, FAST)}
+    bands = {r[0].config.model: [measure.probe_band(run, GRID, "distance") for run in r] for r in (SLOW, FAST)}
+    for figure in (
+        landscape.three_ways(ways, "distance", "Three ways", idle),
+        landscape.probe_bands(bands, "distance", "Bands", idle),
+        landscape.bands({"one": {"VGG_A": bands["VGG_A"][0]}}, "d", "T", 1, compare.smooth, idle={"one": idle}),
+    ):
+        figure.canvas.draw()
+        assert any("not training" in text.get_text() for axis in figure.axes for text in axis.texts)
