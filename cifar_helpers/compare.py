@@ -122,20 +122,20 @@ def same_step_rows(plain: Sequence, other: Sequence, window: tuple[float, float]
 
 
 def _compare(sides: Sequence[Sequence], value: Callable) -> dict:
-    """Mean value of each side and their paired difference, over the pairs in which neither run diverged."""
+    """Mean value of each side and their paired difference, over the pairs that are finite and did not diverge."""
     whole = [pair for pair in zip(*sides, strict=True) if not any(map(_diverged, pair))]
-    if not whole:
+    values = [tuple(value(run) for run in pair) for pair in whole]
+    known = [pair for pair in values if np.isfinite(pair).all()]
+    if not known:
         return {"plain": float("nan"), "other": float("nan"), "paired": None}
-    a, b = ([value(run) for run in side] for side in zip(*whole, strict=True))
+    a, b = zip(*known, strict=True)
     return {"plain": float(np.mean(a)), "other": float(np.mean(b)), "paired": paired(a, b)}
 
 
 def paired_by_seed(plain: Sequence, other: Sequence, value: Callable) -> Paired | None:
     """Paired comparison of one number per run, over the seeds at which both are finite; None without any."""
     (_, *sides), *_ = _pairs(plain, other)
-    values = [[value(run) for run in side] for side in sides]
-    known = [pair for pair in zip(*values, strict=True) if np.isfinite(pair).all()]
-    return paired(*zip(*known, strict=True)) if known else None
+    return _compare(sides, value)["paired"]
 
 
 def _stuck_note(sides: Sequence[Sequence], window: tuple[float, float]) -> str:
@@ -203,17 +203,19 @@ def matched_rows(plain: Sequence, other: Sequence, points: Callable, bins: int =
 
     Returns:
         Rows like those of ``ratio_rows``, with ``over``: the shared range of x, from the lowest to the highest of any
-        pair. A pair that shares no range is left out and named in ``note``; with no pair left ``paired`` is None.
+        pair. A pair that shares no range, or in which a run diverged, is left out and counted in ``note``; with no pair
+        left ``paired`` is None.
 
     Raises:
         CourseError: a rate has no pair of equal seeds.
     """
     rows = []
     for rate, *sides in _pairs(plain, other):
-        found = [_matched(*map(points, pair), bins) for pair in zip(*sides, strict=True)]
-        whole = [each for each in found if each]
-        gone = len(found) - len(whole)
-        note = f"{gone} of {len(found)} seeds share no range" if gone else ""
+        pairs = [pair for pair in zip(*sides, strict=True) if not any(map(_diverged, pair))]
+        whole = [each for each in (_matched(*map(points, pair), bins) for pair in pairs) if each]
+        seeds, gone = len(sides[0]), len(pairs) - len(whole)
+        note = f"{gone} of {seeds} seeds share no range" if gone else ""
+        note += f"{'; ' if note else ''}{seeds - len(pairs)} of {seeds} diverged" if len(pairs) < seeds else ""
         row = {"rate": rate, "plain": np.nan, "other": np.nan, "paired": None, "over": None}
         ratio = "not compared: no pair of seeds shares a range"
         if whole:
@@ -289,12 +291,41 @@ class Comparison:
     window: tuple[float, float] | None
 
 
+def distance_row(plain: Sequence, other: Sequence, cloud: Callable) -> dict:
+    """``matched_rows`` at the same relative distance, over the training steps of the window; for runs at one rate.
+
+    The arguments are those of ``three_ways``.
+    """
+
+    def logged(run) -> tuple[np.ndarray, np.ndarray]:
+        x, y = _near(run, cloud)
+        return np.log(x), y
+
+    row = matched_rows(plain, other, logged)[0]
+    (_, *sides), *_ = _pairs(plain, other)
+    note = "; ".join(filter(None, (row["note"], _stuck_note(sides, WINDOW))))
+    return row | {"note": note, "in_words": f"{row['ratio']} — {note}" if note else row["ratio"]}
+
+
+def _near(run, cloud: Callable) -> tuple[np.ndarray, np.ndarray]:
+    steps, x, y = cloud(run)
+    inside = in_window(steps, run.config.steps) & ~not_training(run)[steps]
+    return x[inside].ravel(), y[inside].ravel()
+
+
+def window_steps(total: int) -> str:
+    """The window of a run of so many steps, in words."""
+    start, stop = (round(share * total) for share in WINDOW)
+    return f"steps {start} to {stop}"
+
+
 def three_ways(plain: Sequence, other: Sequence, series: Callable, cloud: Callable) -> list[Comparison]:
     """Compare a probed quantity at the same step, at the same training loss, and at the same relative distance.
 
     Each answers another question. Same step: what does an optimiser meet that has run equally long? Same loss: is the
     difference more than that one net is further on? Same relative distance: is it more than that the same η takes one
-    net further, in units of its own weights? The last uses the steps of the window.
+    net further, in units of its own weights? The last two use only steps at which a net is training, the last
+    those of the window.
 
     Args:
         plain, other: runs of the two networks at one rate, with equal seeds.
@@ -310,23 +341,17 @@ def three_ways(plain: Sequence, other: Sequence, series: Callable, cloud: Callab
         return band.steps, band.curves[0]
 
     def near(run) -> tuple[np.ndarray, np.ndarray]:
-        steps, x, y = cloud(run)
-        inside = in_window(steps, run.config.steps)
-        return x[inside].ravel(), y[inside].ravel()
-
-    def logged(run) -> tuple[np.ndarray, np.ndarray]:
-        x, y = near(run)
-        return np.log(x), y
+        return _near(run, cloud)
 
     def both(points: Callable) -> dict:
         return {runs[0].config.model: [points(run) for run in runs] for runs in (plain, other)}
 
     total = plain[0].config.steps
     window = tuple(round(share * total) for share in WINDOW)
-    steps = f"steps {window[0]} to {window[1]}"
+    steps = window_steps(total)
     at_step = ratio_rows(plain, other, series)[0]
     at_equal_loss = loss_rows(plain, other, series)[0]
-    at_distance = matched_rows(plain, other, logged)[0]
+    at_distance = distance_row(plain, other, cloud)
     ends = at_equal_loss["over"]
     loss = f"training loss {ends[0]:.2f} to {ends[1]:.2f} nats" if ends else "no shared training loss"
     reach = at_distance["over"] and tuple(np.exp(at_distance["over"]))
@@ -343,12 +368,13 @@ WAYS = {"step": "the same step", "loss": "the same training loss", "distance": "
 
 def comparison_table(found: Sequence[Comparison], unit: str) -> list[dict]:
     """Rows of a table that states the outcome of ``three_ways``."""
-    return [
-        {"compared at": WAYS[each.way], "over": each.where}
-        | {f"no BN ({unit})": f"{each.row['plain']:.3g}", f"BN ({unit})": f"{each.row['other']:.3g}"}
-        | {"BN / no BN": each.row["ratio"], "note": each.row["note"]}
-        for each in found
-    ]
+    return [as_row(each.row, WAYS[each.way], unit) | {"over": each.where} for each in found]
+
+
+def as_row(row: dict, way: str, unit: str) -> dict:
+    """One row of ``comparison_table``, without what it was compared over."""
+    levels = {f"no BN ({unit})": f"{row['plain']:.3g}", f"BN ({unit})": f"{row['other']:.3g}"}
+    return {"compared at": way} | levels | {"BN / no BN": row["ratio"], "note": row["note"]}
 
 
 def in_window(steps: np.ndarray, total: int, window: tuple[float, float] = WINDOW) -> np.ndarray:
@@ -361,8 +387,8 @@ def _in_words(say: Callable, sides: Sequence[Sequence], value: Callable, window:
     result = _compare(sides, value)["paired"]
     text = say(result) if result else "not compared: no pair of seeds without divergence"
     both = [pair for pair in zip(*sides, strict=True) if all(is_training(run, window) for run in pair)]
-    if both and len(both) < len(sides[0]):
-        text += f"; where both train: {say(_compare(list(zip(*both, strict=True)), value)['paired'])}"
+    if both and len(both) < len(sides[0]) and (alive := _compare(list(zip(*both, strict=True)), value)["paired"]):
+        text += f"; where both train: {say(alive)}"
     return text
 
 
@@ -372,7 +398,7 @@ def ratio_text(result: Paired) -> str:
     if result.interval is None:
         return f"{ratio} (n = {n}, no interval)"
     low, high = np.exp(result.interval)
-    undecided = "" if result.decided else ", includes 1"
+    undecided = ", includes 1" if low <= 1 <= high else ""
     return f"{ratio} (95 % interval {low:.3g} to {high:.3g}, n = {n}{undecided})"
 
 

@@ -17,9 +17,15 @@ NETWORK = {"VGG_A": "no BN", "VGG_A_BatchNorm": "BN"}
 
 def at_step(run, probe, quantity: str, step: int, layer: str = "all") -> np.ndarray:
     """Values of a probe at one of its steps, (m,) over η; NaN where the run ended before."""
-    band = measure.probe_band(run, probe, quantity, layer)
-    where = np.flatnonzero(band.steps == step)
-    return band.curves[:, where[0]] if len(where) else np.full(len(probe.etas), np.nan)
+    where = _row(run.probes[probe], step)
+    band = None if where is None else measure.probe_band(run, probe, quantity, layer)
+    return np.full(len(probe.etas), np.nan) if band is None else band.curves[:, where]
+
+
+def _row(found, step: int) -> int | None:
+    """Row of a step in a probe's arrays; None where the run ended before, so that they may even be empty."""
+    where = np.flatnonzero(found.values.get("step", ()) == np.int64(step))
+    return int(where[0]) if len(where) else None
 
 
 def noise_at(run, probe, quantity: str, step: int, etas: Sequence[float]) -> np.ndarray:
@@ -28,13 +34,12 @@ def noise_at(run, probe, quantity: str, step: int, etas: Sequence[float]) -> np.
     For the loss it is the loss of the other batches; for the distance that between two batches' gradients; for β that
     distance over η‖g‖. Means over the other batches.
     """
-    found = run.probes[probe]
-    where = np.flatnonzero(found["step"] == step)
-    if not len(where):
+    found, where = run.probes[probe], _row(run.probes[probe], step)
+    if where is None:
         return np.full(len(etas), np.nan)
     name = "loss" if quantity == "loss" else "gradient_distance"
-    floor = np.full(len(etas), found[name][where[0]].mean(), dtype=np.float64)
-    return floor / (np.asarray(etas) * found["gradient_norm"][where[0]]) if quantity == "beta" else floor
+    floor = np.full(len(etas), found[name][where].mean(), dtype=np.float64)
+    return floor / (np.asarray(etas) * found["gradient_norm"][where]) if quantity == "beta" else floor
 
 
 def control_panels(runs: Sequence, grid, controls: Mapping, quantity: str) -> list[dict]:
@@ -115,7 +120,8 @@ def floor_rows(runs: Sequence, grid, noise, quantity: str) -> list[dict]:
 
     Returns:
         One dict per network: the largest value over η divided by the noise floor (geometric mean over seeds; for β both
-        at the largest value's η), at every control step. 1 means: no more than batch noise.
+        at the largest value's η), at every control step; for the loss, the width of its band divided by the mean
+        |L(w; B′) − L(w; B)| over other batches B′. 1 means: no more than batch noise.
     """
     rows = []
     for model in dict.fromkeys(run.config.model for run in runs):
@@ -124,7 +130,14 @@ def floor_rows(runs: Sequence, grid, noise, quantity: str) -> list[dict]:
             shares = []
             for run in (run for run in runs if run.config.model == model):
                 values, floor = at_step(run, grid, quantity, step), noise_at(run, noise, quantity, step, grid.etas)
-                if np.isfinite(values).any():
+                if not np.isfinite(values).any():
+                    continue
+                if quantity == "loss":
+                    found, where = run.probes[noise], _row(run.probes[noise], step)
+                    shares.append(
+                        _summary(values, quantity) / np.abs(found["loss"] - found["start_loss"][:, None])[where].mean()
+                    )
+                else:
                     best = int(np.nanargmax(values))
                     shares.append(values[best] / floor[best])
             row[f"step {step}"] = f"{np.exp(np.mean(np.log(shares))):.2f} (n = {len(shares)})" if shares else "–"
@@ -133,13 +146,30 @@ def floor_rows(runs: Sequence, grid, noise, quantity: str) -> list[dict]:
 
 
 def survives(rows: Sequence[Mapping], step: int) -> str:
-    """In words: whether the first row's ratio at a step keeps its direction under the other conditions."""
-    base, *others = [(row["condition"], row["ratios"][step], row["texts"][step]) for row in rows]
-    if base[1] is None:
+    """In words: the first row's ratio at a step, and which of the other conditions point the other way."""
+    (_, base, text), *others = [(row["condition"], row["ratios"][step], row["texts"][step]) for row in rows]
+    if base is None:
         return "not compared"
-    turned = [f"{name}: {text}" for name, found, text in others if found and found.mean * base[1].mean < 0]
-    verdict = "every control points the same way" if not turned else f"turned round by {'; '.join(turned)}"
-    return f"{base[2]}; {verdict}"
+    turned = [f"{name}: {said}" for name, found, said in others if found and found.mean * base.mean < 0]
+    left_out = [name for name, found, _ in others if found is None]
+    if not base.decided:
+        text += ", not decided even without controls"
+    text += f"; the other way round with {'; '.join(turned)}" if turned else "; no control points the other way"
+    return text + (f"; not compared: {', '.join(left_out)}" if left_out else "")
+
+
+def not_finite(sides: Sequence[Sequence], grid) -> str:
+    """How many of the window's (step, η) gave a loss that is not finite, per network; empty where none did.
+
+    They are left out of bands and maxima, so a net that blows up there looks smoother than it is.
+    """
+    parts = []
+    for runs in sides:
+        inside = [compare.in_window(run.probes[grid]["step"], run.config.steps) for run in runs]
+        bad = [~np.isfinite(run.probes[grid]["loss"][where]) for run, where in zip(runs, inside, strict=True)]
+        if count := sum(int(b.sum()) for b in bad):
+            parts.append(f"{NETWORK[runs[0].config.model]} {count} of {sum(b.size for b in bad)}")
+    return f" Loss not finite, left out: {'; '.join(parts)}." if parts else ""
 
 
 # --- What the proxy is made of ---------------------------------------------------------------------------------------
@@ -176,56 +206,62 @@ def noise_share(run, probe, layer: str = "all") -> float:
 def noise_rows(runs: Sequence, probe) -> list[dict]:
     """Table rows: how much of the proxy's squared gradient distance is batch noise, per rate and network.
 
-    Also the two levels of β that follow, since numerator and denominator are otherwise the same.
+    Also the two levels of β that follow, since numerator and denominator are otherwise the same. Diverged runs are left
+    out.
     """
     rows = []
     for rate in dict.fromkeys(run.config.lr for run in runs):
         row = {"rate": f"{rate:g}"}
         for model in dict.fromkeys(run.config.model for run in runs):
             mine = [run for run in runs if (run.config.model, run.config.lr) == (model, rate)]
-            shares = np.array([noise_share(run, probe) for run in mine if run.diverged_at is None])
+            mine = [run for run in mine if run.diverged_at is None]
+            share, levels = "–", "–"
+            if mine:
+                shares = np.array([noise_share(run, probe) for run in mine])
+                spread = f", {shares.min():.0%} to {shares.max():.0%}" if len(shares) > 1 else ""
+                share = f"{shares.mean():.0%} (n = {len(shares)}{spread})"
+                one = measure.same_batch(mine, probe, "beta")
+                two = measure.at_steps(measure.VGG_Beta_Smooth(mine), one.steps)
+                pair = [np.exp(np.mean([np.log(compare.window_mean(c)) for c in b.curves])) for b in (two, one)]
+                levels = f"{pair[0]:.3g} → {pair[1]:.3g}"
             name = NETWORK.get(model, model)
-            spread = f", {shares.min():.0%} to {shares.max():.0%}" if len(shares) > 1 else ""
-            row[f"{name}: share of ‖Δg‖² that is batch noise"] = f"{shares.mean():.0%} (n = {len(shares)}{spread})"
-            both = [[], []]
-            for run in mine:
-                one = measure.same_batch([run], probe, "beta")
-                two = measure.at_steps(measure.VGG_Beta_Smooth([run]), one.steps)
-                for values, band in zip(both, (two, one), strict=True):
-                    values.append(np.log(compare.window_mean(band.curves[0])))
-            levels = [np.exp(np.mean(values)) for values in both]
-            row[f"{name}: β, two batches → one"] = f"{levels[0]:.3g} → {levels[1]:.3g}"
+            row |= {f"{name}: share of ‖Δg‖² that is batch noise": share, f"{name}: β, two batches → one": levels}
         rows.append(row)
     return rows
 
 
-def band_parts(runs: Sequence, bands: Mapping[str, Callable]) -> list[dict]:
+def band_parts(runs: Sequence, bands: Mapping[str, Callable], direct: Sequence, grid, quantity: str) -> list[dict]:
     """Width of a band over the rates, measured in several ways, and what share of the first way's width is left.
 
     Args:
-        runs: of both networks, all rates, one or more seeds.
+        runs: of both networks, all rates, one or more seeds; seeds without all rates, or with a diverged run, are left
+            out.
         bands: name of the way → function from the runs of one network and seed to a ``Band``.
+        direct, grid, quantity: runs with the direct probe, for the band from one point.
 
     Returns:
         One dict per network: ``network``, and per way the width (max − min, mean over the window, then over seeds) and
-        the share of the first way's.
+        the share of the first way's, and the width of the direct probe's band over η.
     """
-    rows = []
+    rows, gone = [], {run.config.seed for run in runs if run.diverged_at is not None}
+    seeds = [seed for seed in measure.seeds_at_every_rate(runs) if seed not in gone]
     for model in dict.fromkeys(run.config.model for run in runs):
         row, first = {"network": NETWORK.get(model, model)}, None
         for name, make in bands.items():
             widths = []
-            for seed in sorted({run.config.seed for run in runs}):
-                mine = [run for run in runs if (run.config.model, run.config.seed) == (model, seed)]
-                band = make(mine)
+            for seed in seeds:
+                band = make([run for run in runs if (run.config.model, run.config.seed) == (model, seed)])
                 widths.append(compare.window_mean(band.max_curve - band.min_curve))
             first = first or widths
             shares = np.array(widths) / np.array(first)
-            text = f"{np.mean(widths):.3g}"
-            if widths is not first:
+            text = f"{np.mean(widths):.3g}" if widths else ""
+            if widths and widths is not first:
                 spread = f", {shares.min():.0%} to {shares.max():.0%}" if len(shares) > 1 else ""
                 text += f" ({shares.mean():.0%} of it, n = {len(shares)}{spread})"
-            row[name] = text
+            row[name] = text if widths else "–"
+        points = [measure.probe_band(run, grid, quantity) for run in direct if run.config.model == model]
+        widths = [compare.window_mean(band.max_curve - band.min_curve) for band in points]
+        row["from one point (direct probe)"] = f"{np.mean(widths):.3g} (n = {len(widths)})"
         rows.append(row)
     return rows
 
@@ -238,22 +274,23 @@ def layer_rows(sweep: Sequence[Sequence], direct: Sequence[Sequence], one_batch,
 
     Args:
         sweep: runs (plain, BN) of the proxy at one rate; direct: runs (plain, BN) with the probe ``grid``.
-        one_batch: the ``same_batch`` probe of the sweep.
+        one_batch: the ``same_batch`` probe of (some of) the sweep's seeds.
         quantity: ``distance`` or ``beta``.
 
     Returns:
         One dict per way: ``measured by``, ``paired`` {layer: ``compare.Paired`` of logarithms or None} and the two
         ratios in words.
     """
+    probed = [[run for run in side if one_batch in run.probes] for side in sweep]
     proxy = measure.VGG_Grad_Pred if quantity == "distance" else measure.VGG_Beta_Smooth
     ways = {
         "proxy, same step": (compare.ratio_rows, sweep, lambda r, layer: proxy(r, layer=layer)),
         "proxy, same training loss": (compare.loss_rows, sweep, lambda r, layer: proxy(r, layer=layer)),
         "proxy on one batch, same step": (
-            compare.ratio_rows, sweep, lambda r, layer: measure.same_batch(r, one_batch, quantity, layer),
+            compare.ratio_rows, probed, lambda r, layer: measure.same_batch(r, one_batch, quantity, layer),
         ),
         "proxy on one batch, same training loss": (
-            compare.loss_rows, sweep, lambda r, layer: measure.same_batch(r, one_batch, quantity, layer),
+            compare.loss_rows, probed, lambda r, layer: measure.same_batch(r, one_batch, quantity, layer),
         ),
         "probe, same step": (
             compare.ratio_rows, direct, lambda r, layer: measure.probe_summary(r, grid, quantity, layer),

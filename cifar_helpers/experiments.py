@@ -3,7 +3,7 @@
 Nothing here imports torch, so a plan can be printed anywhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .env import CourseError
@@ -35,6 +35,7 @@ class Profile:
         test: whether runs whose test accuracy is reported read the test split; ``smoke`` reports none.
         precision_steps: steps at which bf16 is compared with fp32.
         same_batch_every: steps between two same-batch measurements along the sweep.
+        same_batch_seeds: which of the seeds (the first is 0) are measured so.
         direct_steps, direct_seeds: of the runs along which the direct probe is taken.
         probe_every, probe_points: steps between two probes, and step lengths of each.
         control_steps: steps at which the probe's controls are taken; multiples of ``probe_every``.
@@ -56,6 +57,7 @@ class Profile:
     test: bool = True
     precision_steps: tuple[int, ...] = (0, 10, 40)
     same_batch_every: int = 10
+    same_batch_seeds: tuple[int, ...] = (0,)
     direct_steps: int = 600
     direct_seeds: int = 3
     probe_every: int = 12
@@ -103,14 +105,26 @@ PROFILES = {
             eval_items=1000,
             precision_steps=(0, 10),
             same_batch_every=10,
-            direct_steps=121,
+            direct_steps=61,
             direct_seeds=1,
-            probe_every=20,
-            control_steps=(120,),
+            probe_every=10,
+            control_steps=(60,),
             control_batches=2,
         ),
         # 351 steps: one epoch. With SGD the plain net leaves its plateau after 150 to 200 steps.
-        Profile("laptop", "auto", 150, 351, 3, 3, 150, 4, eval_every=117, eval_items=2000),
+        Profile(
+            "laptop",
+            "auto",
+            180,
+            steps=351,
+            seeds=3,
+            rate_seeds=3,
+            hard_steps=150,
+            hard_settings=4,
+            eval_every=117,
+            eval_items=2000,
+            same_batch_seeds=(1,),
+        ),
         # 20 epochs, the sample code's; 15 000 steps, the paper's.
         Profile(
             "full",
@@ -123,6 +137,7 @@ PROFILES = {
             hard_settings=4,
             eval_every=351,
             same_batch_every=20,
+            same_batch_seeds=(0, 1, 2, 3, 4),
             direct_steps=15_000,
             direct_seeds=5,
             probe_every=100,
@@ -211,8 +226,14 @@ def bn_hard_settings(profile: str, seed: int = 0, n_items: int | None = None) ->
 
 
 def same_batch(profile: str) -> ProbeConfig:
-    """The second gradient of the handout's proxy on the first one's batch, along every run of ``bn_sweep``."""
+    """The second gradient of the handout's proxy on the first one's batch, every few steps."""
     return ProbeConfig("same_batch", every=get_profile(profile).same_batch_every)
+
+
+def sweep_probes(profile: str, seed: int = 0) -> Callable[[RunConfig], list[ProbeConfig]]:
+    """Which probes each run of ``bn_sweep`` gets: ``same_batch``, at every rate, for some of the seeds."""
+    measured = {seed + offset for offset in get_profile(profile).same_batch_seeds}
+    return lambda config: [same_batch(profile)] if config.seed in measured else []
 
 
 def direct_runs(profile: str, seed: int = 0, lr: float = PAPER_RATE, steps: int | None = None) -> list[RunConfig]:

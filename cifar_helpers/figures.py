@@ -157,6 +157,7 @@ def provenance(data, profile: str, runs: Sequence) -> dict:
         "data_label": data.label,
         "data_fingerprint": data.fingerprint,
         "runs": {p["key"]: run.config.describe() for p, run in zip(made, runs, strict=True)},
+        "probes": sorted({probe.name for run in runs for probe in run.probes}),
         "seeds": sorted({run.config.seed for run in runs}),
         "devices": sorted({m.get("gpu") or m["cpu"] for m in machines}),
         "precision": sorted({p["precision"] for p in made}),

@@ -250,7 +250,7 @@ def controls(panels: Sequence[Mapping], ylabel: str, title: str, log: bool = Tru
         stuck = f" ({panel['stuck']})" if panel["stuck"] else ""
         axis.set_title(f"{NETWORKS[panel['model']][0]}, step {panel['step']}{stuck}", fontsize=11)
         axis.set_xscale("log")
-        ticks = [0.05, 0.1, 0.2, 0.4]
+        ticks = min(etas) * 2.0 ** np.arange(4)
         axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axis.set_xticks([], minor=True)
         if log:

@@ -66,9 +66,13 @@ def _column(run, name: str, layer: str) -> np.ndarray:
     return run.steps[name]
 
 
-def loss_band(runs: Sequence) -> Band:
-    """Loss landscape of the handout (§2.3.1): training loss of every run at the same step, with its envelope."""
-    return _band(runs, lambda run: run.steps["loss"])
+def loss_band(runs: Sequence, smooth: Callable = lambda loss: loss) -> Band:
+    """Loss landscape of the handout (§2.3.1): training loss of every run at the same step, with its envelope.
+
+    Args:
+        smooth: applied to every run's loss first.
+    """
+    return _band(runs, lambda run: smooth(run.steps["loss"]))
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,23 @@ class Sweep:
     diverged_at: int | None
 
 
+def seeds_at_every_rate(runs: Sequence) -> list[int]:
+    """Seeds that were run at all rates with every network: those that have a whole band.
+
+    Raises:
+        CourseError: fewer than two rates.
+    """
+    settings = {(run.config.model, run.config.lr) for run in runs}
+    if len({lr for _, lr in settings}) < 2:
+        raise CourseError("A band over learning rates needs at least two of them.")
+    seeds = {run.config.seed for run in runs}
+    return [seed for seed in sorted(seeds) if sum(run.config.seed == seed for run in runs) == len(settings)]
+
+
 def sweeps(runs: Sequence) -> list[Sweep]:
-    """One ``Sweep`` per seed from the runs of one network, over all their rates."""
+    """One ``Sweep`` per seed from the runs of one network, over all their rates; the errors are those of the bands."""
     found = []
-    for seed in sorted({run.config.seed for run in runs}):
+    for seed in seeds_at_every_rate(runs):
         mine = [run for run in runs if run.config.seed == seed]
         band = loss_band(mine)
         steps = {"loss": np.nanmean(band.curves, axis=0), "width": band.max_curve - band.min_curve}
@@ -200,7 +217,8 @@ def probe_along_gradient(
     """Measure loss and gradient at w − η g for every η, and leave the model exactly as it was.
 
     Weights, buffers (running statistics of batch norm), gradients, mode and random state are never written to: the
-    model is evaluated at a second set of weights, which together with g is all the memory taken. Every evaluation
+    model is evaluated at a second set of weights, which together with g (if it is not given) is the memory taken,
+    beside one layer's gradient at a time. Every evaluation
     draws the same random numbers, so the dropout mask is the same at every η.
 
     Args:
@@ -263,7 +281,7 @@ def probe_values(found, quantity: str, layer: str = "all") -> np.ndarray:
     loss = np.where(np.isfinite(found["loss"]), found["loss"], np.nan).astype(np.float64)
     if quantity == "loss":
         return loss
-    if quantity == "change":
+    if quantity == "change":  # free of the scale of the weights, as is the loss itself
         return np.abs(loss - found["start_loss"][:, None])
     if quantity == "distance":
         return found[f"gradient_distance{part}"].astype(np.float64)
@@ -276,6 +294,20 @@ def probe_values(found, quantity: str, layer: str = "all") -> np.ndarray:
 def relative_distance(found) -> np.ndarray:
     """η‖g‖₂ / ‖w‖₂ of a recorded probe, (n, m): how far it went, in units of where it went from."""
     return np.asarray(found.config.etas) * (found["gradient_norm"] / found["weight_norm"])[:, None]
+
+
+def probe_cloud(run, probe, quantity: str, scale_free: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps (n,), relative distances (n, m) and values (n, m) of a run's probe, for a comparison over distance.
+
+    Args:
+        quantity: as in ``probe_values``; for ``loss`` the values are those of ``change``.
+        scale_free: multiply a gradient distance by ‖w‖ and β by ‖w‖²: both are then in nats, and stay the same when
+            weights to whose scale the network is indifferent are scaled.
+    """
+    found = _probe(run, probe)
+    values = probe_values(found, "change" if quantity == "loss" else quantity)
+    power = {"distance": 1, "beta": 2}.get(quantity, 0) if scale_free else 0
+    return found["step"], relative_distance(found), values * found["weight_norm"][:, None].astype(np.float64) ** power
 
 
 def probe_band(run, probe, quantity: str, layer: str = "all") -> Band:

@@ -35,6 +35,8 @@ class Prober:
         self.dtype = torch.float64 if precision == "fp64" else torch.float32
         watched = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.names, self.parameters = list(watched), list(watched.values())
+        if not self.parameters:
+            raise CourseError("A probe needs a model with parameters that require a gradient.")
         of_output = {id(p) for p in output.parameters()} if output is not None else set()
         self.in_output = [i for i, p in enumerate(self.parameters) if id(p) in of_output]
 

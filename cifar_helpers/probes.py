@@ -66,7 +66,7 @@ class ProbeConfig:
                 raise CourseError(f"Unknown {name} {getattr(self, name)!r} of a probe; choose {' or '.join(known)}.")
         for name in ("at", "etas"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if (self.every >= 1) == bool(self.at):
+        if (self.every >= 1) == bool(self.at) or self.every < 0 or min(self.at, default=0) < 0:
             raise CourseError("A probe is measured every so many steps or at chosen steps: give 'every' or 'at'.")
         along, noise = self.kind == "along_gradient", self.kind == "noise"
         if along != bool(self.etas) or not all(math.isfinite(eta) and eta > 0 for eta in self.etas):
@@ -143,11 +143,15 @@ def read(folder: Path, config: ProbeConfig) -> ProbeRecord | None:
         return None
 
 
-def read_all(folders: Sequence[Path], configs: Sequence[ProbeConfig]) -> dict[ProbeConfig, ProbeRecord]:
-    """Read those of the probes that lie in any of the folders; the first folder that has one wins."""
-    found = {}
-    for config in configs:
-        records = (read(folder, config) for folder in folders)
-        if record := next((r for r in records if r), None):
-            found[config] = record
-    return found
+def read_all(folder: Path, configs: Sequence[ProbeConfig]) -> dict[ProbeConfig, ProbeRecord]:
+    """Read those of the probes that lie in a run's folder."""
+    found = {config: read(folder, config) for config in configs}
+    return {config: record for config, record in found.items() if record}
+
+
+def difference(now: Mapping, before: Mapping) -> dict:
+    """How far a repeated run's steps are from the recorded ones: 0 where every loss is the same to the bit."""
+    n = min(len(now["loss"]), len(before["loss"]))
+    gap = np.abs(now["loss"][:n] - before["loss"][:n])
+    same_length = len(now["loss"]) == len(before["loss"])
+    return {"steps": n, "same_length": same_length, "largest_loss_difference": float(np.nanmax(gap, initial=0.0))}

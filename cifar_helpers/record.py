@@ -361,11 +361,6 @@ class Store:
         for path in [self.checkpoint_path(config, fingerprint), *kept]:
             path.unlink(missing_ok=True)
 
-    def folders(self, record: RunRecord) -> list[Path]:
-        """Where attachments of a record may lie: beside it, and in the published one of the same key."""
-        published = [self.published / record.folder.name] if self.published else []
-        return list(dict.fromkeys([record.folder, *published]))
-
     def prune(self, dry_run: bool = True) -> list[tuple[Path, int]]:
         """Free kept weights, snapshots and damaged records; the small files, which figures are made of, stay.
 

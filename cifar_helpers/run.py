@@ -12,11 +12,10 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -134,26 +133,26 @@ def get_run(
     device = choose_device(device)
     record = store.get(config, data.fingerprint)
     if record and not _stale(record, store):
-        record = _with_probes(record, store, probes)
+        record = _with_probes(record, probes)
         if len(record.probes) == len(set(probes)):
             return record
     with store.lock(config, data.fingerprint):  # what cannot be used is moved aside by its holder alone
-        record = store.get(
-            config, data.fingerprint, discard_damaged=True
-        )  # another process may have trained it meanwhile
+        # Another process may have trained it meanwhile.
+        record = store.get(config, data.fingerprint, discard_damaged=True)
         if record and _stale(record, store):
             store.discard(record.folder, "was made by other model code: the initial weights differ")
             record = None
-        found = _with_probes(record, store, probes).probes if record else {}
+        # Another folder's probes would be those of another training: a published record is trained anew with all.
+        found = _with_probes(record, probes).probes if record and store.root in record.folder.parents else {}
         missing = [probe for probe in dict.fromkeys(probes) if probe not in found]
         if missing or not record:
             record = _train_run(config, data, device, store, missing, record)
     gc.collect()  # a run and its recorder know each other: without this their tensors wait for Python to notice
-    return _with_probes(record, store, probes)
+    return _with_probes(record, probes)
 
 
-def _with_probes(record: RunRecord, store: Store, wanted: Sequence[ProbeConfig]) -> RunRecord:
-    return dataclasses.replace(record, probes=probes.read_all(store.folders(record), wanted))
+def _with_probes(record: RunRecord, wanted: Sequence[ProbeConfig]) -> RunRecord:
+    return dataclasses.replace(record, probes=probes.read_all(record.folder, wanted))
 
 
 def get_runs(
@@ -161,14 +160,15 @@ def get_runs(
     data: ImageData,
     device="auto",
     store: Store | None = None,
-    probes: Sequence[ProbeConfig] = (),
+    probes: Sequence[ProbeConfig] | Callable[[RunConfig], Sequence[ProbeConfig]] = (),
 ):
     """Return the records of several runs, in order, and print how many were trained now.
 
-    The arguments and errors are those of ``get_run``.
+    The arguments and errors are those of ``get_run``; ``probes`` may be a function that gives those of a config.
     """
     began = time.time()
-    records = [get_run(config, data, device, store, probes) for config in configs]
+    wanted = [probes(config) if callable(probes) else probes for config in configs]
+    records = [get_run(config, data, device, store, each) for config, each in zip(configs, wanted, strict=True)]
     trained = sum(record.provenance["finished_unix"] >= began for record in records)
     cards = sorted({f"{r.provenance['machine'].get('gpu') or r.provenance['machine']['cpu']}" for r in records})
     print(
@@ -260,15 +260,19 @@ def _train_run(
         "resumed": run.resumed,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "finished_unix": time.time(),
+        "wall_seconds": run.wall_seconds,
     }
 
     def attach(folder: Path) -> None:
         for probe in run.probes:
             about = {"run": config.key(data.fingerprint), "seconds": probe.seconds} | made
-            about["repeated"] = _difference(run.recorder.steps, repeated.steps) if repeated else None
+            about["repeated"] = apart
             probes.write(folder, probe.config, probe.values, about)
 
+    apart = probes.difference(run.recorder.steps, repeated.steps) if repeated else None
     if repeated:
+        if apart["largest_loss_difference"] or not apart["same_length"]:
+            print(f"  {config.describe()}: repeated, but not bit for bit ({apart}); its probes say so.", flush=True)
         attach(repeated.folder)
         store.drop_checkpoint(config, data.fingerprint)
         return repeated
@@ -280,16 +284,8 @@ def _train_run(
         "parameters": sum(p.numel() for p in model.parameters()),
         "precision": precision,
         "train_seconds": run.seconds,
-        "wall_seconds": run.wall_seconds,
     }
     return store.save(config, data.fingerprint, run.recorder.steps, run.epochs, provenance, weights, attach)
-
-
-def _difference(now: dict, before: dict) -> dict:
-    """How far a repeated run's losses are from the recorded ones: 0 where every bit is the same."""
-    n = min(len(now["loss"]), len(before["loss"]))
-    gap = np.abs(now["loss"][:n] - before["loss"][:n])
-    return {"steps": n, "largest_loss_difference": float(np.nanmax(gap, initial=0.0))}
 
 
 class _Run:
@@ -313,7 +309,8 @@ class _Run:
         self.seconds, self.earlier_wall, self.began = 0.0, 0.0, time.monotonic()
         self.resumed, self.diverged_at, self.start, self.earlier_machines = 0, None, 0, []
         self.machine = machine_card(device) | {"precision": precision}
-        restored = load_checkpoint(self.checkpoint, model, self.optimizer, self.recorder, initial_weights, self.probes)
+        expected = {"initial_weights": initial_weights, "repeated": bool(repeated)}
+        restored = load_checkpoint(self.checkpoint, model, self.optimizer, self.recorder, expected, self.probes)
         if restored:
             self.start, extra = restored
             self.epochs, self.seconds, self.resumed = extra["epochs"], extra["seconds"], extra["resumed"] + 1
@@ -331,7 +328,7 @@ class _Run:
         return self.earlier_wall + time.monotonic() - self.began
 
     def other_batch(self, step: int, i: int):
-        """A batch that the step did not see: one of a later epoch."""
+        """Another batch: the one that a later epoch has at the same place."""
         return self.batches[step + (i + 1) * self.batches.steps_per_epoch]
 
     def is_due(self, step: int) -> bool:
@@ -387,6 +384,7 @@ class _Run:
                 "resumed": self.resumed,
                 "machines": [*self.earlier_machines, self.machine],
                 "initial_weights": self.initial_weights,
+                "repeated": bool(self.repeated),
                 "probe_seconds": {probe.config.name: probe.seconds for probe in self.probes},
             }
             save_checkpoint(self.checkpoint, step, self.model, self.optimizer, self.recorder, extra, self.probes)

@@ -84,14 +84,23 @@ def write_local(profile: str, results: Sequence[dict], began: str, device="cpu",
 def _minutes(results: dict, entries: list[dict]) -> float:
     """Minutes the whole profile takes from nothing: every notebook without training, and every run once."""
     keys = {key for entry in entries for key in entry["runs"]}
-    runs = [read_json(path) or {} for key in keys for path in Store().root.glob(f"*-{key}/provenance.json")]
-    return sum(r["without_training"] for r in results.values()) + sum(run["wall_seconds"] for run in runs) / 60
+    root = Store().root
+    runs = [read_json(path) or {} for key in keys for path in root.glob(f"*-{key}/provenance.json")]
+    later = [read_json(path) or {} for key in keys for path in root.glob(f"*-{key}/probe-*.json")]
+    probing = sum(probe["seconds"] for probe in later if probe.get("repeated"))  # else it is in the run's own time
+    training = sum(run["wall_seconds"] for run in runs)
+    return sum(r["without_training"] for r in results.values()) + (training + probing) / 60
 
 
 def trained_minutes(since: float) -> float:
-    """Minutes of the runs that were finished after this Unix time."""
-    runs = [read_json(path) or {} for path in Store().root.glob("*/provenance.json")]
-    return sum(run["wall_seconds"] for run in runs if run.get("finished_unix", 0) > since) / 60
+    """Minutes of the runs that were finished, or repeated for a probe, after this Unix time."""
+    root = Store().root
+    runs = {path.parent: read_json(path) or {} for path in root.glob("*/provenance.json")}
+    # All probes of one repetition carry its time.
+    probes = [(path.parent, read_json(path) or {}) for path in root.glob("*/probe-*.json")]
+    repeated = {(folder, probe["finished_unix"]): probe for folder, probe in probes if probe.get("repeated")}
+    entries = [*runs.values(), *repeated.values()]
+    return sum(entry.get("wall_seconds", 0) for entry in entries if entry.get("finished_unix", 0) > since) / 60
 
 
 def markdown(report: dict, entries: list[dict], published: bool) -> str:
@@ -161,11 +170,13 @@ def protocol(report: dict) -> list[str]:
         f"distance the shared range is cut into {BINS} bins, and the log-ratio is the mean over them.",
         f"- Seeds: {budget.seeds} at rate {BASE_RATE:g}, {budget.rate_seeds} at the others. A seed sets initial "
         "weights and data order; both networks and all rates of a seed see the same batches.",
-        f"- One window for every comparison: the mean over steps {start} to {config.steps}. Losses are compared as "
-        "BN − no BN, gradient quantities as ratios BN / no BN on logarithms; both paired by seed, with 95 % t "
+        f"- One window for every comparison: the last fifth of a run's steps ({start} to {config.steps} of the sweep, "
+        f"{round(WINDOW[0] * direct.steps)} to {direct.steps} of the runs with the direct probe). Losses are compared "
+        "as BN − no BN, gradient quantities as ratios BN / no BN on logarithms; both paired by seed, with 95 % t "
         "intervals where there are two seeds or more. An interval that includes no effect is reported as undecided.",
         f"- A run is *not training* if its mean loss over the window is not more than {NOT_TRAINING} nats below ln 10. "
-        "It stays in the comparison, and is named; ratios are also given over the seeds where both networks train.",
+        "It stays in the comparison, and is named; ratios are also given over the seeds where both networks train. The "
+        f"strips above the figures mark single steps in the same way, by the mean over {SPAN} steps.",
         "- The test split was read once per run, at its end; nothing was chosen by it.",
         "",
     ]
@@ -180,7 +191,7 @@ def glance(entries: list[dict]) -> list[str]:
             found = {"measured by": f"direct probe, at {row['compared at']}", "BN / no BN": row["BN / no BN"]}
             rows.append({"quantity": quantity} | found | {"note": row["note"]})
         for row in tables.get(f"{number}_proxy_table", ()):
-            if "rate" not in row:  # of the loss there is one band over all rates
+            if "rate" not in row:  # for the loss there is one band over all rates
                 found = {"measured by": f"proxy, at {row['compared at']}", "BN / no BN": row["BN / no BN"]}
                 rows.append({"quantity": quantity} | found | {"note": ""})
         for name, what in (("proxy", "proxy"), ("same_batch", "proxy on one batch")):

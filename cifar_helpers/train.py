@@ -302,18 +302,17 @@ def _digest(tensors: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def load_checkpoint(
-    path, model, optimizer, recorder: Recorder, initial_weights: str, probes=()
-) -> tuple[int, dict] | None:
+def load_checkpoint(path, model, optimizer, recorder: Recorder, expected: dict, probes=()) -> tuple[int, dict] | None:
     """Restore what ``save_checkpoint`` wrote; None, and nothing touched, where there is no checkpoint to go on from.
 
     Args:
-        initial_weights: hash of the model's untrained weights; a checkpoint of other model code is not used.
+        expected: entries that the checkpoint's ``extra`` must have (the hash of the untrained weights, so that other
+            model code is not gone on from); else it is not used.
     """
     try:
         with safe_open(path, framework="pt") as stored:
             meta = json.loads(stored.metadata()["meta"])
-            if meta["extra"]["initial_weights"] != initial_weights:
+            if any(meta["extra"].get(name, False) != value for name, value in expected.items()):
                 return None
             if not {probe.config.name for probe in probes} <= set(meta.get("probes", ())):
                 print(f"The checkpoint {path.name} has not the probes asked for; the run starts over.", flush=True)

@@ -23,7 +23,9 @@ def fake(model, lr=1e-3, seed=0, steps=40, diverged=None):
     provenance = {"key": f"{hash((model, lr, seed)) & 0xFFFFFFFF:08x}", "precision": "fp32", "machine": card}
     config = RunConfig(model, lr=lr, seed=seed, steps=steps)
     steps_ = {"loss": loss} | columns
-    return SimpleNamespace(config=config, steps=steps_, epochs=epochs, provenance=provenance, diverged_at=diverged)
+    return SimpleNamespace(
+        config=config, steps=steps_, epochs=epochs, provenance=provenance, diverged_at=diverged, probes={}
+    )
 
 
 PLAIN = [fake("VGG_A", lr, seed) for lr in (1e-3, 1e-4) for seed in (0, 1)]

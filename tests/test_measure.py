@@ -122,11 +122,12 @@ FAST = [sgd_run("VGG_A_BatchNorm", seed, 0.012, 2.0) for seed in (0, 1, 2)]
 
 
 def three(quantity):
-    def cloud(run):
-        found = run.probes[GRID]
-        return found["step"], measure.relative_distance(found), measure.probe_values(found, quantity)
-
-    return compare.three_ways(SLOW, FAST, lambda runs: measure.probe_summary(runs, GRID, quantity), cloud)
+    return compare.three_ways(
+        SLOW,
+        FAST,
+        lambda runs: measure.probe_summary(runs, GRID, quantity),
+        lambda run: measure.probe_cloud(run, GRID, quantity),
+    )
 
 
 def test_a_probes_summary_is_the_width_of_the_loss_and_the_largest_of_the_others():
@@ -204,7 +205,13 @@ def test_controls_are_ratios_at_one_step_and_a_turned_sign_is_named():
     rows = evidence.control_rows(SLOW, FAST, GRID, controls, "beta")
     ratios = {row["condition"].split(" (")[0]: np.exp(row["ratios"][100].mean) for row in rows}
     assert ratios["7 step lengths"] == pytest.approx(0.5) and ratios["batch norm in eval mode"] == pytest.approx(3.5)
-    assert "batch norm in eval mode" in evidence.survives(rows, 100) and "random" not in evidence.survives(rows, 100)
+    said = evidence.survives(rows, 100)
+    assert "other way round with batch norm in eval mode" in said and "random" not in said
+    undecided = [rows[0] | {"ratios": {100: compare.paired([0.0], [0.1])}}, rows[1] | {"ratios": {100: None}}]
+    said = evidence.survives(undecided, 100)
+    assert "not decided even without controls" in said and f"not compared: {rows[1]['condition']}" in said
+    assert not np.isfinite(evidence.at_step(SLOW[0], dense, "beta", 7)).any()  # a step that was not measured
+    assert evidence.not_finite([SLOW, FAST], GRID) == ""
     assert list(evidence.control_table(rows, SLOW, FAST)[0])[1] == "BN / no BN at step 100"
     assert evidence.floor_rows(SLOW, GRID, noise, "distance")[0]["step 100"].startswith("4.00")
     figure = landscape.controls(evidence.control_panels(SLOW + FAST, GRID, controls, "beta"), "β", "Controls")
@@ -217,9 +224,12 @@ def test_the_band_of_a_sweep_is_paired_by_seed():
         run.config, run.diverged_at = dataclasses.replace(run.config, seed=seed), None
     found = measure.sweeps(runs)
     assert [sweep.steps["width"][0] for sweep in found] == [0.5, 1.5] and found[1].steps["loss"][0] == 1.75
-    parts = evidence.band_parts(
-        runs, {"whole": measure.loss_band, "half": lambda r: measure.at_steps(measure.loss_band(r), np.array([0, 19]))}
-    )
+    direct = [sgd_run("VGG_A", 0, 0.01, 1.0)]
+    half = {"whole": measure.loss_band, "half": lambda r: measure.at_steps(measure.loss_band(r), np.array([0, 19]))}
+    parts = evidence.band_parts(runs, half, direct, GRID, "loss")
+    with pytest.raises(CourseError, match="two"):
+        measure.sweeps(runs[:1])
+    assert len(measure.sweeps(runs[:3])) == 1  # a seed without all rates has no band
     assert parts[0]["whole"] == "1" and parts[0]["half"].startswith("1 (100% of it, n = 2")
 
 

@@ -425,6 +425,28 @@ def test_a_checkpoint_without_the_probes_is_not_gone_on_from(small_data, tmp_pat
     assert record.probes[PROBES[0]]["step"][0] == 0
 
 
+def test_a_repetitions_checkpoint_is_not_taken_for_the_runs_own(small_data, tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    record = run.get_run(CONFIG, small_data, "cpu", store)
+    interrupted(CONFIG, small_data, store, PROBES[:1], monkeypatch, 15)  # past the evaluation at step 12
+    for path in record.folder.iterdir():
+        path.unlink()
+    record.folder.rmdir()
+    again = run.get_run(CONFIG, small_data, "cpu", store, PROBES[:1])
+    assert [e["step"] for e in again.epochs] == [12, 24] and again.provenance["resumed"] == 0
+
+
+def test_the_probes_of_a_published_record_come_from_its_own_training(small_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("CIFAR_FIGURES", str(tmp_path / "figures"))
+    published = Store(tmp_path / "figures" / "records")
+    record = run.get_run(CONFIG, small_data, "cpu", published, PROBES[:1])
+    store = Store(tmp_path / "runs", published=True)
+    assert run.get_run(CONFIG, small_data, "cpu", store, PROBES[:1]).folder == record.folder
+    trained = run.get_run(CONFIG, small_data, "cpu", store, PROBES[:2])  # one is not published: trained with both
+    assert trained.folder.parent == store.root and len(trained.probes) == 2
+    assert trained.probes[PROBES[0]].provenance["repeated"] is None
+
+
 def test_a_damaged_attachment_is_measured_again(small_data, store):
     record = run.get_run(CONFIG, small_data, "cpu", store, PROBES[:1])
     path = record.folder / f"{PROBES[0].name}.npz"
