@@ -180,7 +180,10 @@ def three_ways(found: Sequence, ylabel: str, title: str, idle: Mapping | None = 
         panel, xlabel = labels[each.way]
         for model in in_order(each.points):
             _draw_points(axis, each.points[model], line_style(model), each.way)
-        axis.set_yscale("log")
+        if axis.has_data():
+            axis.set_yscale("log")
+        else:
+            axis.text(0.5, 0.5, "nothing to draw:\nnot training", ha="center", transform=axis.transAxes)
         outcome = each.row["paired"]
         ratio = f"{np.exp(outcome.mean):.2f}" if outcome else "not compared"
         if outcome and outcome.interval:
@@ -200,6 +203,8 @@ def three_ways(found: Sequence, ylabel: str, title: str, idle: Mapping | None = 
 
 
 def _draw_points(axis, seeds: Sequence, style: Mapping, way: str) -> None:
+    if not any(len(x) for x, _ in seeds):
+        return
     for x, y in seeds:
         if way == "step":
             axis.plot(x, y, linewidth=0.8, alpha=0.6, color=style["color"])
@@ -212,10 +217,10 @@ def _draw_points(axis, seeds: Sequence, style: Mapping, way: str) -> None:
     x, y = (np.concatenate(parts) for parts in zip(*seeds, strict=True))
     known = np.isfinite(x) & np.isfinite(y)
     x, y = x[known], y[known]
-    if way == "distance":
-        axis.set_xscale("log")
     if not len(x):
         return
+    if way == "distance":
+        axis.set_xscale("log")
     scaled = np.log(x) if way == "distance" else x
     edges = np.linspace(scaled.min(), scaled.max(), 9)
     which = np.clip(np.digitize(scaled, edges) - 1, 0, len(edges) - 2)

@@ -193,14 +193,15 @@ def glance(entries: list[dict]) -> list[str]:
         for row in tables.get(f"{number}_proxy_table", ()):
             if "rate" not in row:  # for the loss there is one band over all rates
                 found = {"measured by": f"proxy, at {row['compared at']}", "BN / no BN": row["BN / no BN"]}
-                rows.append({"quantity": quantity} | found | {"note": ""})
+                rows.append({"quantity": quantity} | found | {"note": row["note"]})
         for name, what in (("proxy", "proxy"), ("same_batch", "proxy on one batch")):
             for row in tables.get(f"{number}_{name}_table", ()):
                 if row.get("rate") == f"{BASE_RATE:g}":
                     for way in ("same step", "same training loss"):
                         value = row.get(f"at the {way}", row.get(f"BN / no BN at the {way}"))
                         found = {"measured by": f"{what}, rate {row['rate']}, at the {way}", "BN / no BN": value}
-                        rows.append({"quantity": quantity} | found | {"note": row["note"]})
+                        note = row["note"] if way == "same step" else ""  # the other one says it itself
+                        rows.append({"quantity": quantity} | found | {"note": note})
     if not rows:
         return []
     text = "Below 1, batch norm's value is the smaller one. An interval that includes 1 decides nothing."
