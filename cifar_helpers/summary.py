@@ -386,8 +386,9 @@ def profile_rows(profiles: dict) -> list[dict]:
     for name, budget in PROFILES.items():
         measured = profiles.get(name)
         took = f"{measured['minutes']:g} min on {measured['machine']}" if measured else "not measured yet"
-        extra = f", {budget.seeds} seeds at rate 0.001" if budget.seeds > 1 else ", one seed"
-        size = f"VGG-A sweep of {budget.steps} steps a run, batch {budget.batch_size}{extra}"
+        seeds = f"{budget.seeds} seeds" if budget.seeds > 1 else "one seed"
+        size = f"four rates × {budget.steps} steps, probes along {budget.direct_steps} steps, "
+        size += f"batch {budget.batch_size}, {seeds}"
         data = "synthetic" if budget.data == "synthetic" else "CIFAR-10"
         rows.append({"profile": f"`{name}`", "data": data, "what you get": size, "measured": took})
     return rows

@@ -270,3 +270,24 @@ def test_the_whole_line_on_a_few_hundred_real_images(monkeypatch, capsys):
     assert "who is ahead" in text
     assert report.main(["--profile", "smoke", "--data", "cifar10", "--only", "05"]) == 0
     assert "0 trained now, 10 read from records" in capsys.readouterr().out
+
+
+def test_the_one_table_of_the_landscape_takes_every_ratio_and_nothing_else():
+    def table(name, *rows):
+        return {"kind": "table", "name": name, "rows": list(rows)}
+
+    proxy = {"rate": "0.001", "BN / no BN at the same step": "1.1", "at the same training loss": "1.2", "note": "stuck"}
+    entries = [
+        table("05_proxy_table", {"compared at": "the same step", "BN / no BN": "0.7", "note": ""}),
+        table("05_move_table", {"rate": "0.001", "BN / no BN": "9.9", "note": ""}),
+        table("05_probe_table", {"compared at": "the same step", "BN / no BN": "0.8", "note": ""}),
+        table("06_proxy_table", proxy, proxy | {"rate": "0.0001", "BN / no BN at the same step": "9.9"}),
+        table(
+            "07_same_batch_table", proxy | {"BN / no BN at the same step": "1.3", "at the same training loss": "1.4"}
+        ),
+    ]
+    lines = [line for line in summary.glance(entries) if line.startswith("| ")][2:]
+    assert [line.split(" | ")[2] for line in lines] == ["0.8", "0.7", "1.1", "1.2", "1.3", "1.4"]
+    assert "variation of the loss" in lines[0] and "direct probe, at the same step" in lines[0]
+    assert "effective β | proxy on one batch, rate 0.001, at the same training loss" in lines[-1]
+    assert summary.glance([]) == []
