@@ -217,7 +217,7 @@ def matched_rows(plain: Sequence, other: Sequence, points: Callable, bins: int =
         note = f"{gone} of {seeds} seeds share no range" if gone else ""
         note += f"{'; ' if note else ''}{seeds - len(pairs)} of {seeds} diverged" if len(pairs) < seeds else ""
         row = {"rate": rate, "plain": np.nan, "other": np.nan, "paired": None, "over": None}
-        ratio = "not compared: no pair of seeds shares a range"
+        ratio = "not compared"
         if whole:
             logs = np.array([each[:2] for each in whole])
             row |= {"plain": np.exp(logs[:, 0].mean()), "other": np.exp(logs[:, 1].mean())}
@@ -316,7 +316,7 @@ def _near(run, cloud: Callable) -> tuple[np.ndarray, np.ndarray]:
 def window_steps(total: int) -> str:
     """The window of a run of so many steps, in words."""
     start, stop = (round(share * total) for share in WINDOW)
-    return f"steps {start} to {stop}"
+    return f"steps {start} to {stop - 1}"
 
 
 def three_ways(plain: Sequence, other: Sequence, series: Callable, cloud: Callable) -> list[Comparison]:
@@ -373,7 +373,8 @@ def comparison_table(found: Sequence[Comparison], unit: str) -> list[dict]:
 
 def as_row(row: dict, way: str, unit: str) -> dict:
     """One row of ``comparison_table``, without what it was compared over."""
-    levels = {f"no BN ({unit})": f"{row['plain']:.3g}", f"BN ({unit})": f"{row['other']:.3g}"}
+    values = [f"{row[side]:.3g}" if np.isfinite(row[side]) else "–" for side in ("plain", "other")]
+    levels = {f"no BN ({unit})": values[0], f"BN ({unit})": values[1]}
     return {"compared at": way} | levels | {"BN / no BN": row["ratio"], "note": row["note"]}
 
 

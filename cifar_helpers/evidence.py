@@ -60,6 +60,10 @@ def control_panels(runs: Sequence, grid, controls: Mapping, quantity: str) -> li
                 if name != "noise"
             }
             etas = controls["dense"].etas
+            if quantity == "loss":
+                found = [(run.probes[controls["noise"]], _row(run.probes[controls["noise"]], step)) for run in mine]
+                starts = [np.nan if row is None else probe["start_loss"][row] for probe, row in found]
+                conditions["start"] = (etas, np.repeat(np.array(starts)[:, None], len(etas), axis=1))
             floors = np.stack([noise_at(run, controls["noise"], quantity, step, etas) for run in mine])
             stuck = sum(bool(compare.not_training(run)[min(step, len(run.steps["loss"]) - 1)]) for run in mine)
             panel = {"model": model, "step": step, "conditions": conditions | {"noise": (etas, floors)}}
@@ -312,9 +316,15 @@ def layer_rows(sweep: Sequence[Sequence], direct: Sequence[Sequence], one_batch,
     return rows
 
 
-def direction(found) -> str:
-    """In words: which way a paired log-ratio points, and whether that is decided."""
+def direction(found, words: str) -> str:
+    """In words: which way a paired log-ratio points, and whether that is decided.
+
+    Args:
+        words: the ratio's own, which name networks that are not training.
+    """
     if found is None:
         return "not compared"
+    if words.count("not training") > 1:
+        return "not judged while neither network trains"
     way = "larger with BN" if found.mean > 0 else "smaller with BN"
     return way if found.decided else f"{way}, not decided"

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from .figures import NETWORKS, in_order, legend, line_style, steps_axis, styled, title_of
 
 CONTROLS = {  # condition → (legend, colour, line style, marker)
-    "dense": ("29 step lengths", None, "-", ""),
-    "grid": ("7 step lengths", "#000000", "", "o"),
+    "dense": ("dense grid", None, "-", ""),
+    "grid": ("the conclusions' grid", "#000000", "", "o"),
+    "start": ("L(w), at η = 0", "#E69F00", (0, (1, 2)), ""),
     "eval": ("eval mode", "#009E73", (0, (4, 2)), "s"),
     "random": ("random direction", "#CC79A7", (0, (1, 1.2)), "^"),
     "noise": ("another batch, same weights", "#666666", (0, (8, 2)), ""),
@@ -82,7 +83,9 @@ def bands(
         axis.set_yscale("log" if log else "linear")
     first = axes.flat[0]
     low, high = first.get_ylim()
-    first.set_ylim(top=high * 3 if log else high + 0.25 * (high - low))  # room for the legend above the bands
+    first.set_ylim(
+        top=high * (3 if rows == 1 else 6) if log else high + 0.25 * (high - low)
+    )  # room for the legend above the bands
     for axis, panel in zip(axes.flat, panels, strict=False):
         mark_idle(axis, (idle or {}).get(panel))
     for axis in axes.flat if not sharex else axes[-1]:
@@ -183,12 +186,13 @@ def three_ways(found: Sequence, ylabel: str, title: str, idle: Mapping | None = 
         if axis.has_data():
             axis.set_yscale("log")
         else:
-            axis.text(0.5, 0.5, "nothing to draw:\nnot training", ha="center", transform=axis.transAxes)
+            axis.text(0.5, 0.5, "nothing to draw:\nno training step", ha="center", transform=axis.transAxes)
+            axis.set(xticks=[], yticks=[])
         outcome = each.row["paired"]
         ratio = f"{np.exp(outcome.mean):.2f}" if outcome else "not compared"
         if outcome and outcome.interval:
             low, high = np.exp(outcome.interval)
-            ratio += f" (95 %: {low:.2g} to {high:.2g})"
+            ratio += f" (95 %: {low:.3g} to {high:.3g})"
         elif outcome:
             ratio += " (n = 1)"
         axis.set_title(f"{panel}\nBN / no BN: {ratio}", fontsize=11.5)

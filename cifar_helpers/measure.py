@@ -232,17 +232,26 @@ def probe_along_gradient(
             gradients stands for zero. Used where they have this precision, else computed again.
         random: ``random_state`` before the forward pass of ``start``; the present one by default.
 
+    Returns:
+        A ``Probe``: ``loss``, ``gradient_distance`` and ``betas`` have a value per η, ``beta`` (the largest of them),
+        ``start_loss``, ``gradient_norm`` and ``weight_norm`` are one number each.
+
     Raises:
-        CourseError: an η that is not positive, an empty batch, an unknown mode or precision, or a model in eval mode
-            where the mode is ``train``.
+        CourseError: an η that is not positive, a batch that is empty or no pair of tensors, an unknown mode or
+            precision, or a model in eval mode where the mode is ``train``.
 
     A loss that is not finite at some η is recorded as such; the other η stand.
     """
-    if mode == "train" and not all(module.training for module in model.modules()):
+    still = [name or "the model" for name, module in model.named_modules() if not module.training]
+    if mode == "train" and still:
         raise CourseError(
-            "The probe measures in training mode, but (a part of) the model is in eval mode: call model.train(), or "
-            "ask for mode='eval' to measure with running statistics."
+            f"The probe measures in training mode, but {still[0]} is in eval mode: call model.train(), or ask for "
+            "mode='eval' to measure with running statistics."
         )
+    if isinstance(etas, int | float):
+        etas = (etas,)
+    if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(t, torch.Tensor) for t in batch)):
+        raise CourseError("A probe needs one batch, (images, labels) as two tensors: next(iter(loader)) gives one.")
     values = Prober(model, loss_function, mode=mode, precision=precision).along(batch, etas, start, random)
     arrays = {name: value.double().cpu().numpy() for name, value in values.items() if not name.endswith("_out")}
     scalars = {name: float(arrays.pop(name)) for name in ("start_loss", "gradient_norm", "weight_norm")}

@@ -53,7 +53,7 @@ class Prober:
         """
         etas = [float(eta) for eta in etas]
         if not etas or not all(math.isfinite(eta) and eta > 0 for eta in etas):
-            raise CourseError(f"The step lengths η of a probe must be positive numbers, not {etas}.")
+            raise CourseError(f"A probe needs at least one step length η, all of them positive numbers, not {etas}.")
         with self._evaluating(batch, random) as evaluate:
             weights = self._weights()
             start_loss, gradient = self._start(evaluate, weights, start)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 
-from .compare import BINS, NOT_TRAINING, SPAN, WINDOW
+from .compare import BINS, NOT_TRAINING, SPAN, window_steps
 from .env import (
     ROOT,
     CourseError,
@@ -137,6 +137,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
         if mine:
             path = ROOT / "notebooks" / f"{stem}.ipynb"
             lines += [f"## {notebook_title(path)}", "", *notebook_text(path, "## The idea")]
+            lines += [*notebook_text(path, "## From one and the same point"), *notebook_text(path, "## Three ways")]
             for entry in mine:
                 lines += _entry(entry, published)
             lines += [*_what_we_saw(Store().root / "notebooks" / report["profile"] / path.name)]
@@ -148,7 +149,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
 def protocol(report: dict) -> list[str]:
     """What was fixed before any outcome was looked at, from the configs that the notebooks ask for."""
     budget, configs = PROFILES[report["profile"]], bn_sweep(report["profile"])
-    config, start = configs[0], round(WINDOW[0] * configs[0].steps)
+    config = configs[0]
     direct, probe = direct_runs(report["profile"])[0], direct_probe(report["profile"])
     rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(c.lr for c in configs))
     images = f"{config.n_items} training images" if config.n_items else "all training images but the validation tenth"
@@ -170,8 +171,8 @@ def protocol(report: dict) -> list[str]:
         f"distance the shared range is cut into {BINS} bins, and the log-ratio is the mean over them.",
         f"- Seeds: {budget.seeds} at rate {BASE_RATE:g}, {budget.rate_seeds} at the others. A seed sets initial "
         "weights and data order; both networks and all rates of a seed see the same batches.",
-        f"- One window for every comparison: the last fifth of a run's steps ({start} to {config.steps} of the sweep, "
-        f"{round(WINDOW[0] * direct.steps)} to {direct.steps} of the runs with the direct probe). Losses are compared "
+        f"- One window for every comparison: the last fifth of a run's steps ({window_steps(config.steps)} of the sweep, "
+        f"{window_steps(direct.steps)} of the runs with the direct probe). Losses are compared "
         "as BN − no BN, gradient quantities as ratios BN / no BN on logarithms; both paired by seed, with 95 % t "
         "intervals where there are two seeds or more. An interval that includes no effect is reported as undecided.",
         f"- A run is *not training* if its mean loss over the window is not more than {NOT_TRAINING} nats below ln 10. "
@@ -222,7 +223,7 @@ def notebook_text(path: Path, start: str) -> list[str]:
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "markdown" and start in cell.source:
             text = cell.source[cell.source.index(start) :].removeprefix("## The idea")
-            return [re.split(r"\n## ", text)[0].strip(), ""]
+            return [re.sub("^## ", "### ", re.split(r"\n## ", text)[0].strip()), ""]
     return []
 
 
