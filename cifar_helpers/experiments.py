@@ -140,8 +140,8 @@ PROFILES = {
             same_batch_seeds=(0, 1, 2, 3, 4),
             direct_steps=15_000,
             direct_seeds=5,
-            probe_every=100,
-            control_steps=(100, 7500, 14_900),
+            probe_every=50,
+            control_steps=(300, 7500, 14_950),
         ),
     )
 }
@@ -179,6 +179,8 @@ def bn_sweep(
         CourseError: an unknown profile or an unusable value.
     """
     budget = get_profile(profile)
+    if rates is not None and not isinstance(rates, list | tuple):
+        raise CourseError(f"rates must be a list of learning rates, not {rates!r}.")
     return [
         _config(
             budget,

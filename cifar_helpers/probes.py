@@ -132,10 +132,11 @@ def write(folder: Path, config: ProbeConfig, values: Mapping[str, np.ndarray], p
 
 
 def read(folder: Path, config: ProbeConfig) -> ProbeRecord | None:
-    """Read an attachment; None where there is none, or where it is not what was written (it is then measured again)."""
+    """Read an attachment; None where there is none, or where it is not what was written for this run and probe."""
     entry, path = read_json(folder / f"{config.name}.json"), folder / f"{config.name}.npz"
     try:
-        if entry is None or entry["sha256"] != file_hash(path):
+        asked = entry is not None and entry["probe"] == json.loads(config.to_json())
+        if not asked or not folder.name.endswith(entry["run"]) or entry["sha256"] != file_hash(path):
             return None
         with np.load(path, allow_pickle=False) as arrays:
             return ProbeRecord(config, {name: arrays[name] for name in arrays.files}, entry)

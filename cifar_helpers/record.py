@@ -160,6 +160,11 @@ class RunRecord:
         return self.provenance["key"]
 
     @property
+    def card(self) -> str:
+        """What it was trained on."""
+        return self.provenance["machine"].get("gpu") or self.provenance["machine"]["cpu"]
+
+    @property
     def diverged_at(self) -> int | None:
         """Step whose loss was not finite, which ended the run; None for a run that went to its end."""
         return self.provenance["diverged_at"]

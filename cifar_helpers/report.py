@@ -27,7 +27,10 @@ from .experiments import PROFILES, get_profile
 from .record import Store
 
 KERNEL = "cifar-course"
-SHOWN_LINES = re.compile(r"^( {2}train |\d+ runs: |The (record|cached)|SYNTHETIC|.*another process is training)")
+SHOWN_LINES = re.compile(
+    r"^( {2}train |\d+ runs: |The (record|cached|checkpoint)|SYNTHETIC|.*another process is training"
+    r"|.*trained once more|.*not bit for bit)"
+)
 
 
 def notebooks(only: Sequence[str] = ()) -> list[Path]:
@@ -281,9 +284,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--publish", action="store_true", help="replace the committed report in figures/ by this one")
     options = parser.parse_args(arguments)
     try:
-        profile = options.profile or default_profile(options.device)
+        profile = default_profile(options.device) if options.profile is None else options.profile
         get_profile(profile)
-        if not options.profile:
+        if options.profile is None:
             print(
                 f"No profile given: {profile}, as on a {'GPU' if profile == 'full' else 'machine without a CUDA GPU'}."
             )

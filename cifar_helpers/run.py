@@ -169,11 +169,12 @@ def get_runs(
     began = time.time()
     wanted = [probes(config) if callable(probes) else probes for config in configs]
     records = [get_run(config, data, device, store, each) for config, each in zip(configs, wanted, strict=True)]
-    trained = sum(record.provenance["finished_unix"] >= began for record in records)
-    cards = sorted({f"{r.provenance['machine'].get('gpu') or r.provenance['machine']['cpu']}" for r in records})
-    print(
-        f"{len(records)} runs: {trained} trained now, {len(records) - trained} read from records ({', '.join(cards)})."
-    )
+    trained = {r.key for r in records if r.provenance["finished_unix"] >= began}
+    probed = {r.key for r in records if any(p.provenance["finished_unix"] >= began for p in r.probes.values())}
+    again, cards = len(probed - trained), sorted({r.card for r in records})
+    repeated = f"{again} repeated for their probes, " if again else ""
+    read = len(records) - len(trained) - again
+    print(f"{len(records)} runs: {len(trained)} trained now, {repeated}{read} read from records ({', '.join(cards)}).")
     return records
 
 

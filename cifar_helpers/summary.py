@@ -171,8 +171,8 @@ def protocol(report: dict) -> list[str]:
         f"distance the shared range is cut into {BINS} bins, and the log-ratio is the mean over them.",
         f"- Seeds: {budget.seeds} at rate {BASE_RATE:g}, {budget.rate_seeds} at the others. A seed sets initial "
         "weights and data order; both networks and all rates of a seed see the same batches.",
-        f"- One window for every comparison: the last fifth of a run's steps ({window_steps(config.steps)} of the sweep, "
-        f"{window_steps(direct.steps)} of the runs with the direct probe). Losses are compared "
+        f"- One window for every comparison: the last fifth of a run's steps ({window_steps(config.steps)} of the "
+        f"sweep, {window_steps(direct.steps)} of the runs with the direct probe). Losses are compared "
         "as BN − no BN, gradient quantities as ratios BN / no BN on logarithms; both paired by seed, with 95 % t "
         "intervals where there are two seeds or more. An interval that includes no effect is reported as undecided.",
         f"- A run is *not training* if its mean loss over the window is not more than {NOT_TRAINING} nats below ln 10. "
