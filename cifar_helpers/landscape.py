@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, StrMethodFormatter
 
 from .figures import NETWORKS, in_order, legend, line_style, steps_axis, styled, title_of
 
@@ -36,6 +37,13 @@ def mark_idle(axis, idle: Mapping | None) -> None:
         note = {"transform": axis.transAxes, "ha": "right", "va": "bottom", "fontsize": 8.5, "color": "#444444"}
         axis.text(1, 1.01 + 0.035 * len(shares), "strip: not training", **note)
         axis.set_title(axis.get_title(), pad=15 + 9 * len(shares), fontsize=axis.title.get_fontsize())
+
+
+def _log_y(axis) -> None:
+    """Logarithmic y axis with plain numbers."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.3, 0.6)))
 
 
 def _draw_band(axis, band, style: dict, span: int, smooth, thin: bool = True) -> None:
@@ -80,7 +88,8 @@ def bands(
             averaged = span[panel] if isinstance(span, Mapping) else span
             _draw_band(axis, networks[model], line_style(model), averaged, smooth)
         axis.set_title(panel)
-        axis.set_yscale("log" if log else "linear")
+        if log:
+            _log_y(axis)
     first = axes.flat[0]
     low, high = first.get_ylim()
     first.set_ylim(
@@ -152,7 +161,7 @@ def probe_bands(networks: Mapping, ylabel: str, title: str, idle: Mapping | None
             axis.plot(steps, edge, color=style["color"], linestyle=style["linestyle"], linewidth=1.8)
         axis.set_title(style["label"])
         if log:
-            axis.set_yscale("log")
+            _log_y(axis)
     for axis, model in zip(axes, in_order(networks), strict=True):
         mark_idle(axis, {model: idle[model]} if idle else None)
     steps_axis(*axes)
@@ -184,7 +193,7 @@ def three_ways(found: Sequence, ylabel: str, title: str, idle: Mapping | None = 
         for model in in_order(each.points):
             _draw_points(axis, each.points[model], line_style(model), each.way)
         if axis.has_data():
-            axis.set_yscale("log")
+            _log_y(axis)
         else:
             axis.text(0.5, 0.5, "nothing to draw:\nno training step", ha="center", transform=axis.transAxes)
             axis.set(xticks=[], yticks=[])
@@ -263,7 +272,7 @@ def controls(panels: Sequence[Mapping], ylabel: str, title: str, log: bool = Tru
         axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axis.set_xticks([], minor=True)
         if log:
-            axis.set_yscale("log")
+            _log_y(axis)
     for axis in axes[-1]:
         axis.set_xlabel("step length η")
     for axis in axes[:, 0]:
