@@ -3,6 +3,7 @@
 From records to table rows and to what ``landscape`` draws; nothing here trains.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -324,7 +325,7 @@ def direction(found, words: str) -> str:
     """
     if found is None:
         return "not compared"
-    if words.count("not training") > 1:
-        return "not judged while neither network trains"
+    if re.search(r"not training(?! \(\d)|not training \((\d+) of \1 seeds\)", words):
+        return "not judged, since a network is not training"
     way = "larger with BN" if found.mean > 0 else "smaller with BN"
     return way if found.decided else f"{way}, not decided"

@@ -123,7 +123,7 @@ PROFILES = {
             hard_settings=4,
             eval_every=117,
             eval_items=2000,
-            same_batch_seeds=(1,),
+            same_batch_seeds=(2,),  # one, for time
         ),
         # 20 epochs, the sample code's; 15 000 steps, the paper's.
         Profile(

@@ -186,27 +186,29 @@ def protocol(report: dict) -> list[str]:
 def glance(entries: list[dict]) -> list[str]:
     """The landscape in one table: BN over no BN for every quantity and way of measuring, from the notebooks' tables."""
     tables = {entry["name"]: entry["rows"] for entry in entries if entry["kind"] == "table"}
+    columns = ("the same step", "the same training loss", "the same relative distance")
     rows = []
+
+    def add(quantity: str, measured: str, found: dict, note: str = "") -> None:
+        rows.append({"quantity": quantity, "measured by": measured} | {way: found.get(way, "–") for way in columns})
+        rows[-1]["note"] = note
+
     for number, quantity in (("05", "variation of the loss"), ("06", "gradient distance"), ("07", "effective β")):
-        for row in tables.get(f"{number}_probe_table", ()):
-            found = {"measured by": f"direct probe, at {row['compared at']}", "BN / no BN": row["BN / no BN"]}
-            rows.append({"quantity": quantity} | found | {"note": row["note"]})
-        for row in tables.get(f"{number}_proxy_table", ()):
-            if "rate" not in row:  # for the loss there is one band over all rates
-                found = {"measured by": f"proxy, at {row['compared at']}", "BN / no BN": row["BN / no BN"]}
-                rows.append({"quantity": quantity} | found | {"note": row["note"]})
-        for name, what in (("proxy", "proxy"), ("same_batch", "proxy on one batch")):
+        for name, measured in (("probe", "direct probe, SGD 0.1"), ("proxy", "proxy, all rates")):
+            found = [row for row in tables.get(f"{number}_{name}_table", ()) if "rate" not in row]
+            notes = "; ".join(dict.fromkeys(row["note"] for row in found if row["note"]))
+            if found:
+                add(quantity, measured, {row["compared at"]: row["BN / no BN"] for row in found}, notes)
+        for name, measured in (("proxy", "proxy"), ("same_batch", "proxy on one batch")):
             for row in tables.get(f"{number}_{name}_table", ()):
-                if row.get("rate") == f"{BASE_RATE:g}":
-                    for way in ("same step", "same training loss"):
-                        value = row.get(f"at the {way}", row.get(f"BN / no BN at the {way}"))
-                        found = {"measured by": f"{what}, rate {row['rate']}, at the {way}", "BN / no BN": value}
-                        note = row["note"] if way == "same step" else ""  # the other one says it itself
-                        rows.append({"quantity": quantity} | found | {"note": note})
+                if "rate" in row:
+                    values = (row["BN / no BN at the same step"], row["at the same training loss"])
+                    found = dict(zip(columns, values, strict=False))
+                    add(quantity, f"{measured}, rate {row['rate']}", found, row["note"])
     if not rows:
         return []
-    text = "Below 1, batch norm's value is the smaller one. An interval that includes 1 decides nothing."
-    return ["## The landscape in one table", "", text, "", *_table(rows)]
+    text = "BN over no BN, paired by seed. Below 1, batch norm's value is the smaller one. An interval that includes 1 "
+    return ["## The landscape in one table", "", text + "decides nothing.", "", *_table(rows)]
 
 
 def notebook_title(path: Path) -> str:
