@@ -84,7 +84,7 @@ def control_rows(plain: Sequence, other: Sequence, grid, controls: Mapping, quan
 
     Returns:
         One dict per condition: ``condition`` in words, and per step ``ratios`` {step: ``compare.Paired`` of
-        logarithms or None} and ``texts`` {step: the ratio in words}.
+        logarithms or None}, ``texts`` {step: the ratio in words} and ``stuck`` {step: networks not training there}.
     """
     conditions = {f"{len(grid.etas)} step lengths (the conclusions' grid)": (grid, "all")}
     conditions[f"{len(controls['dense'].etas)} step lengths"] = (controls["dense"], "all")
@@ -92,7 +92,7 @@ def control_rows(plain: Sequence, other: Sequence, grid, controls: Mapping, quan
     conditions["random direction"] = (controls["random"], "all")
     if quantity != "loss":
         conditions["output layer alone"] = (grid, "output")
-    rows = []
+    rows, stuck = [], {step: _stuck_at((plain, other), step) for step in controls["dense"].at}
     for name, (probe, layer) in conditions.items():
         ratios = {}
         for step in controls["dense"].at:
@@ -103,20 +103,23 @@ def control_rows(plain: Sequence, other: Sequence, grid, controls: Mapping, quan
 
             ratios[step] = compare.paired_by_seed(plain, other, log)
         texts = {step: compare.ratio_text(found) if found else "not compared" for step, found in ratios.items()}
-        rows.append({"condition": name, "ratios": ratios, "texts": texts})
+        rows.append({"condition": name, "ratios": ratios, "texts": texts, "stuck": stuck})
     return rows
 
 
-def control_table(rows: Sequence[Mapping], plain: Sequence, other: Sequence) -> list[dict]:
+def _stuck_at(sides: Sequence[Sequence], step: int) -> str:
+    """Networks of which some seed is not training at a step, in words; empty where all train."""
+    names = [
+        NETWORK[runs[0].config.model]
+        for runs in sides
+        if any(compare.not_training(run)[min(step, len(run.steps["loss"]) - 1)] for run in runs)
+    ]
+    return f"{' and '.join(names)} not training" if names else ""
+
+
+def control_table(rows: Sequence[Mapping]) -> list[dict]:
     """Rows of a table from ``control_rows``; a step at which a network is not training is marked in its column."""
-    names = {}
-    for step in rows[0]["texts"]:
-        stuck = [
-            NETWORK[runs[0].config.model]
-            for runs in (plain, other)
-            if any(compare.not_training(run)[min(step, len(run.steps["loss"]) - 1)] for run in runs)
-        ]
-        names[step] = f"BN / no BN at step {step}" + (f" ({' and '.join(stuck)} not training)" if stuck else "")
+    names = {s: f"BN / no BN at step {s}" + (f" ({stuck})" if stuck else "") for s, stuck in rows[0]["stuck"].items()}
     return [{"condition": row["condition"]} | {names[s]: text for s, text in row["texts"].items()} for row in rows]
 
 
@@ -157,6 +160,7 @@ def survives(rows: Sequence[Mapping], step: int) -> str:
         return "not compared"
     turned = [f"{name}: {said}" for name, found, said in others if found and found.mean * base.mean < 0]
     left_out = [name for name, found, _ in others if found is None]
+    text += f" ({rows[0]['stuck'][step]})" if rows[0]["stuck"][step] else ""
     if not base.decided:
         text += ", not decided even without controls"
     text += f"; the other way round with {'; '.join(turned)}" if turned else "; no control points the other way"

@@ -278,7 +278,7 @@ def controls(panels: Sequence[Mapping], ylabel: str, title: str, log: bool = Tru
     for axis in axes[:, 0]:
         axis.set_ylabel(ylabel)
     handles = axes[0, 0].get_legend_handles_labels()
-    top.legend(*handles, loc="center", ncols=5 if len(steps) > 1 else 3, fontsize=10, frameon=False)
+    top.legend(*handles, loc="center", ncols=6 if len(steps) > 1 else 3, fontsize=10, frameon=False)
     title_of(figure, title)
     return figure
 

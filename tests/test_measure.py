@@ -212,7 +212,7 @@ def test_controls_are_ratios_at_one_step_and_a_turned_sign_is_named():
     assert "not decided even without controls" in said and f"not compared: {rows[1]['condition']}" in said
     assert not np.isfinite(evidence.at_step(SLOW[0], dense, "beta", 7)).any()  # a step that was not measured
     assert evidence.not_finite([SLOW, FAST], GRID) == ""
-    assert list(evidence.control_table(rows, SLOW, FAST)[0])[1] == "BN / no BN at step 100"
+    assert list(evidence.control_table(rows)[0])[1] == "BN / no BN at step 100"
     assert evidence.floor_rows(SLOW, GRID, noise, "distance")[0]["step 100"].startswith("4.00")
     figure = landscape.controls(evidence.control_panels(SLOW + FAST, GRID, controls, "beta"), "β", "Controls")
     figure.canvas.draw()
