@@ -174,7 +174,10 @@ def test_one_seed_has_no_interval_and_an_interval_with_1_is_not_decided():
     assert "n = 1, no interval" in rows[0]["ratio"]
     odd = [sgd_run("VGG_A_BatchNorm", seed, 0.03, factor) for seed, factor in ((0, 2.0), (1, 8.0), (2, 3.0))]
     row = compare.ratio_rows(SLOW, odd, lambda runs: measure.probe_summary(runs, GRID, "beta"))[0]
-    assert "includes 1" in row["ratio"] and evidence.direction(row["paired"]).endswith("not decided")
+    assert "includes 1" in row["ratio"] and evidence.direction(row["paired"], row["in_words"]).endswith("not decided")
+    for words in ("1.2 — no BN not training", "1.2 — no BN not training (3 of 3 seeds)"):
+        assert evidence.direction(row["paired"], words).startswith("not judged")
+    assert not evidence.direction(row["paired"], "1.2 — no BN not training (1 of 3 seeds)").startswith("not judged")
 
 
 def test_batch_noise_is_what_one_batch_takes_away():
