@@ -243,9 +243,8 @@ def _train_run(
     initial_weights = weights_hash(model)
     batches = training_batches(config, data, device)
     precision = resolve_precision(config.precision, device)
-    cuda = [device] if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=cuda), true_fp32(device):
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), true_fp32(device):
             torch.manual_seed(config.seed)  # dropout
             move(model, device).train()
             run = _Run(config, data, model, batches, precision, device, store, initial_weights, wanted, repeated)
@@ -277,7 +276,6 @@ def _train_run(
         attach(repeated.folder)
         store.drop_checkpoint(config, data.fingerprint)
         return repeated
-    weights = host_state(model) if config.keep_weights else None
     provenance = made | {
         "data_label": data.label,
         "diverged_at": run.diverged_at,
@@ -286,6 +284,7 @@ def _train_run(
         "precision": precision,
         "train_seconds": run.seconds,
     }
+    weights = host_state(model) if config.keep_weights else None
     return store.save(config, data.fingerprint, run.recorder.steps, run.epochs, provenance, weights, attach)
 
 
