@@ -5,14 +5,14 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DATA),--data "$(DATA)") $(if $(DEVICE),--device "$(DEVICE)") \
-          $(if $(ONLY),--only $(ONLY)) $(if $(PUBLISH),--publish)
+          $(if $(ONLY),--only $(ONLY)) $(if $(PUBLISH),--publish) $(if $(FAST),-p fast True)
 
 .PHONY: help .venv report test lint notebooks-test lab bench clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  options of report: PROFILE=smoke|quick|laptop|full DATA=auto|cifar10|synthetic|PATH DEVICE=auto|cpu|cuda|mps'
-	@echo '                     ONLY="05 06" PUBLISH=1'
+	@echo '                     ONLY="05 06" PUBLISH=1 FAST=1'
 
 .venv: $(READY) ## set up the environment and nothing else
 
@@ -44,7 +44,7 @@ lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 	JUPYTER_PREFER_ENV_PATH=1 $(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --notebook-dir=. notebooks/01_data.ipynb
 
 bench: $(READY) ## side-by-side timings, written to benchmarks/results.json
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(ONLY)
 
 clean: ## remove local figures and caches; runs, the data cache and .venv stay
 	rm -rf figures/local .pytest_cache .ruff_cache *.egg-info

@@ -29,8 +29,8 @@ from .env import ROOT, CourseError, cache_dir, disk_error, read_json, write_atom
 
 SYNTHETIC = "SYNTHETIC"
 SPLIT_SEED, VALIDATION_SHARE = 2020, 0.1
-AUGMENTATIONS = ("crop", "flip", "cutout")
-CROP_PADDING, CUTOUT_SIZE = 4, 16
+AUGMENTATIONS = ("crop", "flip", "cutout", "shift", "alternating_flip")
+CROP_PADDING, SHIFT_PADDING, CUTOUT_SIZE = 4, 2, 16
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # the handout's normalisation
 PARTS = ("train_images", "train_labels", "test_images", "test_labels")
 MIRROR_VARIABLE = "CIFAR10_MIRROR"
@@ -64,7 +64,9 @@ class ImageData:
         return {"train": keep.nonzero().squeeze(1), "validation": held_out}
 
     def split(self, name: str, n_items: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images and labels of ``train`` (90 %), ``validation`` (10 % of the training images) or ``test``.
+        """Images and labels of ``train`` (90 %), ``validation`` (10 % of the training images), ``all`` or ``test``.
+
+        ``all`` is train and validation together, for a last training once everything is chosen.
 
         Args:
             n_items: take a random subset of this size, stratified by class and the same every time.
@@ -73,8 +75,8 @@ class ImageData:
             CourseError: ``n_items`` is not between 1 and the size of the split.
             ValueError: an unknown split.
         """
-        if name not in ("train", "validation", "test"):
-            raise ValueError(f"Unknown split {name!r}; choose train, validation or test.")
+        if name not in ("train", "validation", "all", "test"):
+            raise ValueError(f"Unknown split {name!r}; choose train, validation, all or test.")
         part = "test" if name == "test" else "train"
         images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
         index = self._indices.get(name)
@@ -308,6 +310,14 @@ def evaluation_batches(images: torch.Tensor, labels: torch.Tensor, device, norma
         yield normalise(images[part].to(device), *normalisation), labels[part].to(device)
 
 
+def _mirror_border(images: torch.Tensor, width: int) -> torch.Tensor:
+    """Images with their border mirrored outwards by ``width`` pixels (torch pads floats only in this way)."""
+    size = images.shape[-1]
+    inner = torch.arange(-width, size + width, device=images.device).abs()
+    index = torch.where(inner < size, inner, 2 * (size - 1) - inner)
+    return images[:, :, index][:, :, :, index]
+
+
 class Batches:
     """Endless shuffled training batches from uint8 images that stay on the device.
 
@@ -318,18 +328,22 @@ class Batches:
         images, labels: (n, 3, 32, 32) uint8 and (n,) int64.
         batch_size: images per batch; an epoch leaves out the last incomplete batch.
         seed: of the order and the augmentation.
-        augmentation: any of ``crop`` (4 pixels of zero padding), ``flip`` (probability ½) and ``cutout`` (16×16, to the
-            mean grey).
+        augmentation: any of ``crop`` (4 pixels of zero padding) or ``shift`` (2 pixels, the border mirrored), ``flip``
+            (probability ½) or ``alternating_flip`` (every image as it is in one epoch and mirrored in the next, the
+            first by chance), and ``cutout`` (16×16, to the mean grey).
         normalisation: (mean, std) per channel.
 
     Raises:
-        CourseError: the batch is larger than the set, or an augmentation is unknown.
+        CourseError: the batch is larger than the set, an augmentation is unknown, or two of them exclude each other.
     """
 
     def __init__(self, images, labels, batch_size, seed, device="cpu", augmentation=(), normalisation=HALF):
         unknown = sorted(set(augmentation) - set(AUGMENTATIONS))
         if unknown:
             raise CourseError(f"Unknown augmentation {', '.join(unknown)}; choose from {', '.join(AUGMENTATIONS)}.")
+        for one, other in (("crop", "shift"), ("flip", "alternating_flip")):
+            if one in augmentation and other in augmentation:
+                raise CourseError(f"Choose {one} or {other}, not both.")
         if not 1 <= batch_size <= len(labels):
             raise CourseError(
                 f"A batch of {batch_size} cannot be taken from {len(labels)} images; choose a batch_size of 1 to "
@@ -340,9 +354,15 @@ class Batches:
         self.augmentation = frozenset(augmentation)
         # On the device from the start: a copy from the host at every step would wait for the device.
         self.normalisation = tuple(torch.as_tensor(v, dtype=torch.float32, device=device) for v in normalisation)
-        padding = (CROP_PADDING,) * 4 if "crop" in augmentation else (0,) * 4
+        images = images.to(device)
+        if "crop" in augmentation:
+            images = F.pad(images, (CROP_PADDING,) * 4)
+        elif "shift" in augmentation:
+            images = _mirror_border(images, SHIFT_PADDING)
         # uint8 with the channels innermost: a pixel is one short run of memory, and the model wants channels last.
-        self.images = F.pad(images.to(device), padding).permute(0, 2, 3, 1).contiguous()
+        self.images = images.permute(0, 2, 3, 1).contiguous()
+        apart = torch.Generator().manual_seed((seed * 1_000_003 - 1) % 2**63)  # from every epoch's generator
+        self._first_flip = torch.rand(len(labels), generator=apart) < 0.5
         self.steps_per_epoch = len(labels) // batch_size
         self._epoch, self._draws = -1, {}
 
@@ -359,9 +379,10 @@ class Batches:
         part = slice(position * self.batch_size, (position + 1) * self.batch_size)
         draws = {name: values[part] for name, values in self._draws.items()}
         index = draws["order"]
-        images = self._crop(index, draws) if "crop" in self.augmentation else self.images[index]
+        moved = self.augmentation & {"crop", "shift"}
+        images = self._window(index, draws[next(iter(moved))]) if moved else self.images[index]
         images = images.permute(0, 3, 1, 2)
-        if "flip" in self.augmentation:
+        if self.augmentation & {"flip", "alternating_flip"}:
             images = torch.where(draws["flip"].view(-1, 1, 1, 1), images.flip(3), images)
         images = normalise(images, *self.normalisation)
         if "cutout" in self.augmentation:
@@ -373,15 +394,18 @@ class Batches:
         n = len(self.labels)
         draws = {"order": torch.randperm(n, generator=generator)}
         # Always drawn, so that switching one augmentation on leaves the others as they were.
-        draws["offset"] = torch.randint(2 * CROP_PADDING + 1, (n, 2), generator=generator)
+        draws["crop"] = torch.randint(2 * CROP_PADDING + 1, (n, 2), generator=generator)
         draws["flip"] = torch.rand(n, generator=generator) < 0.5
         draws["centre"] = torch.randint(32, (n, 2), generator=generator)
+        draws["shift"] = torch.randint(2 * SHIFT_PADDING + 1, (n, 2), generator=generator)
+        if "alternating_flip" in self.augmentation:
+            draws["flip"] = self._first_flip[draws["order"]] ^ bool(epoch % 2)
         return {name: values.to(self.device) for name, values in draws.items()}
 
-    def _crop(self, index: torch.Tensor, draws: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _window(self, index: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
         """Gather the 32×32 window of every image in one indexing operation over a view of all windows."""
-        windows = self.images.unfold(1, 32, 1).unfold(2, 32, 1)  # (n, 9, 9, 3, 32, 32), no copy
-        return windows[index, draws["offset"][:, 0], draws["offset"][:, 1]].permute(0, 2, 3, 1)
+        windows = self.images.unfold(1, 32, 1).unfold(2, 32, 1)  # (n, 9, 9, 3, 32, 32) for crop, no copy
+        return windows[index, offset[:, 0], offset[:, 1]].permute(0, 2, 3, 1)
 
     def _cut_out(self, images: torch.Tensor, draws: dict[str, torch.Tensor]) -> None:
         axis = torch.arange(32, device=self.device)

@@ -43,13 +43,14 @@ def figures_dir(profile: str | None = None) -> Path:
 
 
 def choose_device(name: str | None = "auto"):
-    """Return the ``torch.device`` for ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    """Return the ``torch.device`` for ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` (or for a ``torch.device``).
 
     Raises:
         CourseError: the name is unknown, or this machine has no such device.
     """
     import torch
 
+    name = name if name is None else str(name)
     available = ["cpu"]
     available += [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     available += ["mps"] if torch.backends.mps.is_available() else []
@@ -129,7 +130,7 @@ def keep_freed_memory() -> None:
     m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4  # malloc.h
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
-        for option, value in ((m_mmap_max, 0), (m_trim_threshold, 2**31 - 1), (m_top_pad, 2**28)):
+        for option, value in ((m_mmap_max, 0), (m_trim_threshold, -1), (m_top_pad, 2**28)):
             libc.mallopt(option, value)
 
 

@@ -112,6 +112,7 @@ def save(figure: Figure, name: str, caption: str, data, profile: str, runs: Sequ
         CourseError: the folder cannot be written.
     """
     made_from = provenance(data, profile, runs)
+    _fix_legends(figure)
     figure.text(0.995, -0.01, foot(made_from), ha="right", va="top", fontsize=9, color="#444444")
     if data.label == "SYNTHETIC":
         stamp = {"rotation": 22, "ha": "center", "va": "center", "color": "#B00020", "alpha": 0.22}
@@ -126,6 +127,16 @@ def save(figure: Figure, name: str, caption: str, data, profile: str, runs: Sequ
             )
     entry = {"kind": "figure", "name": name, "caption": caption, "private": private} | made_from
     write_atomically(folder / f"{name}.json", json.dumps(entry, indent=1))
+
+
+def _fix_legends(figure: Figure) -> None:
+    """Keep a figure's own legends where they are: a tight bounding box would move them onto the foot."""
+    if figure.legends:
+        figure.draw_without_rendering()
+        for legend in figure.legends:
+            place = legend.get_window_extent().transformed(figure.transFigure.inverted())
+            legend.set_loc("lower left")
+            legend.set_bbox_to_anchor((place.x0, place.y0, place.width, place.height), figure.transFigure)
 
 
 def save_table(rows: list[dict], name: str, caption: str, data, profile: str, runs: Sequence = ()):

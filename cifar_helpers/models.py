@@ -1,51 +1,235 @@
-"""Networks of the course. One switch each for normalisation, activation and initialisation.
+"""Networks of the course, each with one explicit switch for normalisation, activation and initialisation.
 
-Every class can be built without arguments and then is the network of the source that named it (SPEC §6). The exact
-parameter counts are in the tests.
+Every network but the general ``VGG`` can be built without arguments and then is that of the source that named it. The
+exact parameter counts are in the tests. The residual networks are in ``resnets``, the fast recipe's network in
+``fast``; a config finds all of them here by name.
 """
 
-from collections.abc import Callable
+import hashlib
 
 import torch
 from torch import nn
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-}
-NORMS = ("none", "batch")
-INITS = ("default", "xavier_normal")
+from .fast import FastNet
+from .layers import ACTIVATIONS, INITS, NORMS, Swish, initialise, lookup, output_layer, parameter_count
+from .resnets import ResNet, ResNet001, resnet18, resnet34, resnet50, resnet101, resnet152
+
+__all__ = [
+    "ACTIVATIONS",
+    "INITS",
+    "NORMS",
+    "AlexNet",
+    "ConvNet",
+    "FastNet",
+    "LeNet5",
+    "MyNet",
+    "ResNet",
+    "ResNet001",
+    "Swish",
+    "VGG",
+    "VGGNet",
+    "VGG_A",
+    "VGG_A_BatchNorm",
+    "VGG_A_BatchNorm_Dropout",
+    "VGG_A_Dropout",
+    "VGG_A_Light",
+    "VGG_BatchNorm",
+    "initialise",
+    "known",
+    "output_layer",
+    "parameter_count",
+    "register",
+    "resnet101",
+    "resnet152",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+]
 
 
-def _lookup(kind: str, name: str, known):
-    """Return ``known[name]`` (or ``name`` where ``known`` is a tuple), or say which names there are."""
-    if name not in known:
-        raise ValueError(f"Unknown {kind} {name!r}; choose one of {', '.join(known)}.")
-    return known[name] if isinstance(known, dict) else name
+class MyNet(nn.Module):
+    """Source 001's own network: two convolutions with batch norm, two linear layers; 152 820 parameters (SPEC §2).
 
+    Args:
+        hidden: width of the hidden linear layer; 500 gives 657 220 parameters.
+        kernel2: size of the second convolution's filters, unpadded; 3 with ``hidden=500`` gives 916 220 parameters.
+        activation, init: names, see ``ACTIVATIONS`` and ``INITS``.
+        filters: filters of the two convolutions.
+        batch_norm: normalise after each convolution.
 
-@torch.no_grad()
-def initialise(model: nn.Module, init: str) -> None:
-    """Initialise convolutions and linear layers in place; normalisation layers keep scale 1 and shift 0.
-
-    ``xavier_normal`` (Glorot & Bengio 2010, eq. 12 as a normal distribution) with zero biases is what the course's
-    sample code does; ``default`` leaves PyTorch's own initialisation.
+    Shape: images (N, 3, 32, 32) → logits (N, num_classes).
 
     Raises:
-        ValueError: the name is unknown.
+        ValueError: an unknown activation or init.
     """
-    if _lookup("init", init, INITS) == "default":
-        return
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.xavier_normal_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+
+    def __init__(
+        self,
+        hidden: int = 100,
+        kernel2: int = 5,
+        activation: str = "relu",
+        init: str = "default",
+        filters: tuple[int, int] = (20, 50),
+        batch_norm: bool = True,
+        num_classes: int = 10,
+    ):
+        super().__init__()
+        act = lookup("activation", activation, ACTIVATIONS)
+        first, second = filters
+        side = (14 - kernel2 + 1) // 2
+        self.features = nn.Sequential(
+            nn.Conv2d(3, first, 5),
+            *([nn.BatchNorm2d(first)] if batch_norm else []),
+            act(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(first, second, kernel2),
+            *([nn.BatchNorm2d(second)] if batch_norm else []),
+            act(),
+            nn.MaxPool2d(2),
+        )
+        self.classifier = nn.Sequential(nn.Linear(second * side * side, hidden), act(), nn.Linear(hidden, num_classes))
+        initialise(self, init)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(images).flatten(1))
 
 
-def output_layer(model: nn.Module) -> nn.Linear:
-    """The last linear layer of a classifier: the one whose gradient the handout calls "back to the output layer"."""
-    return [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
+class LeNet5(nn.Module):
+    """LeNet-5 (LeCun et al. 1998) for colour images: 62 006 parameters, 62 458 with batch norm (SPEC §3).
+
+    Args:
+        batch_norm: normalise after every convolution and linear layer but the last.
+        activation, init: names, see ``ACTIVATIONS`` and ``INITS``; source 002 compares ReLU with its own Swish.
+
+    Shape: images (N, 3, 32, 32) → logits (N, num_classes).
+
+    Raises:
+        ValueError: an unknown activation or init.
+    """
+
+    def __init__(
+        self, batch_norm: bool = False, activation: str = "relu", init: str = "default", num_classes: int = 10
+    ):
+        super().__init__()
+        act = lookup("activation", activation, ACTIVATIONS)
+
+        def conv(inputs: int, filters: int) -> list[nn.Module]:
+            return [nn.Conv2d(inputs, filters, 5), *([nn.BatchNorm2d(filters)] if batch_norm else []), act()]
+
+        def linear(inputs: int, units: int) -> list[nn.Module]:
+            return [nn.Linear(inputs, units), *([nn.BatchNorm1d(units)] if batch_norm else []), act()]
+
+        self.features = nn.Sequential(*conv(3, 6), nn.MaxPool2d(2), *conv(6, 16), nn.MaxPool2d(2))
+        self.classifier = nn.Sequential(*linear(400, 120), *linear(120, 84), nn.Linear(84, num_classes))
+        initialise(self, init)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(images).flatten(1))
+
+
+class ConvNet(nn.Module):
+    """Source 004's basic network: two convolutions, three linear layers; 576 778 parameters (SPEC §5).
+
+    Args:
+        activation, init: names, see ``ACTIVATIONS`` and ``INITS``.
+        dropout: probability of dropping a value after each hidden linear layer, in [0, 1).
+
+    Shape: images (N, 3, 32, 32) → logits (N, num_classes).
+
+    Raises:
+        ValueError: an unknown activation or init.
+    """
+
+    def __init__(self, activation: str = "relu", dropout: float = 0.0, init: str = "default", num_classes: int = 10):
+        super().__init__()
+        act = lookup("activation", activation, ACTIVATIONS)
+        self.features = nn.Sequential(
+            *(nn.Conv2d(3, 64, 5), act(), nn.MaxPool2d(3, stride=2)),
+            *(nn.Conv2d(64, 64, 5), act(), nn.MaxPool2d(3, stride=2)),
+        )
+        drop = [nn.Dropout(dropout)] if dropout else []
+        self.classifier = nn.Sequential(
+            *(nn.Linear(1024, 384), act(), *drop, nn.Linear(384, 192), act(), *drop), nn.Linear(192, num_classes)
+        )
+        initialise(self, init)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(images).flatten(1))
+
+
+class AlexNet(nn.Module):
+    """Source 003's AlexNet for 32×32 images: 23 272 266 parameters (SPEC §4).
+
+    Args:
+        batch_norm: normalise after each convolution.
+        activation, init: names, see ``ACTIVATIONS`` and ``INITS``.
+        dropout: probability of dropping an input of the two wide linear layers, in [0, 1).
+
+    Shape: images (N, 3, 32, 32) → logits (N, num_classes).
+
+    Raises:
+        ValueError: an unknown activation or init.
+    """
+
+    def __init__(
+        self,
+        batch_norm: bool = False,
+        activation: str = "relu",
+        init: str = "default",
+        dropout: float = 0.5,
+        num_classes: int = 10,
+    ):
+        super().__init__()
+        act = lookup("activation", activation, ACTIVATIONS)
+        layers, channels = [], 3
+        for number, filters in enumerate((64, 192, 384, 256, 256), 1):
+            layers.append(nn.Conv2d(channels, filters, 3, stride=2 if number == 1 else 1, padding=1))
+            layers += [nn.BatchNorm2d(filters)] if batch_norm else []
+            layers += [act(), nn.MaxPool2d(2)] if number in (1, 2, 5) else [act()]
+            channels = filters
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(
+            *(nn.Dropout(dropout), nn.Linear(1024, 4096), act()),
+            *(nn.Dropout(dropout), nn.Linear(4096, 4096), act()),
+            nn.Linear(4096, num_classes),
+        )
+        initialise(self, init)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(images).flatten(1))
+
+
+class VGGNet(nn.Module):
+    """Source 001's "VGGNet", reconstructed from its layer list: 14 777 162 parameters (SPEC §2).
+
+    Every convolution has a bias and padding 1, the 1×1 ones too; each of five stages ends with a 2×2 max-pool (padding
+    1 but for the first) and one batch norm.
+
+    Args:
+        init: see ``INITS``; the source compares its default with ``xavier_uniform``.
+
+    Shape: images (N, 3, 32, 32) → logits (N, num_classes).
+
+    Raises:
+        ValueError: an unknown init.
+    """
+
+    def __init__(self, init: str = "default", num_classes: int = 10):
+        super().__init__()
+        layers, channels = [], 3
+        for number, filters in enumerate((64, 128, 128, 256, 512)):
+            for kernel in (3, 3) if number < 2 else (3, 3, 1):
+                layers += [nn.Conv2d(channels, filters, kernel, padding=1), nn.ReLU()]
+                channels = filters
+            layers += [nn.MaxPool2d(2, padding=0 if number == 0 else 1), nn.BatchNorm2d(filters)]
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(
+            *(nn.Linear(512 * 4 * 4, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU()), nn.Linear(1024, num_classes)
+        )
+        initialise(self, init)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.features(images).flatten(1))
 
 
 class VGG(nn.Module):
@@ -78,8 +262,8 @@ class VGG(nn.Module):
         num_classes: int = 10,
     ):
         super().__init__()
-        act = _lookup("activation", activation, ACTIVATIONS)
-        normalised = _lookup("norm", norm, NORMS) == "batch"
+        act = lookup("activation", activation, ACTIVATIONS)
+        normalised = lookup("norm", norm, NORMS) == "batch"
         layers: list[nn.Module] = []
         channels = 3
         for stage in stages:
@@ -128,6 +312,7 @@ class VGG_A_BatchNorm(VGG):
 
     Args:
         norm_hidden: also normalise the two hidden linear layers: 9 758 474 parameters.
+        width: share of the filters and hidden units; ¼ gives a small network for tests and sweeps.
 
     The other arguments and errors are those of ``VGG``.
     """
@@ -138,10 +323,11 @@ class VGG_A_BatchNorm(VGG):
         activation: str = "relu",
         init: str = "xavier_normal",
         num_classes: int = 10,
+        width: float = 1.0,
     ):
         super().__init__(
-            VGG_A_STAGES,
-            (512, 512),
+            tuple(tuple(round(width * filters) for filters in stage) for stage in VGG_A_STAGES),
+            (round(width * 512),) * 2,
             norm="batch",
             norm_hidden=norm_hidden,
             activation=activation,
@@ -172,3 +358,30 @@ class VGG_A_BatchNorm_Dropout(VGG):
 
     def __init__(self, dropout: float = 0.5, init: str = "xavier_normal", num_classes: int = 10):
         super().__init__(VGG_A_STAGES, (512, 512), norm="batch", dropout=dropout, init=init, num_classes=num_classes)
+
+
+def known() -> list[str]:
+    """Names that a config may give as its model: the networks of this room and those added by ``register``."""
+    kinds = {n for n, value in globals().items() if isinstance(value, type) and issubclass(value, nn.Module)}
+    builders = (resnet18, resnet34, resnet50, resnet101, resnet152)
+    return sorted(kinds - {"Swish"} | {build.__name__ for build in builders})
+
+
+def register(network: type[nn.Module]) -> type[nn.Module]:
+    """Class decorator that lets a config name a network of the reader's own, in this process.
+
+    A changed class is noticed: its code is part of what a record's initial weights are compared by. A change outside
+    the class is not, so a network that depends on one needs a new name.
+
+    Raises:
+        ValueError: the course has a network of this name.
+    """
+    name = network.__name__
+    if name in globals() and not hasattr(globals()[name], "code_digest"):
+        raise ValueError(f"The course has a {name} already; give your network another name.")
+    code = [value.__code__ for value in vars(network).values() if hasattr(value, "__code__")]
+    text = repr([(c.co_code, c.co_names, [k for k in c.co_consts if not hasattr(k, "co_code")]) for c in code])
+    text += repr([value for name, value in vars(network).items() if not name.startswith("__") and not callable(value)])
+    network.code_digest = hashlib.sha256(text.encode()).hexdigest()
+    globals()[name] = network
+    return network

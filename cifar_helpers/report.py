@@ -218,8 +218,10 @@ def run_report(profile: str, data: str | None, device: str, only: Sequence[str],
 
     parameters = {"profile": profile, "data": data, "device": device, "published": False} | extra
     chosen = notebooks(only)
-    for notebook in chosen:
-        check_parameters(notebook, parameters)
+    known = {name for notebook in chosen for name in notebook_parameters(notebook)}
+    for notebook in chosen:  # a further parameter goes to the notebooks that have it; one that none has is refused
+        mine = notebook_parameters(notebook)
+        check_parameters(notebook, {n: v for n, v in parameters.items() if n in mine or n not in known})
     target = choose_device(device)
     if os.environ.get("CIFAR10_ROOT"):
         os.environ["CIFAR10_ROOT"] = _absolute(os.environ["CIFAR10_ROOT"])
@@ -239,7 +241,8 @@ def run_report(profile: str, data: str | None, device: str, only: Sequence[str],
         for number, notebook in enumerate(chosen, 1):
             print(f"[{number}/{len(chosen)}] {notebook.stem} …", flush=True)
             output = runs_dir() / "notebooks" / profile / notebook.name
-            result = execute(notebook, output, parameters)
+            mine = notebook_parameters(notebook)
+            result = execute(notebook, output, {name: value for name, value in parameters.items() if name in mine})
             results.append(result)
             print(
                 f"[{number}/{len(chosen)}] {notebook.stem}: {result['verdict']} ({result['minutes']:.1f} min)",

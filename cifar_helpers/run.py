@@ -4,11 +4,9 @@ python -m cifar_helpers.run CONFIG.json --data cifar10 --device auto
 """
 
 import argparse
-import contextlib
 import dataclasses
 import functools
 import gc
-import hashlib
 import json
 import sys
 import time
@@ -20,7 +18,19 @@ import torch
 from safetensors.torch import save_file
 
 from . import models, probes
-from .data import HALF, Batches, ImageData, channel_statistics, evaluation_batches, load_cifar10
+from .build import (
+    build_criterion,
+    build_model,
+    build_optimizer,
+    build_schedule,
+    forward_context,
+    host_state,
+    move,
+    prepare,
+    training_batches,
+    weights_hash,
+)
+from .data import ImageData, evaluation_batches, load_cifar10
 from .env import (
     CourseError,
     choose_device,
@@ -30,6 +40,7 @@ from .env import (
     true_fp32,
     write_atomically,
 )
+from .losses import l1_penalty
 from .measure import precision_gap
 from .probes import ProbeConfig
 from .record import RunConfig, RunRecord, Store
@@ -38,80 +49,6 @@ from .train import ProbeRecorder, Progress, Recorder, evaluate, load_checkpoint,
 FLUSH_EVERY = 50  # steps; also the most that a killed run can lose once CHECKPOINT_SECONDS have passed
 CHECKPOINT_SECONDS = 30.0
 EVALUATION_ITEMS = 1000  # training images whose eval-mode loss is followed
-
-
-def build_model(config: RunConfig) -> torch.nn.Module:
-    """Build the config's model on the CPU; the seed alone decides its weights.
-
-    Raises:
-        CourseError: no such class, or arguments it does not take.
-    """
-    known = sorted(n for n, c in vars(models).items() if isinstance(c, type) and issubclass(c, torch.nn.Module))
-    if config.model not in known:
-        raise CourseError(f"Unknown model {config.model!r}; models has {', '.join(known)}.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        try:
-            return getattr(models, config.model)(**config.model_args)
-        except (TypeError, ValueError) as error:
-            raise CourseError(f"{config.model}: {error}") from error
-
-
-def move(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """Put the model on the device, channels last in memory where that is faster (CPU and CUDA)."""
-    return model.to(device) if device.type == "mps" else model.to(device, memory_format=torch.channels_last)
-
-
-def build_optimizer(config: RunConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """Build the config's optimizer over all parameters of the model.
-
-    Raises:
-        CourseError: no such optimizer, or arguments it does not take.
-    """
-    kinds = {n: c for n, c in vars(torch.optim).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)}
-    known = sorted(set(kinds) - {"Optimizer", "LBFGS", "SparseAdam"})  # these two need another loop
-    if config.optimizer not in known:
-        raise CourseError(f"Unknown optimizer {config.optimizer!r}; torch.optim has {', '.join(known)}.")
-    arguments = dict(config.optimizer_args)
-    if arguments.get("nesterov"):
-        arguments.setdefault("foreach", False)  # its foreach form writes into the gradients that the recorder keeps
-    try:
-        return kinds[config.optimizer](model.parameters(), lr=config.lr, **arguments)
-    except (TypeError, ValueError) as error:
-        raise CourseError(f"{config.optimizer}: {error}") from error
-
-
-def weights_hash(model: torch.nn.Module) -> str:
-    """SHA-256 over names and values of the model's state."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
-    return digest.hexdigest()
-
-
-def host_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The model's state in main memory, ready to be written."""
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-
-
-def normalisation_of(config: RunConfig, data: ImageData):
-    """(mean, std) per channel that the config asks for."""
-    return HALF if config.normalisation == "half" else channel_statistics(data.split("train")[0])
-
-
-def training_batches(config: RunConfig, data: ImageData, device) -> Batches:
-    """The config's training batches: those that its run sees, in the same order."""
-    images, labels = data.split("train", config.n_items)
-    normalisation = normalisation_of(config, data)
-    return Batches(images, labels, config.batch_size, config.seed, device, config.augmentation, normalisation)
-
-
-def forward_context(precision: str, device: torch.device):
-    """Return a function that makes the context of a forward pass in ``fp32`` or ``bf16``."""
-    if precision == "fp32":
-        return contextlib.nullcontext
-    return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 def get_run(
@@ -211,7 +148,10 @@ def _stale(record: RunRecord, store: Store) -> bool:
     """Whether today's model code starts from other weights than the record's; of a published one it is only said."""
     config = record.config
     untrained = RunConfig(config.model, config.model_args, seed=config.seed)
-    if _initial_weights(getattr(models, config.model), untrained.to_json()) == record.provenance["initial_weights"]:
+    if (
+        _initial_weights(getattr(models, config.model, None), untrained.to_json())
+        == record.provenance["initial_weights"]
+    ):
         return False
     if store.root in record.folder.parents:
         return True
@@ -234,6 +174,8 @@ def _train_run(
     finished: RunRecord | None,
 ) -> RunRecord:
     """Train a run and save its record; where a ``finished`` one lies in the store, save only the probes wanted."""
+    if wanted and (config.loss != "cross_entropy" or config.label_smoothing or config.l1):
+        raise CourseError(f"{config.describe()}: probes measure plain cross-entropy, and this run has another loss.")
     if device.type == "cpu":
         keep_freed_memory()
     repeated = finished if finished and store.root in finished.folder.parents else None
@@ -242,6 +184,7 @@ def _train_run(
     model = build_model(config)
     initial_weights = weights_hash(model)
     batches = training_batches(config, data, device)
+    prepare(model, config, data)
     precision = resolve_precision(config.precision, device)
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), true_fp32(device):
@@ -298,13 +241,14 @@ class _Run:
         self.config, self.data, self.model, self.batches, self.device = config, data, model, batches, device
         self.initial_weights, self.store = initial_weights, store
         self.autocast = forward_context(precision, device)
-        self.optimizer = build_optimizer(config, model)
+        self.optimizer, self.criterion = build_optimizer(config, model), build_criterion(config)
         output = models.output_layer(model)
         self.recorder = Recorder(model, output, config.gradients, config.gaps, self.is_due)
         self.probes = [ProbeRecorder(each, model, output, self.other_batch, precision == "fp32") for each in wanted]
         self.checkpoint = store.checkpoint_path(config, data.fingerprint)
         for left in self.checkpoint.parent.glob(f".{self.checkpoint.name}-*"):
             left.unlink(missing_ok=True)  # half-written by a killed process
+        self.schedule = build_schedule(config, self.optimizer)
         self.epochs: list[dict] = []
         self.seconds, self.earlier_wall, self.began = 0.0, 0.0, time.monotonic()
         self.resumed, self.diverged_at, self.start, self.earlier_machines = 0, None, 0, []
@@ -352,9 +296,15 @@ class _Run:
                 self.autocast,
                 self.on_flush,
                 self.probes,
+                self.criterion,
+                self.penalty if self.config.l1 else None,
+                self.schedule,
             )
         finally:
             self.progress.close()
+
+    def penalty(self) -> torch.Tensor:
+        return self.config.l1 * l1_penalty(self.model.parameters())
 
     def on_flush(self, step: int) -> bool:
         """Fetch the values, then check, evaluate, save, show; True ends a run whose loss is no longer finite."""
@@ -403,16 +353,20 @@ class _Run:
         """Loss and accuracy in eval mode: training subset, validation, and on the last step the test split."""
         result = {"step": step, "epoch": step / self.batches.steps_per_epoch, "seconds": round(self.seconds, 3)}
         wanted = {
-            "train": self.data.split("train", min(EVALUATION_ITEMS, len(self.batches.labels))),
+            "train": self.data.split(self.config.split, min(EVALUATION_ITEMS, len(self.batches.labels))),
             "validation": self.data.split("validation"),
         }
-        if self.config.eval_items and self.config.eval_items < len(wanted["validation"][1]):
+        if self.config.split == "all":
+            del wanted["validation"]  # trained on
+        elif self.config.eval_items and self.config.eval_items < len(wanted["validation"][1]):
             wanted["validation"] = self.data.split("validation", self.config.eval_items)
         if self.config.test and step == self.config.steps:
             wanted["test"] = self.data.split("test")
         for name, (images, labels) in wanted.items():
             ready = evaluation_batches(images, labels, self.device, self.batches.normalisation)
-            result[f"{name}_loss"], result[f"{name}_accuracy"] = evaluate(self.model, ready, self.autocast)
+            result[f"{name}_loss"], result[f"{name}_accuracy"] = evaluate(
+                self.model, ready, self.autocast, self.config.test_flips
+            )
         return result
 
 
@@ -426,6 +380,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         wanted = json.loads(options.config.read_text(encoding="utf-8"))
         configs = [RunConfig.from_json(json.dumps(each)) for each in (wanted if isinstance(wanted, list) else [wanted])]
+        for config in configs:  # a mistake in the last one is said before the first is trained
+            build_model(config)
+            build_criterion(config)
         data = load_cifar10(options.data)
         for config in configs:
             print(get_run(config, data, options.device).folder)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 DOCUMENTS = {
     "001": "a student's report on the handout's project",
+    "002": "a student's answers to a course assignment on LeNet-5 and ResNet, September 2020",
+    "003": "a report on AlexNet for CIFAR-10 and on automatic differentiation",
     "004": "a report, “Exploration on CIFAR10 and Batch Normalization”, 2023",
     "paper": "Santurkar, Tsipras, Ilyas, Mądry: How Does Batch Normalization Help Optimization?, NeurIPS 2018 "
     "(arXiv 1805.11604), Fig. 4",
@@ -18,17 +20,100 @@ class Reported:
         source: number of the source document (SPEC's "seeds").
         what: the quantity, with its settings as far as the source gives them.
         reported: the source's value in its own unit.
+        value: the same as a number where a remark is to be made by it: an accuracy in percent, a difference in points.
+        epochs: what the source trained for, where it says so.
+        part: the images an accuracy is of, ``test`` or ``validation``.
     """
 
     source: str
     what: str
     reported: str
+    value: float | None = None
+    epochs: float | None = None
+    part: str = "test"
+
+
+def _accuracy(source: str, what: str, value: float, epochs: float | None = None, digits: int = 2) -> Reported:
+    """An accuracy in percent; the number of epochs is named with it."""
+    after = f", {epochs:g} epochs" if epochs else ""
+    part = "validation" if source == "002" else "test"
+    after += ", validation images" if part == "validation" else ", best epoch on test" if source == "004" else ""
+    return Reported(source, f"{what}{after}", f"{value:.{digits}f} %", value, epochs, part)
 
 
 REPORTED = {
-    "vgg_a_accuracy": Reported("001", "VGG-A, accuracy after about 20 epochs (read off an axis)", "77.52 %"),
+    # 001, MyNet
+    "mynet_sgd_ce": _accuracy("001", "MyNet, SGD and cross-entropy", 62.57, 50),
+    "mynet_sgd_nll": _accuracy("001", "MyNet, SGD and NLL", 67.55, 50),
+    "mynet_adagrad_nll": _accuracy("001", "MyNet, Adagrad and NLL", 52.27, 50),
+    "mynet_identity": Reported("001", "NLL against cross-entropy, the same network and optimizer", "5.0 points better"),
+    "mynet_seconds": Reported(
+        "001", "MyNet, SGD and cross-entropy, training time", "206.2 s for 50 epochs (4.1 s each)"
+    ),
+    "mynet_times": Reported(
+        "001",
+        "MyNet, 50 epochs: SGD NLL, Adagrad NLL, h = 500, 3×3, tanh",
+        "202.2, 212.9, 192.9, 191.8, 205.2 s (4.0, 4.3, 3.9, 3.8, 4.1 s per epoch)",
+    ),
+    "mynet_h500": _accuracy("001", "MyNet, hidden size 500 (657 220 parameters)", 70.13, 50),
+    "mynet_h500_effect": Reported("001", "MyNet, hidden size 100 → 500", "+2.6 points", 2.58),
+    "mynet_k3": _accuracy("001", "MyNet, h = 500, second filters 3×3 (916 220 parameters)", 69.34, 50),
+    "mynet_k3_effect": Reported("001", "MyNet, second filters 5×5 → 3×3", "−0.8 points", -0.79),
+    "mynet_tanh": _accuracy("001", "MyNet, h = 500, tanh", 61.15, 50),
+    "mynet_tanh_effect": Reported("001", "MyNet, ReLU → tanh", "−9.0 points", -8.98),
+    # 001, large networks
+    "resnet001": _accuracy("001", "its ResNet (4 737 098 parameters, reconstructed)", 75.51, 100),
+    "resnet001_xavier": _accuracy("001", "its ResNet, Xavier-uniform", 75.29, 100),
+    "resnet001_seconds": Reported("001", "its ResNet, training time", "815.0 s for 100 epochs (8.2 s each)"),
+    "resnet001_xavier_seconds": Reported(
+        "001", "its ResNet, Xavier-uniform, time", "815.6 s for 100 epochs (8.2 s each)"
+    ),
+    "vggnet": _accuracy("001", "its VGGNet (14 777 162 parameters)", 80.34, 100),
+    "vggnet_xavier": _accuracy("001", "its VGGNet, Xavier-uniform", 80.87, 100),
+    "vggnet_seconds": Reported("001", "its VGGNet, training time", "1387.3 s for 100 epochs (13.9 s each)"),
+    "vggnet_xavier_seconds": Reported(
+        "001", "its VGGNet, Xavier-uniform, time", "1333.1 s for 100 epochs (13.3 s each)"
+    ),
+    # 002, LeNet-5
+    "lenet_untrained": Reported("002", "LeNet-5, loss before any training", "≈ 2.30 = ln 10"),
+    "lenet_overfits": Reported("002", "LeNet-5, epoch after which validation loss rises", "22"),
+    "lenet_init": Reported("002", "LeNet-5: default, Kaiming-normal, Xavier-normal", "≈ 64 % each, no difference"),
+    "lenet_augmented": _accuracy("002", "LeNet-5, crop with padding 4 and flip", 70, 50, 0),
+    "lenet_bn": _accuracy("002", "LeNet-5 + BN (as we read it, with augmentation)", 73, 50, 0),
+    "lenet_bn_effect": Reported("002", "LeNet-5, adding BN", "+3 points", 3),
+    "lenet_swish": _accuracy("002", "LeNet-5, Swish (as we read it, with augmentation and BN)", 73.5, 50, 1),
+    "lenet_swish_effect": Reported("002", "LeNet-5, ReLU → Swish", "+3.5 points", 3.5),
+    "lenet_rate_bn": _accuracy("002", "LeNet-5 + BN at rate 0.1", 68, 50, 0),
+    "lenet_rate_plain": _accuracy("002", "LeNet-5 at rate 0.1", 35, 50, 0),
+    "lenet_rates": Reported("002", "LeNet-5: learning rates 1.0 … 0.001", "0.05 or 0.02 best; 1.0 fails"),
+    "lenet_l2": Reported("002", "LeNet-5, L2 strength 0.01", "≈ 50 %, worse than smaller strengths"),
+    "lenet_l1": Reported("002", "L1 in the loss against L2", "expected sparser, saw smaller and more skewed weights"),
+    "resnet002": _accuracy("002", "ResNet (depth not named), rate 0.2, ×0.1 after 25 epochs", 90.66, 105),
+    # 003
+    "alexnet": _accuracy("003", "AlexNet (23 272 266 parameters) after the greedy tuning", 70, 10, 0),
+    "alexnet_greedy": Reported("003", "AlexNet, greedy tuning", "without BN, Adam, 1e-3, batch 100"),
+    "toy_sigmoid": Reported("003", "small network on drawn points: sigmoid against ReLU", "sigmoid faster, then equal"),
+    "toy_deep": Reported("003", "the same with three linear layers, ReLU and sigmoid", "better than two layers"),
+    "toy_he": Reported("003", "the same from He instead of Glorot weights (it used the output size)", "99.64 %"),
+    # 004
+    "convnet": _accuracy("004", "basic ConvNet (576 778 parameters), batch 4", 71, 6, 0),
+    "batch_128": _accuracy("004", "basic ConvNet, batch 128", 73, 20, 0),
+    "batch_256": _accuracy("004", "basic ConvNet, batch 256", 73, 50, 0),
+    "batch_seconds": Reported("004", "basic ConvNet, time of an epoch at batch 4, 128, 256", "68.9, 32.3, 30.7 s"),
+    "dropout": Reported("004", "basic ConvNet, dropout after each linear layer", "slower descent"),
+    "losses": Reported("004", "MSE, cross-entropy, SmoothL1, BCE with logits", "cross-entropy best"),
+    "losses_nan": Reported("004", "the same losses at rate 0.1", "NaN"),
+    "activations": Reported("004", "ReLU, sigmoid, LeakyReLU, tanh, softplus", "ReLU and LeakyReLU best"),
+    "optimizers": Reported("004", "SGD, Adagrad, Adadelta, Adam (one network reused for all)", "Adadelta best"),
+    "resnet18": _accuracy("004", "ResNet-18 (11 173 962 parameters)", 83.31, 20),
+    "resnet18_best": _accuracy("004", "ResNet-18, its best", 96.68, 200),
+    "depth_seconds": Reported(
+        "004", "time of an epoch relative to ResNet-18: ResNet-34, 50, 101, 152", "3.2, 3.7, 5.9, 10.8"
+    ),
+    # 001 and 004, VGG-A
+    "vgg_a_accuracy": _accuracy("001", "VGG-A (number of epochs read off an axis)", 77.52, 20),
     "vgg_a_seconds": Reported("001", "VGG-A, training time", "7.33 s per epoch"),
-    "vgg_bn_accuracy": Reported("001", "VGG-A + BN, accuracy after about 20 epochs (read off an axis)", "82.88 %"),
+    "vgg_bn_accuracy": _accuracy("001", "VGG-A + BN (number of epochs read off an axis)", 82.88, 20),
     "vgg_bn_seconds": Reported("001", "VGG-A + BN, training time", "8.05 s per epoch"),
     "vgg_family": Reported("004", "best of VGG-A, Light, Dropout, BN, BN + Dropout", "the two with BN"),
     "vgg_sgd": Reported("004", "VGG-A with SGD (rate not given)", "did not train; with BN it did"),
@@ -45,11 +130,12 @@ REPORTED = {
 }
 
 
-def beside(rows: list[tuple[str, str]]) -> list[dict[str, str]]:
+def beside(rows: list[tuple[str, str]], seeds: int | str = "", remark: str = "") -> list[dict[str, str]]:
     """Table rows that put our value beside the source's.
 
     Args:
         rows: (name in ``REPORTED``, our value as text).
+        seeds: how many our values are from; remark: what is to be said about every one of them.
     """
     return [
         {
@@ -57,6 +143,8 @@ def beside(rows: list[tuple[str, str]]) -> list[dict[str, str]]:
             "quantity": REPORTED[name].what,
             "source's result": REPORTED[name].reported,
             "ours": ours,
+            "seeds": str(seeds),
+            "remark": remark,
         }
         for name, ours in rows
     ]

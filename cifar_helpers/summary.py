@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 
+from .budgets import budget as part_one_budget
 from .compare import BINS, NOT_TRAINING, SPAN, window_steps
 from .env import (
     ROOT,
@@ -125,7 +126,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
             for name, r in sorted(report["results"].items())
         ]
     )
-    lines += protocol(report) + glance(usable)
+    lines += protocol(report) + beside_sources(usable, report["profile"]) + glance(usable)
     stems = sorted(p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     missing = [stem for stem in stems if stem not in report["results"]]
     if missing:
@@ -149,6 +150,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
 def protocol(report: dict) -> list[str]:
     """What was fixed before any outcome was looked at, from the configs that the notebooks ask for."""
     budget, configs = PROFILES[report["profile"]], bn_sweep(report["profile"])
+    part_one = part_one_budget(report["profile"])
     config = configs[0]
     direct, probe = direct_runs(report["profile"])[0], direct_probe(report["profile"])
     rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(c.lr for c in configs))
@@ -178,9 +180,28 @@ def protocol(report: dict) -> list[str]:
         f"- A run is *not training* if its mean loss over the window is not more than {NOT_TRAINING} nats below ln 10. "
         "It stays in the comparison, and is named; ratios are also given over the seeds where both networks train. The "
         f"strips above the figures mark single steps in the same way, by the mean over {SPAN} steps.",
+        f"- The sweeps of 02 and 03 (batch {part_one.batch_size}): MyNet {part_one.mynet} steps, LeNet-5 "
+        f"{part_one.lenet} (until it overfits: {part_one.long}), the ConvNet {part_one.convnet}; seeds: "
+        f"{part_one.seeds} for these, {part_one.large_seeds} for larger networks. Ranked by validation accuracy; a "
+        "variant is tied with the best where the 95 % interval of their paired difference includes zero.",
         "- The test split was read once per run, at its end; nothing was chosen by it.",
         "",
     ]
+
+
+def beside_sources(entries: list[dict], profile: str) -> list[str]:
+    """Every result of the sources beside ours in one table, from the notebooks' own."""
+    rows = [
+        {"notebook": entry["name"][:2]} | row | {"profile": profile}
+        for entry in entries
+        if entry["name"].endswith("_z_sources")
+        for row in entry["rows"]
+    ]
+    text = (
+        "Every result of the sources that the course repeats, its own beside it. A remark compares the source's number "
+    )
+    text += "with the 95 % interval over our seeds; where ours trained for fewer epochs it says so."
+    return ["## The sources' results and ours", "", text, "", *_table(rows)] if rows else []
 
 
 def glance(entries: list[dict]) -> list[str]:
@@ -348,7 +369,7 @@ def _copy_records(target: Path, entries: list[dict], fingerprint: str, store: St
             for path in [*(source / name for name in SMALL_FILES), *source.glob("probe-*")]:
                 shutil.copy(path, target / source.name)
     for source in (store.root / "measurements").glob("*.json"):
-        if (read_json(source) or {}).get("inputs", {}).get("data") == fingerprint:
+        if (read_json(source) or {}).get("inputs", {}).get("data") in (fingerprint, "drawn points"):
             (target / "measurements").mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target / "measurements")
 
@@ -390,7 +411,8 @@ def profile_rows(profiles: dict) -> list[dict]:
         measured = profiles.get(name)
         took = f"{measured['minutes']:g} min on {measured['machine']}" if measured else "not measured yet"
         seeds = f"{budget.seeds} seeds" if budget.seeds > 1 else "one seed"
-        size = f"four rates × {budget.steps} steps, probes along {budget.direct_steps} steps, "
+        size = f"MyNet × {part_one_budget(name).mynet} steps, VGG-A: four rates × {budget.steps} steps, "
+        size += f"probes along {budget.direct_steps} steps, "
         size += f"batch {budget.batch_size}, {seeds}"
         data = "synthetic" if budget.data == "synthetic" else "CIFAR-10"
         rows.append({"profile": f"`{name}`", "data": data, "what you get": size, "measured": took})

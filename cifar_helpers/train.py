@@ -24,7 +24,18 @@ from .prober import Prober, random_state
 
 
 def train(
-    model, batches, optimizer, steps, recorder, start=0, autocast=contextlib.nullcontext, on_flush=None, probes=()
+    model,
+    batches,
+    optimizer,
+    steps,
+    recorder,
+    start=0,
+    autocast=contextlib.nullcontext,
+    on_flush=None,
+    probes=(),
+    criterion=F.cross_entropy,
+    penalty=None,
+    schedule=None,
 ):
     """Train in place from step ``start`` to ``steps``: the loop that every run of the course goes through.
 
@@ -37,14 +48,19 @@ def train(
         on_flush: called as ``on_flush(step)`` with the number of finished steps wherever the recorder is due for a
             flush; a true answer ends training.
         probes: ``ProbeRecorder``s; those that want a step see it before and after the update, and change nothing.
+        criterion: (logits, labels) → loss, the value that is recorded.
+        penalty: called without arguments; its value is added to the loss before the gradient is taken.
+        schedule: called as ``schedule(step)`` before each step, to set the optimizer's rate.
     """
     for step, images, labels in batches.steps(start, steps):
         asked = [probe for probe in probes if probe.wants(step)]
         random = random_state(images.device) if asked else None
         with autocast():
-            loss = F.cross_entropy(model(images).float(), labels)
+            loss = criterion(model(images).float(), labels)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss + penalty() if penalty else loss).backward()
+        if schedule:
+            schedule(step)
         recorder.before_update(loss)
         for probe in asked:
             probe.before_update(step, (images, labels), loss, random)
@@ -237,11 +253,12 @@ class ProbeRecorder:
 
 
 @torch.no_grad()
-def evaluate(model, batches: Iterable, autocast=contextlib.nullcontext) -> tuple[float, float]:
+def evaluate(model, batches: Iterable, autocast=contextlib.nullcontext, flips: bool = False) -> tuple[float, float]:
     """Mean cross-entropy (nats) and accuracy (0 to 1) in eval mode, each image weighing the same.
 
     Args:
         batches: (images, labels) pairs; their sizes may differ.
+        flips: judge by the mean logits of each image and its mirror image.
 
     Raises:
         ValueError: there is no image.
@@ -251,8 +268,10 @@ def evaluate(model, batches: Iterable, autocast=contextlib.nullcontext) -> tuple
     losses, hits, count = [], [], 0
     for images, labels in batches:
         with autocast():
-            logits = model(images)
-        losses.append(F.cross_entropy(logits.float(), labels, reduction="sum"))
+            logits = model(images).float()
+            if flips:
+                logits = (logits + model(images.flip(3)).float()) / 2
+        losses.append(F.cross_entropy(logits, labels, reduction="sum"))
         hits.append((logits.argmax(1) == labels).sum())
         count += len(labels)
     model.train(was_training)
@@ -350,6 +369,12 @@ def load_checkpoint(path, model, optimizer, recorder: Recorder, expected: dict, 
 # --- Progress ------------------------------------------------------------------------------------------------------
 
 
+def shown_accuracy(evaluation: dict) -> str:
+    """The accuracy of an evaluation, in words; a run on all images has no validation images left."""
+    part = next(part for part in ("validation", "test", "train") if f"{part}_accuracy" in evaluation)
+    return f"{part} {evaluation[f'{part}_accuracy']:.1%}"
+
+
 class Progress:
     """A live bar in JupyterLab; elsewhere one printed line per evaluation."""
 
@@ -366,12 +391,12 @@ class Progress:
         if self.bar is not None:
             self.bar.update(step - self.bar.n)
             if evaluation:
-                self.bar.set_postfix_str(f"validation {evaluation['validation_accuracy']:.1%}")
+                self.bar.set_postfix_str(shown_accuracy(evaluation))
         elif evaluation:
             left = (time.monotonic() - self.began) / (step - self.first) * (self.total - step)
             print(
                 f"  train {self.title} · step {step}/{self.total} · loss {evaluation['train_loss']:.3f} · "
-                f"validation {evaluation['validation_accuracy']:.1%} · {left / 60:.1f} min left",
+                f"{shown_accuracy(evaluation)} · {left / 60:.1f} min left",
                 flush=True,
             )
 

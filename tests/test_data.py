@@ -241,7 +241,7 @@ def test_an_epoch_has_every_image_once_and_the_next_another_order(small_data):
 
 
 def test_a_batch_depends_on_seed_and_step_alone(small_data):
-    first, second = (make(small_data, augmentation=data.AUGMENTATIONS) for _ in range(2))
+    first, second = (make(small_data, augmentation=("crop", "flip", "cutout")) for _ in range(2))
     later = [first[step] for step in range(25)]
     for step in (24, 3, 12):
         assert torch.equal(second[step][0], later[step][0]) and torch.equal(second[step][1], later[step][1])
@@ -254,14 +254,14 @@ def test_batches_equal_torchvision_transforms(small_data):
     x, y = batches[0]
     draws = {name: values[:50] for name, values in batches._draws.items()}
     for i in range(50):
-        index, (top, left) = draws["order"][i], draws["offset"][i].tolist()
+        index, (top, left) = draws["order"][i], draws["crop"][i].tolist()
         expected = tv.crop(tv.pad(images[index], 4), top, left, 32, 32)
         expected = tv.hflip(expected) if draws["flip"][i] else expected
         expected = tv.normalize(tv.convert_image_dtype(expected), [0.5] * 3, [0.5] * 3)
         torch.testing.assert_close(x[i], expected, atol=1e-6, rtol=0)
         assert y[i] == labels[index]
     assert x.is_contiguous(memory_format=torch.channels_last)
-    assert draws["offset"].min() == 0 and draws["offset"].max() == 8 and 10 < draws["flip"].sum() < 40
+    assert draws["crop"].min() == 0 and draws["crop"].max() == 8 and 10 < draws["flip"].sum() < 40
 
 
 def test_cutout_greys_one_square_and_leaves_the_rest(small_data):
@@ -288,5 +288,46 @@ def test_impossible_batches_say_what_is_possible(small_data, settings, message):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_batches_on_the_gpu_equal_those_on_the_cpu(small_data):
-    on_cpu, on_gpu = (make(small_data, augmentation=data.AUGMENTATIONS, device=d) for d in ("cpu", "cuda"))
+    on_cpu, on_gpu = (make(small_data, augmentation=("crop", "flip", "cutout"), device=d) for d in ("cpu", "cuda"))
     torch.testing.assert_close(on_gpu[7][0].cpu(), on_cpu[7][0])
+
+
+def test_shift_equals_a_window_of_the_image_with_its_border_mirrored(small_data):
+    batches = make(small_data, augmentation=("shift",))
+    draws = batches._draw(0)
+    images, _ = batches[0]
+    for i in range(5):
+        index, (top, left) = draws["order"][i], draws["shift"][i].tolist()
+        padded = torch.nn.functional.pad(small_data.split("train")[0][index].float(), (2,) * 4, mode="reflect")
+        expected = data.normalise(padded[None, :, top : top + 32, left : left + 32].to(torch.uint8), *data.HALF)[0]
+        assert torch.allclose(images[i], expected)
+    assert draws["shift"].min() == 0 and draws["shift"].max() == 4
+
+
+def test_alternating_flip_shows_every_image_both_ways_in_two_epochs(small_data):
+    plain, flipped = make(small_data), make(small_data, augmentation=("alternating_flip",))
+    seen = {0: {}, 1: {}}
+    for epoch in (0, 1):
+        for step in range(epoch * plain.steps_per_epoch, (epoch + 1) * plain.steps_per_epoch):
+            position = step % plain.steps_per_epoch
+            part = slice(position * plain.batch_size, (position + 1) * plain.batch_size)
+            order = plain._draw(epoch)["order"][part]
+            for i, index in enumerate(order.tolist()):
+                as_is = torch.equal(flipped[step][0][i], plain[step][0][i])
+                assert as_is or torch.equal(flipped[step][0][i], plain[step][0][i].flip(2))
+                seen[epoch][index] = as_is
+    both = set(seen[0]) & set(seen[1])
+    assert len(both) > 100 and all(seen[0][index] != seen[1][index] for index in both)
+    assert 0.3 < sum(seen[0].values()) / len(seen[0]) < 0.7
+
+
+@pytest.mark.parametrize("pair", [("crop", "shift"), ("flip", "alternating_flip")])
+def test_augmentations_that_exclude_each_other(small_data, pair):
+    with pytest.raises(CourseError, match="not both"):
+        make(small_data, augmentation=pair)
+
+
+def test_the_split_all_is_train_and_validation(small_data):
+    whole = small_data.split("all")
+    assert len(whole[1]) == len(small_data.split("train")[1]) + len(small_data.split("validation")[1])
+    assert torch.equal(whole[0], small_data.train_images)

@@ -113,9 +113,11 @@ def test_rows_beside_the_sources_keep_the_sources_words():
     row = sources.beside([("vgg_a_accuracy", "50 %")])[0]
     assert row == {
         "source": "001",
-        "quantity": "VGG-A, accuracy after about 20 epochs (read off an axis)",
+        "quantity": "VGG-A (number of epochs read off an axis), 20 epochs",
         "source's result": "77.52 %",
         "ours": "50 %",
+        "seeds": "",
+        "remark": "",
     }
     with pytest.raises(KeyError):
         sources.beside([("unknown", "1")])

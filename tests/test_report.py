@@ -296,3 +296,11 @@ def test_the_one_table_of_the_landscape_takes_every_ratio_and_nothing_else():
         "1.4",
     ]
     assert len(lines) == 5 and summary.glance([]) == []  # and not the relative moves
+
+
+def test_the_sources_results_stand_in_one_table():
+    rows = [{"source": "001", "quantity": "q", "source's result": "1", "ours": "2", "seeds": "3", "remark": "agrees"}]
+    entries = [{"name": "02_z_sources", "rows": rows}, {"name": "02_other", "rows": [{"a": 1}]}]
+    lines = summary.beside_sources(entries, "laptop")
+    assert "| 02 | 001 | q | 1 | 2 | 3 | agrees | laptop |" in lines and not any(line == "a" for line in lines)
+    assert summary.beside_sources(entries[1:], "laptop") == []

@@ -1,0 +1,147 @@
+"""What a ``RunConfig`` asks for, built: model, optimizer, schedule, loss, batches."""
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+
+import torch
+
+from . import models, optim
+from .data import HALF, Batches, ImageData, channel_statistics, normalise
+from .env import CourseError
+from .losses import criterion
+from .record import RunConfig
+
+PREPARATION_ITEMS = 5000  # training images that a network may look at before training
+
+
+def build_model(config: RunConfig) -> torch.nn.Module:
+    """Build the config's model on the CPU; the seed alone decides its weights.
+
+    Raises:
+        CourseError: no such class, or arguments it does not take.
+    """
+    known = models.known()
+    if config.model not in known:
+        own = "A network of your own needs @models.register above its class, in the same notebook or script."
+        raise CourseError(f"Unknown model {config.model!r}; models has {', '.join(known)}. {own}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        try:
+            model = getattr(models, config.model)(**config.model_args)
+        except (TypeError, ValueError) as error:
+            raise CourseError(f"{config.model}: {error}") from error
+        if hasattr(model, "code_digest"):
+            _check_shape(model, config)
+        return model
+
+
+def _check_shape(model: torch.nn.Module, config: RunConfig) -> None:
+    """Whether a network of the reader's own maps images to ten logits; the course's are tested."""
+    wanted = f"{config.model} has to map images (N, 3, 32, 32) to logits (N, 10)"
+    try:
+        with torch.no_grad():
+            found = model.eval()(torch.zeros(2, 3, 32, 32))
+    except Exception as error:
+        raise CourseError(f"{wanted}; its forward fails: {error}") from error
+    shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+    if shape != (2, 10):
+        raise CourseError(f"{wanted}; for two images it gives {shape}. Does forward return its result?")
+    model.train()
+
+
+def move(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """Put the model on the device, channels last in memory where that is faster (CPU and CUDA)."""
+    return model.to(device) if device.type == "mps" else model.to(device, memory_format=torch.channels_last)
+
+
+def build_optimizer(config: RunConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """Build the config's optimizer over all parameters of the model.
+
+    Raises:
+        CourseError: no such optimizer, or arguments it does not take.
+    """
+    theirs, ours = _optimizers(torch.optim), {f"course.{n}": c for n, c in _optimizers(optim).items()}
+    known = sorted(set(theirs) - {"Optimizer", "LBFGS", "SparseAdam"})  # these two need another loop
+    if config.optimizer not in (*known, *ours):
+        names = f"torch.optim has {', '.join(known)}; the course's own are {', '.join(sorted(ours))}"
+        raise CourseError(f"Unknown optimizer {config.optimizer!r}; {names}.")
+    arguments = dict(config.optimizer_args)
+    if arguments.get("nesterov") and config.optimizer in theirs:
+        arguments.setdefault("foreach", False)  # its foreach form writes into the gradients that the recorder keeps
+    parameters = model.parameters()
+    if config.optimizer.endswith("MuonAndAdamW"):
+        parameters = optim.hidden_matrices_apart(model, models.output_layer(model))
+    try:
+        return (theirs | ours)[config.optimizer](parameters, lr=config.lr, **arguments)
+    except (TypeError, ValueError) as error:
+        raise CourseError(f"{config.optimizer}: {error}") from error
+
+
+def _optimizers(module) -> dict[str, type]:
+    return {n: c for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)}
+
+
+def build_schedule(config: RunConfig, optimizer: torch.optim.Optimizer) -> Callable[[int], None] | None:
+    """What sets the optimizer's rate before each step; None for a constant rate.
+
+    Raises:
+        CourseError: no such schedule, or arguments it does not take.
+    """
+    try:
+        factor = optim.schedule(config.schedule, config.steps, **config.schedule_args)
+    except (TypeError, ValueError) as error:
+        raise CourseError(f"schedule {config.schedule!r}: {error}") from error
+    return optim.Scheduled(optimizer, factor) if config.schedule != "constant" else None
+
+
+def build_criterion(config: RunConfig) -> Callable:
+    """The config's loss of logits and labels.
+
+    Raises:
+        CourseError: no such loss.
+    """
+    try:
+        return criterion(config.loss, config.label_smoothing)
+    except ValueError as error:
+        raise CourseError(str(error)) from error
+
+
+def weights_hash(model: torch.nn.Module) -> str:
+    """SHA-256 over names and values of the model's state, and the code of a network of the reader's own."""
+    digest = hashlib.sha256(getattr(model, "code_digest", "").encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def host_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The model's state in main memory, ready to be written."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+
+
+def normalisation_of(config: RunConfig, data: ImageData):
+    """(mean, std) per channel that the config asks for."""
+    return HALF if config.normalisation == "half" else channel_statistics(data.split(config.split)[0])
+
+
+def training_batches(config: RunConfig, data: ImageData, device) -> Batches:
+    """The config's training batches: those that its run sees, in the same order."""
+    images, labels = data.split(config.split, config.n_items)
+    normalisation = normalisation_of(config, data)
+    return Batches(images, labels, config.batch_size, config.seed, device, config.augmentation, normalisation)
+
+
+def forward_context(precision: str, device: torch.device):
+    """Return a function that makes the context of a forward pass in ``fp32`` or ``bf16``."""
+    if precision == "fp32":
+        return contextlib.nullcontext
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def prepare(model: torch.nn.Module, config: RunConfig, data: ImageData) -> None:
+    """Let a network that has a ``prepare`` method set its first layer from training images."""
+    if hasattr(model, "prepare"):
+        images, _ = data.split(config.split, config.n_items)
+        model.prepare(normalise(images[:PREPARATION_ITEMS], *normalisation_of(config, data)))

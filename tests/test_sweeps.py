@@ -1,0 +1,428 @@
+"""Part one: the lists of runs, their ranking, their training with other losses and schedules, and what they cost."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from cifar_helpers import budgets, charts, costs, insight, models, ranking, recipes, results, run, sweeps, toys
+from cifar_helpers.env import CourseError
+from cifar_helpers.probes import ProbeConfig
+from cifar_helpers.record import RunConfig
+from cifar_helpers.sources import REPORTED
+
+SWEEPS = (
+    sweeps.losses_and_optimizers,
+    sweeps.nll_identity,
+    sweeps.activations,
+    sweeps.structure,
+    sweeps.own_optimizers,
+    sweeps.lenet_changes,
+    sweeps.lenet_long,
+    sweeps.initialisations,
+    sweeps.rates,
+    sweeps.l2,
+    sweeps.penalties,
+    sweeps.batch_sizes,
+    sweeps.dropout,
+    sweeps.high_rate,
+    sweeps.source_001,
+    sweeps.resnets,
+    sweeps.own_on_vgg,
+)
+TINY = RunConfig("LeNet5", optimizer="SGD", lr=0.05, steps=8, batch_size=16, eval_every=4, precision="fp32", test=False)
+
+
+@pytest.mark.parametrize("make", SWEEPS, ids=lambda make: make.__name__)
+def test_a_sweep_changes_only_what_it_says_and_pairs_its_seeds(make):
+    for profile in budgets.BUDGETS:
+        sweep = make(profile, seed=5)
+        seeds = [[config.seed for config in configs] for configs in sweep.variants.values()]
+        assert all(mine == seeds[0] for mine in seeds) and seeds[0][0] == 5
+        assert len(set(sweep.configs)) == len(sweep.configs)
+        assert all(len(variant) == len(sweep.factors) for variant in sweep.variants)
+        images = {c.steps * c.batch_size for c in sweep.configs if c.model != "VGGNet" and c.model != "ResNet001"}
+        assert not images or max(images) - min(images) < max(c.batch_size for c in sweep.configs)
+        torch_models = models.known()
+        assert all(c.model in torch_models for c in sweep.configs)
+    assert len(sweep.name.split("_")[0]) == 2
+
+
+def test_the_sources_settings_are_in_the_sweeps():
+    rates = sweeps.rates("full")
+    assert {c.lr for c in rates.configs} == {1.0, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001}
+    decays = {c.optimizer_args.get("weight_decay", 0) for c in sweeps.l2("full").configs}
+    assert decays == {0.01, 1e-3, 1e-4, 1e-5, 0}
+    assert {"4", "128", "256"} <= {v[0] for v in sweeps.batch_sizes("laptop").variants}
+    assert len(sweeps.losses_and_optimizers("laptop").variants) == 16
+    down = next(c for c in sweeps.resnets("full").configs if c.schedule == "step_down")
+    assert down.lr == 0.2 and down.optimizer_args["weight_decay"] == 1e-5 and down.steps == 105 * 351
+    with pytest.raises(CourseError, match="laptop"):
+        sweeps.activations("huge")
+
+
+def test_matched_l1_is_as_strong_as_l2_at_the_initial_weights():
+    torch.manual_seed(0)
+    nets = [models.LeNet5() for _ in range(5)]
+    weights = [p.detach() for net in nets for p in net.parameters() if p.dim() > 1]
+    l2 = 0.5 * 0.01 * sum(w.square().sum() for w in weights)
+    l1 = sweeps.matched_l1(0.01) * sum(w.abs().sum() for w in weights)
+    assert (l1 / l2).item() == pytest.approx(1, rel=0.02)
+
+
+def fake(accuracy, seed=0, diverged=None, test=True, part="validation"):
+    epochs = [] if diverged is not None else [{"step": 10, "epoch": 2.0, f"{part}_accuracy": accuracy}]
+    config = SimpleNamespace(seed=seed, test=test, model="LeNet5", model_args={})
+    return SimpleNamespace(epochs=epochs, diverged_at=diverged, config=config, seconds_per_step=0.5, card="a CPU")
+
+
+def ranked(**scores):
+    found = {(name,): [fake(s, i) for i, s in enumerate(values)] for name, values in scores.items()}
+    return ranking.Ranked("Title", ("thing",), ranking.judged(found))
+
+
+def test_ranks_and_ties_follow_the_paired_interval():
+    found = ranked(a=[0.60, 0.62, 0.61], b=[0.599, 0.622, 0.609], c=[0.50, 0.52, 0.51], d=[0.1, 0.1, 0.1])
+    assert [o.verdict for o in found] == ["best", "tied", "behind", "at chance"]
+    assert found["c"].behind.mean == pytest.approx(-10)
+    assert (
+        ranked(a=[0.6], b=[0.5])["b"].verdict == "lower, one seed" and ranked(a=[0.6], b=[0.6])["b"].verdict == "tied"
+    )
+    assert found.best is found["a"] and "within the spread of it: b" in ranking.in_words(found)
+    with pytest.raises(KeyError, match="'d'"):
+        found["z"]
+
+
+def test_divergence_is_a_cell_in_the_table_and_no_crash():
+    runs = {("a",): [fake(0.5), fake(0.5, 1)], ("b",): [fake(0.6), fake(None, 1, diverged=7)]}
+    found = ranking.Ranked("Title", ("thing",), ranking.judged(runs))
+    assert found["b"].verdict == "diverged at step 7, 1 of 2 seeds" and found.best is found["a"]
+    rows = ranking.table(found)
+    assert rows[1]["validation accuracy (%)"] == "60.0" and list(rows[0]) == list(rows[1])
+    nothing = ranking.Ranked("T", ("thing",), ranking.judged({("a",): [fake(None, diverged=3)]}))
+    assert nothing.best is None and "no variant is above chance" in ranking.in_words(nothing)
+
+
+def test_a_crossed_sweep_is_ranked_anew_along_one_factor():
+    runs = {("x", "1"): [fake(0.3)], ("x", "2"): [fake(0.5)], ("y", "1"): [fake(0.9)], ("y", "2"): [fake(0.2)]}
+    found = ranking.Ranked("Title", ("letter", "digit"), ranking.judged(runs))
+    assert found.best.variant == ("y", "1") and found["x", "2"].verdict == "lower, one seed"
+    assert found.where("letter", "x").best.variant == ("2",)
+
+
+@pytest.mark.parametrize(
+    ("values", "epochs", "expected"),
+    [
+        ([0.62, 0.63, 0.625], 50, "agrees within our interval"),
+        ([0.50, 0.51, 0.52], 2, r"disagrees beyond the spread: -11\.6 points .*trained 2\.0 epochs, the source 50"),
+        ([0.70, 0.71, 0.72], 50, r"disagrees beyond the spread: \+8\.4 points \(± \d\.\d\)$"),
+        ([0.60], 1, "one seed: no interval"),
+        ([float("nan"), 0.6], 1, "diverged"),
+    ],
+)
+def test_remarks_say_whether_the_seeds_can_tell(values, epochs, expected):
+    import re
+
+    assert re.search(expected, ranking.accuracy_remark(REPORTED["mynet_sgd_ce"], values, epochs))
+
+
+def test_rows_beside_a_source_have_the_same_columns_and_the_test_accuracy_where_it_was_read():
+    found = ranked(a=[0.60, 0.62], b=[0.50, 0.52])
+    tested = [fake(0.6, 0, part="test"), fake(0.62, 1, part="test")]
+    rows = [
+        ranking.beside_accuracy("mynet_sgd_ce", tested),
+        ranking.beside_accuracy("mynet_sgd_ce", [replace_test(r) for r in found["a"].runs]),
+        ranking.beside_order("activations", found, ["a"]),
+        ranking.beside_difference("mynet_tanh_effect", found["a"], found["b"]),
+        ranking.beside_text("losses_nan", "none"),
+    ]
+    assert len({tuple(row) for row in rows}) == 1
+    assert rows[0]["ours"] == "61.0 (60.0, 62.0) %" and rows[1]["ours"].endswith("(validation)")
+    assert rows[2]["remark"].startswith("not contradicted")
+    assert ranking.beside_order("activations", found, ["b"])["remark"] == "disagrees beyond the spread"
+    assert rows[3]["remark"] == "same direction"
+
+
+def replace_test(run):
+    run.config.test = False
+    return run
+
+
+def test_greedy_keeps_the_winner_on_validation_and_survives_divergence():
+    asked = []
+
+    def train(configs):
+        asked.append(configs)
+        good = {"SGD": 0.5, "Adam": 0.4}
+        return [
+            fake(good[c.optimizer] - abs(c.lr - 1e-4) - c.batch_size / 1e4, diverged=3 if c.lr > 5e-3 else None)
+            for c in configs
+        ]
+
+    rows = recipes.greedy(train, "laptop")
+    kept = [row["option"] for row in rows if row["chosen"]]
+    assert kept == ["without", "SGD", "1e-4", "10"]
+    assert {c.lr for c in asked[-1]} == {1e-4} and {c.optimizer for c in asked[-1]} == {"SGD"}
+    assert len({c.steps * c.batch_size for c in asked[-1]}) == 1 or max(c.batch_size for c in asked[-1]) == 500
+    with pytest.raises(CourseError, match="diverged"):
+        recipes.greedy(lambda configs: [fake(None, diverged=1) for _ in configs], "laptop")
+
+
+# --- Training with the new settings --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"loss": "mse"},
+        {"l1": 1e-3},
+        {"label_smoothing": 0.1},
+        {"schedule": "one_cycle"},
+        {"optimizer": "course.SGD", "optimizer_args": {"momentum": 0.9}},
+        {"optimizer": "course.Adam"},
+        {"test_flips": True},
+        {"split": "all"},
+    ],
+    ids=lambda settings: next(iter(settings)) + str(next(iter(settings.values()))),
+)
+def test_every_setting_has_its_own_record_and_changes_the_run(small_data, store, settings):
+    base = run.get_run(TINY, small_data, "cpu", store)
+    other = run.get_run(replace(TINY, **settings), small_data, "cpu", store)
+    assert other.key != base.key and other.diverged_at is None
+    if "test_flips" in settings:
+        assert other.epochs[-1]["train_loss"] != base.epochs[-1]["train_loss"]
+    else:
+        assert not np.array_equal(other.steps["loss"][1:], base.steps["loss"][1:])
+    assert ("validation_accuracy" in other.epochs[-1]) == (settings.get("split") != "all")
+
+
+def test_nll_is_cross_entropy_to_the_bit_and_l1_is_not_in_the_recorded_loss(small_data, store):
+    base = run.get_run(TINY, small_data, "cpu", store)
+    nll = run.get_run(replace(TINY, loss="nll"), small_data, "cpu", store)
+    assert np.abs(base.steps["loss"] - nll.steps["loss"]).max() < 1e-6
+    strong = run.get_run(replace(TINY, l1=0.1), small_data, "cpu", store)
+    assert strong.steps["loss"][0] == base.steps["loss"][0]
+
+
+def test_l1_moves_weights_as_its_formula_says(small_data, store):
+    plain = run.get_run(replace(TINY, steps=1, keep_weights=True), small_data, "cpu", store).weights
+    pulled = run.get_run(replace(TINY, steps=1, keep_weights=True, l1=0.01), small_data, "cpu", store).weights
+    start = run.build_model(TINY).state_dict()
+    for name, w in start.items():
+        expected = plain[name] - 0.05 * 0.01 * w.sign() * (w.dim() > 1)
+        assert torch.allclose(pulled[name], expected, atol=1e-7), name
+
+
+def test_a_scheduled_run_resumes_to_the_same_bits(small_data, store, monkeypatch):
+    config = replace(TINY, schedule="one_cycle", optimizer="course.Adam", lr=1e-3, steps=12, eval_every=3)
+    whole = run.get_run(config, small_data, "cpu", store)
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
+    other = type(store)(store.root.parent / "again")
+    flush = run._Run.on_flush
+
+    def killed(self, step):
+        done = flush(self, step)
+        if step == 6:
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(run._Run, "on_flush", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.get_run(config, small_data, "cpu", other)
+    monkeypatch.setattr(run._Run, "on_flush", flush)
+    resumed = run.get_run(config, small_data, "cpu", other)
+    assert resumed.provenance["resumed"] == 1
+    assert np.array_equal(resumed.steps["loss"], whole.steps["loss"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "hinge"}, "Unknown loss 'hinge'; choose one of cross_entropy, nll"),
+        ({"optimizer": "SDG"}, r"torch\.optim has .*SGD.*the course's own are course\.Adam"),
+        ({"model_args": {"activation": "rleu"}}, "Unknown activation 'rleu'; choose one of relu, leaky_relu"),
+        ({"schedule": "cosine"}, "choose one of constant, one_cycle"),
+        ({"batch_size": 5000}, "batch of 5000 cannot be taken from"),
+        ({"loss": "mse", "label_smoothing": 0.1}, "label_smoothing goes with cross_entropy"),
+    ],
+)
+def test_bad_settings_list_what_is_known(small_data, store, settings, message):
+    with pytest.raises(CourseError, match=message):
+        run.get_run(replace(TINY, **settings), small_data, "cpu", store)
+
+
+@pytest.mark.parametrize("settings", [{"lr": 0}, {"lr": -1.0}, {"l1": -0.1}, {"split": "test"}])
+def test_bad_numbers_are_refused_at_once(settings):
+    with pytest.raises(CourseError):
+        replace(TINY, **settings)
+
+
+def test_probes_are_refused_for_another_loss(small_data, store):
+    probe = ProbeConfig("along_gradient", every=2, etas=(0.1,))
+    with pytest.raises(CourseError, match="cross-entropy"):
+        run.get_run(replace(TINY, loss="mse"), small_data, "cpu", store, [probe])
+
+
+def test_the_fast_recipe_trains_in_miniature(small_data, store):
+    config = replace(recipes.fast("smoke")[0], n_items=None, model_args={"widths": [8, 8, 8]}, steps=6)
+    record = run.get_run(config, small_data, "cpu", store)
+    assert np.isfinite(record.steps["loss"]).all() and record.epochs[-1]["validation_accuracy"] >= 0
+    final = recipes.fast("laptop", split="all")
+    assert all(c.test and c.split == "all" and c.test_flips for c in final) and len(final) == 2
+    assert not any(c.test for c in recipes.fast("laptop"))
+    assert recipes.fast("quick", split="all") == final
+
+
+def test_the_best_recipe_has_the_compute_of_a_resnet18_for_200_epochs():
+    assert not recipes.best("full").test and recipes.best("full").split == "train"
+    config = recipes.best("full", split="all")
+    assert config.model == "resnet18" and config.split == "all" and config.test
+    assert config.steps * config.batch_size / 50_000 == pytest.approx(200, rel=0.01)
+
+
+# --- Costs and insight ---------------------------------------------------------------------------------------------
+
+
+def test_forward_flops_are_those_counted_by_hand():
+    first, second = 2 * 28 * 28 * 6 * 75, 2 * 10 * 10 * 16 * 150
+    linear = 2 * (400 * 120 + 120 * 84 + 84 * 10)
+    assert costs.forward_flops(models.LeNet5()) == first + second + linear
+
+
+def test_the_layer_table_adds_up():
+    rows = costs.layer_table(models.AlexNet(batch_norm=True))
+    total = sum(int(row["parameters"].replace(",", "")) for row in rows)
+    assert total == models.parameter_count(models.AlexNet(batch_norm=True))
+    assert rows[-1]["output"] == "10"
+
+
+def test_an_onnx_file_holds_the_network(tmp_path):
+    import onnx
+
+    path = costs.save_onnx(models.LeNet5(), tmp_path / "net.onnx")
+    graph = onnx.load(path).graph
+    kinds = [node.op_type for node in graph.node]
+    assert kinds.count("Conv") == 2 and kinds.count("Relu") == 4
+
+
+def test_a_prediction_counts_only_what_is_left(small_data, store):
+    configs = [TINY, replace(TINY, seed=1), replace(TINY, model="MyNet")]
+    run.get_run(TINY, small_data, "cpu", store)
+    rows = costs.predict(configs, small_data, "cpu", store)
+    assert [(row["what"].split(",")[0], row["runs"]) for row in rows] == [("LeNet5", 1), ("MyNet", 1)]
+    assert all(row["minutes"] == pytest.approx(row["seconds_per_step"] * 8 / 60) for row in rows)
+    assert costs.prediction_table(rows)[-1]["runs"] == "2"
+    assert "nothing" in costs.prediction_table([])[0]["runs of"]
+
+
+def test_weights_and_confusion_are_computed_once_and_read_without_weights(small_data, store):
+    record = run.get_run(replace(TINY, keep_weights=True), small_data, "cpu", store)
+    rows = insight.weight_summary(record, store)
+    assert sum(row["size"] for row in rows) == 61_770 and all(sum(r["counts"]) == r["size"] for r in rows)
+    counts = insight.confusion(record, small_data, store, "cpu")
+    assert counts.sum() == len(small_data.split("validation")[1])
+    assert np.trace(counts) / counts.sum() == pytest.approx(record.epochs[-1]["validation_accuracy"])
+    wrong = insight.confident_mistakes(record, small_data, 5, "cpu")
+    assert all(w["true"] != w["predicted"] for w in wrong)
+    assert [w["probability"] for w in wrong] == sorted((w["probability"] for w in wrong), reverse=True)
+    store.prune(dry_run=False)
+    record = store.get(record.config, small_data.fingerprint)
+    assert insight.weight_summary(record, store) == rows
+    assert np.array_equal(insight.confusion(record, small_data, store, "cpu"), counts)
+
+
+def test_the_result_is_chosen_on_validation_and_reports_the_test_error(small_data, store):
+    small = run.get_run(replace(TINY, test=True), small_data, "cpu", store)
+    other = run.get_run(replace(TINY, model="MyNet", steps=4, test=True), small_data, "cpu", store)
+    winner = max((small, other), key=ranking.accuracy)
+    rows = {row["what"]: row["value"] for row in results.final([small, other], [])}
+    assert rows["network"].startswith(winner.config.model)
+    assert rows["test error (%)"] == f"{100 * (1 - winner.epochs[-1]['test_accuracy']):.1f}"
+    assert len(results.candidates([small, other])) == 2
+    assert "test error" in results.in_words([small, other], [])
+    assert results.in_words([], []) == "Result: no candidate trained."
+
+
+def test_charts_show_every_seed(small_data, store):
+    sweep = sweeps._sweep("02_x", "Title", "rate", {"1": TINY, "2": replace(TINY, lr=0.1)}, 0, 2)
+    found = ranking.rank(sweep, run.get_runs(sweep.configs, small_data, "cpu", store))
+    axis = charts.sweep_dots(found, {"1": 50}).axes[0]
+    assert sum(len(line.get_xdata()) == 2 and line.get_marker() == "o" for line in axis.lines) == 2
+    curves = charts.sweep_curves(found, 3, lambda values, span: values)
+    assert len([line for line in curves.axes[0].lines if len(line.get_xdata()) == TINY.steps]) == 2 * 2 + 2
+    json.dumps(ranking.table(found))
+
+
+def test_points_are_classed_by_a_quadratic_form_and_a_small_network_learns_it(store):
+    x, y = toys.points(500, 0)
+    by_hand = [a * a + (-0.05 + 1.0) * a * b + 0.4 * b * b > 0.6 for a, b in x.tolist()]
+    assert y.tolist() == [int(value) for value in by_hand] and 100 < y.sum() < 400
+    toy = replace(toys.VARIANTS["ReLU, rate 0.5"], steps=400)
+    found = toys.accuracies(toy, store)
+    majority = max(y.float().mean().item(), 1 - y.float().mean().item())
+    assert len(found) == 1 and found[0] > majority + 0.1
+    assert toys.accuracies(toy, store) == found  # read, not measured again
+    assert [type(layer).__name__ for layer in toys.build(toys.VARIANTS["ReLU and sigmoid"])][1::2] == [
+        "ReLU",
+        "Sigmoid",
+    ]
+    assert toys.table({"a": [found, found]})[0]["seeds"] == "2"
+    with pytest.raises(ValueError, match="relu"):
+        toys.build(toys.Toy(("rleu",)))
+
+
+def test_a_changed_network_of_the_readers_own_is_trained_again(small_data, store):
+    def network(activation):
+        class Own(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.output = torch.nn.Linear(3072, 10)
+
+            if activation == "relu":
+
+                def forward(self, images):
+                    return self.output(images.flatten(1).relu())
+
+            else:
+
+                def forward(self, images):
+                    return self.output(images.flatten(1).tanh())
+
+        return models.register(Own)
+
+    config = replace(TINY, model="Own")
+    try:
+        network("relu")
+        first = run.get_run(config, small_data, "cpu", store)
+        network("relu")
+        assert (
+            run.get_run(config, small_data, "cpu", store).provenance["finished_unix"]
+            == first.provenance["finished_unix"]
+        )
+        network("tanh")
+        changed = run.get_run(config, small_data, "cpu", store)
+        assert not np.array_equal(changed.steps["loss"], first.steps["loss"])
+    finally:
+        del models.Own
+    with pytest.raises(CourseError, match="Unknown model 'Own'"):
+        run.get_run(config, small_data, "cpu", store)
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda self, images: None, "gives NoneType. Does forward return"),
+        (lambda self, images: images.flatten(1)[:, :5], r"gives \(2, 5\)"),
+        (lambda self, images: images @ torch.zeros(7, 7), "its forward fails"),
+    ],
+)
+def test_a_network_of_the_readers_own_that_does_not_fit_says_why(small_data, store, forward, message):
+    models.register(type("Own", (torch.nn.Module,), {"forward": forward}))
+    try:
+        with pytest.raises(CourseError, match=message):
+            run.get_run(replace(TINY, model="Own"), small_data, "cpu", store)
+    finally:
+        del models.Own
