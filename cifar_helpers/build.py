@@ -82,8 +82,8 @@ def _optimizers(module) -> dict[str, type]:
     return {n: c for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, torch.optim.Optimizer)}
 
 
-def build_schedule(config: RunConfig, optimizer: torch.optim.Optimizer) -> Callable[[int], None] | None:
-    """What sets the optimizer's rate before each step; None for a constant rate.
+def build_schedule(config: RunConfig, optimizer: torch.optim.Optimizer) -> Callable[[int], None]:
+    """What sets the optimizer's rate before each step.
 
     Raises:
         CourseError: no such schedule, or arguments it does not take.
@@ -92,7 +92,7 @@ def build_schedule(config: RunConfig, optimizer: torch.optim.Optimizer) -> Calla
         factor = optim.schedule(config.schedule, config.steps, **config.schedule_args)
     except (TypeError, ValueError) as error:
         raise CourseError(f"schedule {config.schedule!r}: {error}") from error
-    return optim.Scheduled(optimizer, factor) if config.schedule != "constant" else None
+    return optim.Scheduled(optimizer, factor)
 
 
 def build_criterion(config: RunConfig) -> Callable:

@@ -35,22 +35,17 @@ def train(
     probes=(),
     criterion=F.cross_entropy,
     penalty=None,
-    schedule=None,
+    schedule=lambda step: None,
 ):
     """Train in place from step ``start`` to ``steps``: the loop that every run of the course goes through.
 
     Args:
-        model: in training mode, on the device of the batches.
-        batches: has ``steps(start, stop)``, an iterator of (step, images, labels).
-        optimizer: a ``torch.optim.Optimizer`` over the model's parameters.
-        recorder: a ``Recorder``; sees the gradient of every step before the update.
-        autocast: makes the context of the forward pass.
-        on_flush: called as ``on_flush(step)`` with the number of finished steps wherever the recorder is due for a
-            flush; a true answer ends training.
+        batches: has ``steps(start, stop)``, an iterator of (step, images, labels) on the model's device.
+        on_flush: called with the number of finished steps when the recorder is due; a true answer ends training.
         probes: ``ProbeRecorder``s; those that want a step see it before and after the update, and change nothing.
         criterion: (logits, labels) → loss, the value that is recorded.
-        penalty: called without arguments; its value is added to the loss before the gradient is taken.
-        schedule: called as ``schedule(step)`` before each step, to set the optimizer's rate.
+        penalty: called without arguments; its value joins the loss before the gradient is taken.
+        schedule: called with the step before each update, to set the optimizer's rate.
     """
     for step, images, labels in batches.steps(start, steps):
         asked = [probe for probe in probes if probe.wants(step)]
@@ -59,8 +54,7 @@ def train(
             loss = criterion(model(images).float(), labels)
         optimizer.zero_grad(set_to_none=True)
         (loss + penalty() if penalty else loss).backward()
-        if schedule:
-            schedule(step)
+        schedule(step)
         recorder.before_update(loss)
         for probe in asked:
             probe.before_update(step, (images, labels), loss, random)
