@@ -89,7 +89,7 @@ BUDGETS = {
         fast=FAST_STEPS,
         best=6,
         timed=1,
-        toy=469,
+        toy=468,
         eval_items=1000,
         test=False,
     ),
@@ -109,7 +109,7 @@ BUDGETS = {
         fast=FAST_STEPS,
         best=6,
         timed=3,
-        toy=9380,
+        toy=9360,
     ),
     # 50 epochs for the small networks, 100 for 001's, 105 for ResNet-18, 200 for the best.
     "full": Budget(
@@ -128,7 +128,7 @@ BUDGETS = {
         fast=FAST_STEPS,
         best=19_500,
         timed=30,
-        toy=9380,
+        toy=9360,
         every=1755,
     ),
 }
