@@ -16,8 +16,14 @@ def test_precision_follows_the_processor(monkeypatch):
     cpu = torch.device("cpu")
     monkeypatch.setattr(env, "cpu_flags", lambda: frozenset({"avx2"}))
     assert env.resolve_precision("auto", cpu) == "fp32"
-    monkeypatch.setattr(env, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
-    assert env.resolve_precision("auto", cpu) == "bf16"
+    for flag, vendor, expected in (
+        ("avx512_bf16", "AuthenticAMD", "bf16"),
+        ("avx512_bf16", "GenuineIntel", "fp32"),  # without AMX slower than fp32
+        ("amx_bf16", "GenuineIntel", "bf16"),
+    ):
+        monkeypatch.setattr(env, "cpu_flags", lambda flag=flag: frozenset({flag}))
+        monkeypatch.setattr(env, "cpu_vendor", lambda vendor=vendor: vendor)
+        assert env.resolve_precision("auto", cpu) == expected
     assert env.resolve_precision("fp32", cpu) == "fp32"
     with pytest.raises(CourseError, match="auto, fp32, bf16"):
         env.resolve_precision("fp64", cpu)
