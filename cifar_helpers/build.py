@@ -130,7 +130,8 @@ def training_batches(config: RunConfig, data: ImageData, device) -> Batches:
     """The config's training batches: those that its run sees, in the same order."""
     images, labels = data.split(config.split, config.n_items)
     normalisation = normalisation_of(config, data)
-    return Batches(images, labels, config.batch_size, config.seed, device, config.augmentation, normalisation)
+    sizes = [(share * config.steps, side) for share, side in config.sizes]
+    return Batches(images, labels, config.batch_size, config.seed, device, config.augmentation, normalisation, sizes)
 
 
 def forward_context(precision: str, device: torch.device):

@@ -41,15 +41,18 @@ def layer_table(model: torch.nn.Module) -> list[dict[str, str]]:
     return rows
 
 
-def forward_flops(model: torch.nn.Module) -> int:
+def forward_flops(model: torch.nn.Module, shape: Sequence[int] = SHAPE[1:]) -> int:
     """Floating-point operations of one image's forward pass, convolutions and matrix products, counted by torch.
 
     A multiplication and an addition are two. A training step takes about three times as many per image.
+
+    Args:
+        shape: of the image, (3, height, width).
     """
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(SHAPE, device=device))
+        model(torch.zeros(1, *shape, device=device))
     model.train(was_training)
     return counter.get_total_flops()
 

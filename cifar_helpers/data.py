@@ -332,12 +332,13 @@ class Batches:
             (probability ½) or ``alternating_flip`` (every image as it is in one epoch and mirrored in the next, the
             first by chance), and ``cutout`` (16×16, to the mean grey).
         normalisation: (mean, std) per channel.
+        sizes: (step, side) pairs in order: images are scaled to this side before this step; 32 after the last.
 
     Raises:
         CourseError: the batch is larger than the set, an augmentation is unknown, or two of them exclude each other.
     """
 
-    def __init__(self, images, labels, batch_size, seed, device="cpu", augmentation=(), normalisation=HALF):
+    def __init__(self, images, labels, batch_size, seed, device="cpu", augmentation=(), normalisation=HALF, sizes=()):
         unknown = sorted(set(augmentation) - set(AUGMENTATIONS))
         if unknown:
             raise CourseError(f"Unknown augmentation {', '.join(unknown)}; choose from {', '.join(AUGMENTATIONS)}.")
@@ -351,7 +352,7 @@ class Batches:
             )
         self.labels, self.device = labels.to(device), torch.device(device)
         self.batch_size, self.seed = batch_size, seed
-        self.augmentation = frozenset(augmentation)
+        self.augmentation, self.sizes = frozenset(augmentation), tuple(sizes)
         # On the device from the start: a copy from the host at every step would wait for the device.
         self.normalisation = tuple(torch.as_tensor(v, dtype=torch.float32, device=device) for v in normalisation)
         images = images.to(device)
@@ -372,7 +373,7 @@ class Batches:
             yield step, *self[step]
 
     def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Batch ``step``: normalised float32 images (batch, 3, 32, 32) and labels (batch,), on the device."""
+        """Batch ``step``: normalised float32 images (batch, 3, side, side) and labels (batch,), on the device."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._draws = epoch, self._draw(epoch)
@@ -387,6 +388,9 @@ class Batches:
         images = normalise(images, *self.normalisation)
         if "cutout" in self.augmentation:
             self._cut_out(images, draws)
+        side = next((side for until, side in self.sizes if step < until), 32)
+        if side < 32:
+            images = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
         return images, self.labels[index]
 
     def _draw(self, epoch: int) -> dict[str, torch.Tensor]:

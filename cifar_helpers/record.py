@@ -43,6 +43,7 @@ class RunConfig:
         seed: sets the initial weights *and* the data order, so runs of one seed differ only in what the config says.
         n_items: size of a stratified subset of the training split; None takes all of it.
         augmentation: any of ``crop`` or ``shift``, ``flip`` or ``alternating_flip``, and ``cutout`` (``data.Batches``).
+        sizes: (share, side) pairs: until this share of the run, training images are scaled to this side.
         normalisation: ``half`` (mean and std ½, the handout's) or ``channel`` (the training images' own).
         precision: ``auto``, ``fp32`` or ``bf16`` (autocast).
         gradients: record gradient norm, gradient distance and moved distance at every step.
@@ -74,6 +75,7 @@ class RunConfig:
     seed: int = 0
     n_items: int | None = None
     augmentation: tuple[str, ...] = ()
+    sizes: tuple[tuple[float, int], ...] = ()
     normalisation: str = "half"
     precision: str = "auto"
     gradients: bool = False
@@ -91,6 +93,10 @@ class RunConfig:
             raise CourseError(f"model must be the name of a network, such as 'LeNet5', not {self.model!r}.")
         for name in ("augmentation", "gaps", "snapshots"):  # a set of names or steps: one spelling
             object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
+        object.__setattr__(self, "sizes", tuple(sorted((float(share), side) for share, side in self.sizes)))
+        for share, side in self.sizes:
+            if not 0 < share <= 1 or type(side) is not int or not 8 <= side <= 32:
+                raise CourseError(f"sizes are pairs of a share in (0, 1] and a side of 8 to 32, not {(share, side)}.")
         for name in ("model_args", "optimizer_args", "schedule_args"):
             object.__setattr__(self, name, json.loads(json.dumps(dict(getattr(self, name)))))
         if type(self.lr) not in (int, float) or not math.isfinite(self.lr) or self.lr <= 0:
@@ -157,6 +163,7 @@ class RunConfig:
             value = getattr(self, name)
             if value != getattr(type(self), name):
                 parts.append(f"{name} {'+'.join(value) if isinstance(value, tuple) else value}")
+        parts += [f"{side} pixels until {share:.0%}" for share, side in self.sizes]
         if self.optimizer_args.get("weight_decay"):
             parts[1] += f" decay {self.optimizer_args['weight_decay']:g}"
         return " · ".join([*parts, f"seed {self.seed}"])

@@ -292,6 +292,17 @@ def test_batches_on_the_gpu_equal_those_on_the_cpu(small_data):
     torch.testing.assert_close(on_gpu[7][0].cpu(), on_cpu[7][0])
 
 
+def test_images_are_small_until_their_share_of_the_run(small_data):
+    images, labels = small_data.split("train")
+    whole = data.Batches(images, labels, 8, 0, augmentation=("flip",))
+    grown = data.Batches(images, labels, 8, 0, augmentation=("flip",), sizes=((2, 16), (3.5, 20)))
+    sides = [grown[step][0].shape[-2:] for step in range(6)]
+    assert sides == [(16, 16)] * 2 + [(20, 20)] * 2 + [(32, 32)] * 2
+    assert torch.equal(grown[5][0], whole[5][0]) and torch.equal(grown[0][1], whole[0][1])
+    for step, side in ((0, 16), (3, 20)):
+        torch.testing.assert_close(grown[step][0], tv.resize(whole[step][0], [side, side], antialias=True))
+
+
 def test_shift_equals_a_window_of_the_image_with_its_border_mirrored(small_data):
     batches = make(small_data, augmentation=("shift",))
     draws = batches._draw(0)

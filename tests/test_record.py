@@ -25,6 +25,7 @@ CHANGES = {
     "seed": 1,
     "n_items": 500,
     "augmentation": ("flip",),
+    "sizes": ((0.5, 20),),
     "normalisation": "channel",
     "precision": "fp32",
     "gradients": True,
@@ -66,11 +67,18 @@ def test_the_key_depends_on_the_data_and_on_nothing_else():
         {"gaps": (0,)},
         {"gaps": ()},
         {"normalisation": "none"},
+        *({"sizes": sizes} for sizes in (((0.5, 40),), ((0.0, 20),), ((0.5, 20.0),))),
     ],
 )
 def test_unusable_values_are_refused(wrong):
     with pytest.raises(CourseError):
         RunConfig("VGG_A", **wrong)
+
+
+def test_sizes_survive_json():
+    config = RunConfig("FastNet", sizes=((0.7, 24), (0.5, 20)))
+    assert config.sizes == ((0.5, 20), (0.7, 24)) and RunConfig.from_json(config.to_json()) == config
+    assert "20 pixels until 50%" in config.describe()
 
 
 def test_one_spelling_of_a_set_of_augmentations():
