@@ -133,6 +133,7 @@ def _fix_legends(figure: Figure) -> None:
     """Keep a figure's own legends where they are: a tight bounding box would move them onto the foot."""
     if figure.legends:
         figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # it would give the legend's room to the axes
         for legend in figure.legends:
             place = legend.get_window_extent().transformed(figure.transFigure.inverted())
             legend.set_loc("lower left")

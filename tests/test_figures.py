@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import compare, data, figures, landscape, measure, sources
+from cifar_helpers import charts, compare, data, figures, landscape, measure, sources
 from cifar_helpers.env import figures_dir
 from cifar_helpers.record import RunConfig
 
@@ -129,3 +129,13 @@ def test_sample_grid_shows_the_images_of_its_class(small_data):
     second = (small_data.train_labels == 3).nonzero()[1]
     assert torch.equal(torch.as_tensor(np.array(shown)), small_data.train_images[second][0].permute(1, 2, 0))
     mpl.pyplot.close(figure)
+
+
+def test_a_legend_outside_the_axes_stays_outside_when_saved(tmp_path, monkeypatch, small_data):
+    monkeypatch.setenv("CIFAR_FIGURES", str(tmp_path))
+    found = {name: [[0.5, 0.6, 0.7]] for name in ("sigmoid", "ReLU", "ReLU and sigmoid")}
+    figure = charts.toy_curves(found)
+    figures.save(figure, "02_toys", "Small networks.", small_data, "smoke")
+    figure.draw_without_rendering()
+    legend = figure.legends[0].get_window_extent()
+    assert not any(legend.overlaps(axis.get_tightbbox()) for axis in figure.axes)
