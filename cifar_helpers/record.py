@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from .env import CourseError, disk_error, figures_dir, read_json, runs_dir, write_atomically
 
 FORMAT = 1
+DRAWN = "drawn points"  # label of what is measured on no image
 SMALL_FILES = ("config.json", "steps.npz", "epochs.json", "provenance.json")
 WEIGHTS = "weights.safetensors"
 

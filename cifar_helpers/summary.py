@@ -24,7 +24,7 @@ from .env import (
     write_atomically,
 )
 from .experiments import BASE_RATE, NETWORKS, PROFILES, bn_sweep, direct_probe, direct_runs
-from .record import SMALL_FILES, Store
+from .record import DRAWN, SMALL_FILES, Store
 from .sources import DOCUMENTS
 
 README_BLOCK = re.compile(r"(<!-- measured: begin[^>]*-->\n).*?(<!-- measured: end -->)", re.DOTALL)
@@ -66,7 +66,8 @@ def write_local(profile: str, results: Sequence[dict], began: str, device="cpu",
             for path in folder.glob(f"{entry['name']}.*"):
                 path.unlink()
     entries = load_entries(folder)
-    newest = max(entries, key=lambda e: e["made"], default=None)
+    of_images = [e for e in entries if e["data_label"] != DRAWN]
+    newest = max(of_images or entries, key=lambda e: e["made"], default=None)
     report = {
         "profile": profile,
         "data_label": newest["data_label"] if newest else "",
@@ -369,7 +370,7 @@ def _copy_records(target: Path, entries: list[dict], fingerprint: str, store: St
             for path in [*(source / name for name in SMALL_FILES), *source.glob("probe-*")]:
                 shutil.copy(path, target / source.name)
     for source in (store.root / "measurements").glob("*.json"):
-        if (read_json(source) or {}).get("inputs", {}).get("data") in (fingerprint, "drawn points"):
+        if (read_json(source) or {}).get("inputs", {}).get("data") in (fingerprint, DRAWN):
             (target / "measurements").mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target / "measurements")
 

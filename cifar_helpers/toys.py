@@ -4,7 +4,7 @@ The points are two-dimensional and normally distributed; the class says whether 
 threshold. A network of two inputs can be seen whole, and trains in seconds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from .layers import ACTIVATIONS, initialise, lookup
-from .record import Store
+from .record import DRAWN, Store
 
 TRAINING, VALIDATION, HIDDEN = 60_000, 10_000, 8
 BATCH, EPOCH = 128, 60_000 // 128
+SPLITS = ((TRAINING, 0), (VALIDATION, 1))  # arguments of ``points``
 FORM, THRESHOLD = ((1.0, -0.05), (1.0, 0.4)), 0.6
 
 
@@ -68,6 +69,20 @@ def build(toy: Toy) -> nn.Sequential:
     return model
 
 
+def batches(toy: Toy) -> Iterator[tuple[int, torch.Tensor]]:
+    """(step, indices of the points of its batch) for every step; an epoch leaves out the last incomplete batch."""
+    generator = torch.Generator().manual_seed(toy.seed)
+    for step in range(toy.steps):
+        if step % EPOCH == 0:
+            order = torch.randperm(TRAINING, generator=generator)
+        yield step, order[step % EPOCH * BATCH : (step % EPOCH + 1) * BATCH]
+
+
+def epoch_ends(toy: Toy, step: int) -> bool:
+    """Whether the accuracy is taken after this step: at the end of every epoch and of the run."""
+    return (step + 1) % EPOCH == 0 or step + 1 == toy.steps
+
+
 def accuracies(toy: Toy, store: Store) -> list[float]:
     """Accuracy on 10 000 other points after every epoch (a shorter run has one value), measured once and stored."""
 
@@ -75,22 +90,18 @@ def accuracies(toy: Toy, store: Store) -> list[float]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(toy.seed)
             model = build(toy)
-        (x, y), (x_val, y_val) = points(TRAINING, 0), points(VALIDATION, 1)
-        optimizer = torch.optim.SGD(model.parameters(), lr=toy.lr)
-        generator, found = torch.Generator().manual_seed(toy.seed), []
-        for step in range(toy.steps):
-            if step % EPOCH == 0:
-                order = torch.randperm(TRAINING, generator=generator)
-            chosen = order[step % EPOCH * BATCH : (step % EPOCH + 1) * BATCH]
+        (x, y), (x_val, y_val) = (points(*split) for split in SPLITS)
+        optimizer, found = torch.optim.SGD(model.parameters(), lr=toy.lr), []
+        for step, chosen in batches(toy):
             optimizer.zero_grad()
             F.cross_entropy(model(x[chosen]), y[chosen]).backward()
             optimizer.step()
-            if (step + 1) % EPOCH == 0 or step + 1 == toy.steps:
+            if epoch_ends(toy, step):
                 with torch.no_grad():
                     found.append((model(x_val).argmax(1) == y_val).float().mean().item())
         return {"accuracies": found}
 
-    return store.measurement("toy", asdict(toy) | {"data": "drawn points"}, compute)["accuracies"]
+    return store.measurement("toy", asdict(toy) | {"data": DRAWN}, compute)["accuracies"]
 
 
 def table(found: dict[str, Sequence[Sequence[float]]]) -> list[dict[str, str]]:
