@@ -94,6 +94,9 @@ REPORTED = {
     "alexnet_greedy": Reported("003", "AlexNet, greedy tuning", "without BN, Adam, 1e-3, batch 100"),
     "toy_sigmoid": Reported("003", "small network on drawn points: sigmoid against ReLU", "sigmoid faster, then equal"),
     "toy_deep": Reported("003", "the same with three linear layers, ReLU and sigmoid", "better than two layers"),
+    "autograd_ops": Reported("003", "gradients of X/Y, f(X), the matrix product, copies and the sum", "derivations"),
+    "autograd_copy": Reported("003", "gradient of sixteen copies", "X∇ = C∇"),
+    "autograd_rates": Reported("003", "activation at a high learning rate", "ReLU fails, sigmoid does not"),
     "toy_he": Reported("003", "the same from He instead of Glorot weights (it used the output size)", "99.64 %"),
     # 004
     "convnet": _accuracy("004", "basic ConvNet (576 778 parameters), batch 4", 71, 6, 0),

@@ -48,6 +48,7 @@ ROOMS = {
     "figures": {"env"},
     "landscape": {"figures"},
     "charts": {"figures"},
+    "views": {"charts", "figures"},
     "results": {"build", "costs", "models", "ranking"},
     "costs": {"build", "data", "env", "record"},
     "insight": {"build", "data", "env", "record"},
