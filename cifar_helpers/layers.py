@@ -21,7 +21,6 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "softplus": nn.Softplus,
     "swish": Swish,
 }
-NORMS = ("none", "batch")
 INITS: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {
     "default": None,
     "kaiming_normal": lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
@@ -42,24 +41,30 @@ def lookup(kind: str, name: str, known):
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, init: str) -> None:
+def initialise(model: nn.Module, init: str, scale: float = 1.0) -> None:
     """Initialise convolutions and linear layers in place; normalisation layers keep scale 1 and shift 0.
 
     ``default`` leaves PyTorch's own initialisation. The others draw the weights and set biases to zero:
     ``xavier_normal`` and ``xavier_uniform`` (Glorot & Bengio 2010, eq. 12; the former is what the course's sample code
     does), ``kaiming_normal`` (He et al. 2015, variance 2 / fan-in).
 
+    Args:
+        scale: multiplies every weight afterwards.
+
     Raises:
-        ValueError: the name is unknown.
+        ValueError: the name is unknown, or a scale that is not positive.
     """
     draw = lookup("init", init, INITS)
-    if draw is None:
-        return
+    if not scale > 0:
+        raise ValueError(f"The scale of the initial weights must be a positive number, not {scale!r}.")
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            draw(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+            if draw:
+                draw(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+            if scale != 1:
+                layer.weight.mul_(scale)
 
 
 def output_layer(model: nn.Module) -> nn.Linear:

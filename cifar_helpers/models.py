@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from .fast import FastNet
-from .layers import ACTIVATIONS, INITS, NORMS, Swish, initialise, lookup, output_layer, parameter_count
+from .layers import ACTIVATIONS, INITS, Swish, initialise, lookup, output_layer, parameter_count
+from .norms import NORMS
 from .resnets import ResNet, ResNet001, resnet18, resnet34, resnet50, resnet101, resnet152
 
 __all__ = [
@@ -238,16 +239,18 @@ class VGG(nn.Module):
     Args:
         stages: filters of each convolution, one tuple per stage.
         hidden: widths of the hidden linear layers.
-        norm: ``none`` or ``batch``: what stands between a convolution and its activation.
-        norm_hidden: normalise the hidden linear layers too.
+        norm: what stands between a convolution and its activation, see ``norms.NORMS``.
+        norm_hidden: batch norm after the hidden linear layers too; only with ``norm="batch"``.
         dropout: probability of dropping an input of a hidden linear layer, in [0, 1).
         activation, init: names, see ``ACTIVATIONS`` and ``INITS``.
         num_classes: number of outputs.
+        width: share of the filters and hidden units; ¼ gives a small network for tests and sweeps.
+        init_scale: factor of the initial weights.
 
     Shape: images (N, 3, 32, 32) → logits (N, num_classes).
 
     Raises:
-        ValueError: an unknown norm, activation or init.
+        ValueError: an unknown norm, activation or init; a width that leaves no filter; a scale ≤ 0.
     """
 
     def __init__(
@@ -260,35 +263,42 @@ class VGG(nn.Module):
         activation: str = "relu",
         init: str = "xavier_normal",
         num_classes: int = 10,
+        width: float = 1.0,
+        init_scale: float = 1.0,
     ):
         super().__init__()
-        act = lookup("activation", activation, ACTIVATIONS)
-        normalised = lookup("norm", norm, NORMS) == "batch"
+        act, make_norm = lookup("activation", activation, ACTIVATIONS), lookup("norm", norm, NORMS)
+        if norm_hidden and norm != "batch":
+            raise ValueError(f"norm_hidden goes with norm='batch', not {norm!r}.")
+        stages = tuple(tuple(round(width * filters) for filters in stage) for stage in stages)
+        hidden = tuple(round(width * units) for units in hidden)
+        if min(*hidden, *(filters for stage in stages for filters in stage)) < 1:
+            raise ValueError(f"A width of {width!r} leaves no filter in some layer.")
         layers: list[nn.Module] = []
         channels = 3
         for stage in stages:
             for filters in stage:
                 layers.append(nn.Conv2d(channels, filters, kernel_size=3, padding=1))
-                if normalised:
-                    layers.append(nn.BatchNorm2d(filters))
+                if make_norm:
+                    layers.append(make_norm(filters))
                 layers.append(act())
                 channels = filters
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
 
         layers = []
-        width = channels * (32 // 2 ** len(stages)) ** 2
+        inputs = channels * (32 // 2 ** len(stages)) ** 2
         for units in hidden:
             if dropout:
                 layers.append(nn.Dropout(dropout))
-            layers.append(nn.Linear(width, units))
-            if normalised and norm_hidden:
+            layers.append(nn.Linear(inputs, units))
+            if norm_hidden:
                 layers.append(nn.BatchNorm1d(units))
             layers.append(act())
-            width = units
-        layers.append(nn.Linear(width, num_classes))
+            inputs = units
+        layers.append(nn.Linear(inputs, num_classes))
         self.classifier = nn.Sequential(*layers)
-        initialise(self, init)
+        initialise(self, init, init_scale)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(images).flatten(1))
@@ -303,8 +313,24 @@ class VGG_A(VGG):
     The arguments and errors are those of ``VGG``.
     """
 
-    def __init__(self, activation: str = "relu", init: str = "xavier_normal", num_classes: int = 10):
-        super().__init__(VGG_A_STAGES, (512, 512), activation=activation, init=init, num_classes=num_classes)
+    def __init__(
+        self,
+        activation: str = "relu",
+        init: str = "xavier_normal",
+        num_classes: int = 10,
+        norm: str = "none",
+        width: float = 1.0,
+        init_scale: float = 1.0,
+    ):
+        super().__init__(
+            *(VGG_A_STAGES, (512, 512)),
+            norm=norm,
+            activation=activation,
+            init=init,
+            num_classes=num_classes,
+            width=width,
+            init_scale=init_scale,
+        )
 
 
 class VGG_A_BatchNorm(VGG):
@@ -312,7 +338,6 @@ class VGG_A_BatchNorm(VGG):
 
     Args:
         norm_hidden: also normalise the two hidden linear layers: 9 758 474 parameters.
-        width: share of the filters and hidden units; ¼ gives a small network for tests and sweeps.
 
     The other arguments and errors are those of ``VGG``.
     """
@@ -324,15 +349,17 @@ class VGG_A_BatchNorm(VGG):
         init: str = "xavier_normal",
         num_classes: int = 10,
         width: float = 1.0,
+        init_scale: float = 1.0,
     ):
         super().__init__(
-            tuple(tuple(round(width * filters) for filters in stage) for stage in VGG_A_STAGES),
-            (round(width * 512),) * 2,
+            *(VGG_A_STAGES, (512, 512)),
             norm="batch",
             norm_hidden=norm_hidden,
             activation=activation,
             init=init,
             num_classes=num_classes,
+            width=width,
+            init_scale=init_scale,
         )
 
 

@@ -1,0 +1,276 @@
+"""What batch norm does to a network, measured at chosen steps of a run (Santurkar et al. 2018, sections 2 and 3).
+
+Internal covariate shift in the paper's sense, distributions of activations, and what the scale of a layer's weights
+means. Everything is measured from a run's snapshots and stored, so a published record needs no weights.
+"""
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .build import build_model, move, normalisation_of, training_batches
+from .data import ImageData, evaluation_batches
+from .env import CourseError, choose_device, true_fp32
+from .record import RunRecord, Store
+from .train import evaluate
+
+BINS, RANGE = 81, 6.0  # of activation histograms; what lies outside is counted in the outermost bins
+
+
+def weight_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Convolutions and linear layers by name, in the order of the forward pass."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+
+
+def _chosen(model: nn.Module, names: Sequence[str] | None) -> list[str]:
+    known = weight_layers(model)
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise CourseError(f"There is no layer {', '.join(unknown)}; this network has {', '.join(known)}.")
+    return list(known) if names is None else [name for name in known if name in names]
+
+
+def _groups(model: nn.Module) -> list[tuple[str, list[nn.Parameter]]]:
+    """Trained parameters of each weight layer with those of the normalisation after it, in order."""
+    groups: list[tuple[str, list[nn.Parameter]]] = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            groups.append((name, []))
+        own = [p for p in module.parameters(recurse=False) if p.requires_grad]
+        if own and groups:
+            groups[-1][1].extend(own)
+    return groups
+
+
+@contextlib.contextmanager
+def _kept(model: nn.Module) -> Iterator[None]:
+    """Give the model its weights, statistics, mode and gradients back afterwards."""
+    state, mode = copy.deepcopy(model.state_dict()), model.training
+    gradients = [p.grad for p in model.parameters()]
+    try:
+        yield
+    finally:
+        model.load_state_dict(state)
+        model.train(mode)
+        for p, gradient in zip(model.parameters(), gradients, strict=True):
+            p.grad = gradient
+
+
+def covariate_shift(model: nn.Module, batch, lr: float, layers: Sequence[str] | None = None) -> list[dict]:
+    """How the gradient of a layer changes when the layers below it take their step (the paper's Definition 2.1).
+
+    G is the gradient of the layer's weights with all layers as they are; G′ the same on the same batch after one step
+    of SGD on the layers below. Train mode, fp32; noise in the network is drawn alike for both. The model is left as it
+    was.
+
+    Args:
+        batch: (images, labels); lr: rate of the step; layers: names, None takes all.
+
+    Returns:
+        One dict per layer: ``layer``, ``l2`` ‖G − G′‖₂, ``relative`` ‖G − G′‖₂ / ‖G‖₂, ``cosine`` of their angle (1
+        where nothing changed, NaN where a gradient is zero).
+
+    Raises:
+        CourseError: a layer that the network does not have; the message lists those it has.
+    """
+    wanted, modules, rows = _chosen(model, layers), weight_layers(model), []
+    images, labels = batch
+
+    def gradients() -> list[torch.Tensor | None]:
+        with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []), true_fp32(images.device):
+            torch.manual_seed(0)
+            loss = F.cross_entropy(model(images).float(), labels)
+            return list(torch.autograd.grad(loss, trained, allow_unused=True))
+
+    with _kept(model):
+        model.train()
+        groups = _groups(model)
+        trained = [p for _, group in groups for p in group]
+        place = {id(p): i for i, p in enumerate(trained)}
+        before = gradients()
+        for name, group in groups:
+            weight = modules[name].weight
+            if name in wanted and weight.requires_grad:
+                rows.append({"layer": name} | _change(before[place[id(weight)]], gradients()[place[id(weight)]]))
+            with torch.no_grad():
+                for p in group:
+                    p.sub_(lr * before[place[id(p)]])
+    return rows
+
+
+def _change(before: torch.Tensor, after: torch.Tensor) -> dict[str, float]:
+    a, b = before.double().flatten(), after.double().flatten()
+    moved, sizes = (a - b).norm(), a.norm() * b.norm()
+    same = torch.equal(a, b)
+    cosine = 1.0 if same and sizes > 0 else (a @ b / sizes).item() if sizes > 0 else float("nan")
+    return {
+        "l2": moved.item(),
+        "relative": (moved / a.norm()).item() if a.norm() > 0 else float("nan"),
+        "cosine": cosine,
+    }
+
+
+@torch.no_grad()
+def activations(model: nn.Module, images: torch.Tensor, layers: Sequence[str] | None = None) -> list[dict]:
+    """Distribution of what goes into the activation after each convolution, on a batch in train mode.
+
+    Returns:
+        One dict per layer: ``layer``, ``counts`` (81 bins over ±6), ``mean`` and ``std`` over all values, and lists
+        ``units_mean`` and ``units_std``, per channel.
+
+    Raises:
+        CourseError: a layer that the network does not have.
+    """
+    wanted, found, hooks = _chosen(model, layers), {}, []
+    names = list(model.named_modules())
+    for i, (name, module) in enumerate(names):
+        if name in wanted and isinstance(module, nn.Conv2d):
+            after = names[i + 1][1]
+            source = after if any(after.parameters(recurse=False)) or isinstance(after, nn.BatchNorm2d) else module
+            hooks.append(source.register_forward_hook(lambda _, __, out, name=name: found.update({name: out.detach()})))
+    try:
+        with _kept(model):
+            model.train()
+            model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    rows = []
+    for name, out in found.items():
+        values = out.float().transpose(0, 1).flatten(1)
+        counts, _ = np.histogram(values.cpu().numpy().clip(-RANGE, RANGE), bins=BINS, range=(-RANGE, RANGE))
+        row = {"layer": name, "counts": counts.tolist(), "mean": values.mean().item(), "std": values.std().item()}
+        units = {"units_mean": values.mean(1).tolist(), "units_std": values.std(1).tolist()}
+        rows.append(row | units)
+    return rows
+
+
+def at_snapshots(name: str, run: RunRecord, data: ImageData, store: Store, measure, device="auto", **inputs) -> dict:
+    """Measure a run at its snapshots, once, and store it.
+
+    Args:
+        name: of the measurement; inputs: JSON-ready arguments that decide it.
+        measure: called as ``measure(model, batch)`` with the model after that many steps and the batch it sees next.
+
+    Returns:
+        Step → what ``measure`` returned.
+
+    Raises:
+        CourseError: neither the measurement nor the snapshots are at hand.
+    """
+
+    def compute() -> dict:
+        target = choose_device(device)
+        model, batches = move(build_model(run.config), target), training_batches(run.config, data, target)
+        found = {}
+        for step in run.config.snapshots:
+            if run.diverged_at is None or step <= run.diverged_at:
+                model.load_state_dict(run.snapshot(step))
+                found[step] = measure(model, batches[step])
+        return {"steps": list(found), "found": list(found.values())}
+
+    stored = store.measurement(name, {"run": run.key, "data": data.fingerprint} | inputs, compute)
+    return dict(zip(stored["steps"], stored["found"], strict=True))
+
+
+def shift_along(run: RunRecord, data: ImageData, store: Store, layers: Sequence[str], device="auto") -> dict:
+    """``covariate_shift`` at every snapshot of a run of plain SGD, by its own step.
+
+    Raises:
+        CourseError: the run was not trained by SGD without momentum, whose step is −rate · gradient.
+    """
+    config = run.config
+    if config.optimizer.removeprefix("course.") != "SGD" or config.optimizer_args or config.schedule != "constant":
+        raise CourseError("Internal covariate shift is measured along plain SGD: its step is known from the gradient.")
+    return at_snapshots(
+        *("covariate_shift", run, data, store, lambda m, b: covariate_shift(m, b, config.lr, layers), device),
+        layers=list(layers),
+    )
+
+
+def activations_along(run: RunRecord, data: ImageData, store: Store, layers: Sequence[str], device="auto") -> dict:
+    """``activations`` at every snapshot of a run."""
+    return at_snapshots(
+        *("activations", run, data, store, lambda m, b: activations(m, b[0], layers), device), layers=list(layers)
+    )
+
+
+def scaled(model: nn.Module, factor: float, layers: Sequence[str] | None = None) -> nn.Module:
+    """A copy of the model with the weights and biases of these layers multiplied by a factor.
+
+    Raises:
+        CourseError: a layer that the network does not have.
+    """
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for name in _chosen(twin, layers):
+            for p in weight_layers(twin)[name].parameters():
+                p.mul_(factor)
+    return twin
+
+
+def scale_test(model: nn.Module, batch, factor: float, layers: Sequence[str]) -> dict[str, float]:
+    """What multiplying the weights of some layers does to the output and to the gradients of those layers.
+
+    Behind batch norm f(αw) = f(w), so the gradient at αw is that at w over α.
+
+    Returns:
+        ``output``: largest |f(αw) − f(w)| relative to the largest |f(w)|; ``gradient``: largest deviation of α·∇f(αw)
+        from ∇f(w), relative to the largest entry of ∇f(w).
+    """
+    outputs, gradients = [], []
+    images, labels = batch
+    for network in (model, scaled(model, factor, layers)):
+        with _kept(network):
+            network.train()
+            logits = network(images)
+            weights = [weight_layers(network)[name].weight for name in layers]
+            gradients.append(torch.autograd.grad(F.cross_entropy(logits, labels), weights))
+            outputs.append(logits.detach())
+    size = max(g.abs().max() for g in gradients[0])
+    apart = max((factor * b - a).abs().max() for a, b in zip(*gradients, strict=True))
+    output = (outputs[1] - outputs[0]).abs().max() / outputs[0].abs().max()
+    return {"output": output.item(), "gradient": (apart / size).item()}
+
+
+def mode_gap(run: RunRecord, data: ImageData, store: Store, device="auto") -> Mapping[str, float]:
+    """Validation loss of a finished run with its running statistics, and with those of each batch of training size.
+
+    Returns:
+        ``eval`` and ``train``: losses in nats; accuracies with ``_accuracy`` appended.
+
+    Raises:
+        CourseError: neither the measurement nor the weights are at hand.
+    """
+
+    def compute() -> dict:
+        target = choose_device(device)
+        model = build_model(run.config)
+        model.load_state_dict(run.weights)
+        model, (images, labels) = move(model, target), data.split("validation")
+        if run.config.eval_items:
+            images, labels = images[: run.config.eval_items], labels[: run.config.eval_items]
+        whole = len(labels) // run.config.batch_size * run.config.batch_size  # a rest would be a smaller batch
+        args = (images[:whole], labels[:whole], target, normalisation_of(run.config, data), run.config.batch_size)
+        loss, accuracy = evaluate(model, evaluation_batches(*args))
+        own = _by_batch(model, evaluation_batches(*args))
+        return {"eval": loss, "eval_accuracy": accuracy} | own
+
+    return store.measurement("mode_gap", {"run": run.key, "data": data.fingerprint}, compute)
+
+
+@torch.no_grad()
+def _by_batch(model: nn.Module, batches) -> dict[str, float]:
+    with _kept(model):
+        model.train()
+        losses, hits = [], []
+        for images, labels in batches:
+            logits = model(images).float()
+            losses.append(F.cross_entropy(logits, labels).item())
+            hits.append((logits.argmax(1) == labels).float().mean().item())
+    return {"train": float(np.mean(losses)), "train_accuracy": float(np.mean(hits))}
