@@ -49,11 +49,12 @@ def _groups(model: nn.Module) -> list[tuple[str, list[nn.Parameter]]]:
 
 @contextlib.contextmanager
 def _kept(model: nn.Module) -> Iterator[None]:
-    """Give the model its weights, statistics, mode and gradients back afterwards."""
+    """Give the model its weights, statistics, mode and gradients back afterwards, and the random numbers their place."""
     state, mode = copy.deepcopy(model.state_dict()), model.training
-    gradients = [p.grad for p in model.parameters()]
+    gradients, device = [p.grad for p in model.parameters()], next(model.parameters()).device
     try:
-        yield
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
     finally:
         model.load_state_dict(state)
         model.train(mode)
@@ -82,9 +83,9 @@ def covariate_shift(model: nn.Module, batch, lr: float, layers: Sequence[str] | 
     images, labels = batch
 
     def gradients() -> list[torch.Tensor | None]:
-        with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []), true_fp32(images.device):
-            torch.manual_seed(0)
-            loss = F.cross_entropy(model(images).float(), labels)
+        torch.manual_seed(0)  # the same noise and dropout on both sides
+        with true_fp32(images.device):
+            loss = F.cross_entropy(model(images), labels)
             return list(torch.autograd.grad(loss, trained, allow_unused=True))
 
     with _kept(model):

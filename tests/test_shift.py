@@ -1,0 +1,144 @@
+"""Internal covariate shift, activations and scale invariance, where the answer is known."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from cifar_helpers import models, run, shift
+from cifar_helpers.env import CourseError
+from cifar_helpers.record import RunConfig
+
+
+def small(norm="batch", dtype=torch.float32):
+    torch.manual_seed(0)
+    return models.VGG_A(norm=norm, width=0.125).to(dtype)
+
+
+def a_batch(n=8, dtype=torch.float32):
+    torch.manual_seed(1)
+    return torch.randn(n, 3, 32, 32, dtype=dtype), torch.arange(n) % 10
+
+
+def test_shift_is_the_change_of_a_gradient_by_definition():
+    model, (images, labels), lr = small("none", torch.double), a_batch(dtype=torch.double), 0.3
+    rows = {row["layer"]: row for row in shift.covariate_shift(model, (images, labels), lr)}
+    names = list(shift.weight_layers(model))
+    wanted = names[4]
+    loss = F.cross_entropy(model(images), labels)
+    gradients = dict(zip(dict(model.named_parameters()), torch.autograd.grad(loss, model.parameters()), strict=True))
+    moved = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, p in moved.named_parameters():
+            if name.rpartition(".")[0] in names[:4]:
+                p.sub_(lr * gradients[name])
+    after = torch.autograd.grad(F.cross_entropy(moved(images), labels), moved.get_parameter(f"{wanted}.weight"))[0]
+    before = gradients[f"{wanted}.weight"]
+    assert rows[wanted]["l2"] == pytest.approx((after - before).norm().item(), rel=1e-6)
+    cosine = F.cosine_similarity(after.flatten(), before.flatten(), dim=0).item()
+    assert rows[wanted]["cosine"] == pytest.approx(cosine, rel=1e-6)
+    assert rows[names[0]] == {"layer": names[0], "l2": 0.0, "relative": 0.0, "cosine": 1.0}  # nothing lies below
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "noisy_batch"])
+def test_frozen_lower_layers_shift_nothing(norm):
+    model = small(norm)
+    names = list(shift.weight_layers(model))
+    top = model.get_submodule(names[-1])
+    for p in model.parameters():
+        p.requires_grad_(False)
+    for p in top.parameters():
+        p.requires_grad_(True)
+    rows = shift.covariate_shift(model, a_batch(), 1.0)
+    assert rows == [{"layer": names[-1], "l2": 0.0, "relative": 0.0, "cosine": 1.0}]
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "noisy_batch", "l1"])
+def test_measuring_leaves_model_and_random_state_alone(norm):
+    model, batch = small(norm).eval(), a_batch()
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    shift.covariate_shift(model, batch, 0.1)
+    shift.scale_test(model, batch, 2.0, ["features.0"])
+    assert all(torch.equal(a, before[name]) for name, a in model.state_dict().items()) and not model.training
+    assert all(p.grad is None for p in model.parameters())
+    shift.activations(model, batch[0])
+    assert all(torch.equal(a, before[name]) for name, a in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_unknown_layers_are_refused_and_those_known_listed():
+    for measure in (
+        lambda m: shift.covariate_shift(m, a_batch(), 0.1, ["conv9"]),
+        lambda m: shift.activations(m, a_batch()[0], ["conv9"]),
+        lambda m: shift.scaled(m, 2.0, ["conv9"]),
+    ):
+        with pytest.raises(CourseError, match="no layer conv9.*features.0, .*classifier.0"):
+            measure(small())
+
+
+def test_batch_norm_forgets_the_scale_of_its_weights():
+    model, batch = small("batch", torch.double), a_batch(dtype=torch.double)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 1e-12
+    convolutions = [name for name, m in shift.weight_layers(model).items() if isinstance(m, nn.Conv2d)]
+    for factor in (0.1, 7.0):
+        found = shift.scale_test(model, batch, factor, convolutions)
+        assert found["output"] < 1e-8 and found["gradient"] < 1e-8
+    assert shift.scale_test(small("none", torch.double), batch, 7.0, ["features.0"])["output"] > 0.1
+
+
+def test_activations_behind_batch_norm_are_standardised():
+    rows = shift.activations(small("batch"), 5 * a_batch(64)[0])
+    assert len(rows) == 8
+    for row in rows:
+        assert np.abs(row["units_mean"]).max() < 1e-4 and np.allclose(row["units_std"], 1, atol=0.05)
+        assert len(row["counts"]) == shift.BINS and sum(row["counts"]) % 64 == 0
+    first = shift.activations(small("none"), a_batch()[0], ["features.0"])[0]
+    conv = small("none").features[0](a_batch()[0])
+    assert first["mean"] == pytest.approx(conv.mean().item(), abs=1e-6)
+
+
+TINY = RunConfig(
+    "VGG_A",
+    {"width": 0.125, "norm": "batch"},
+    optimizer="SGD",
+    lr=0.1,
+    batch_size=16,
+    steps=4,
+    eval_every=4,
+    eval_items=32,
+    snapshots=(0, 3),
+    keep_weights=True,
+    test=False,
+    precision="fp32",
+)
+
+
+def test_along_a_run_snapshots_are_measured_once_and_read_after(small_data, store):
+    record = run.get_run(TINY, small_data, "cpu", store)
+    layers = ["features.0", "features.4"]
+    found = shift.shift_along(record, small_data, store, layers, "cpu")
+    assert list(found) == [0, 3] and [row["layer"] for row in found[3]] == layers
+    for path in record.folder.glob("weights*"):
+        path.unlink()
+    assert shift.shift_along(record, small_data, store, layers, "cpu") == found
+    with pytest.raises(CourseError, match="snapshots"):
+        shift.activations_along(record, small_data, store, layers, "cpu")
+
+
+def test_the_step_of_another_optimizer_is_not_known(small_data, store):
+    config = dataclasses.replace(TINY, optimizer_args={"momentum": 0.9})
+    with pytest.raises(CourseError, match="plain SGD"):
+        shift.shift_along(run.get_run(config, small_data, "cpu", store), small_data, store, ["features.0"], "cpu")
+
+
+def test_mode_gap_compares_running_with_batch_statistics(small_data, store):
+    record = run.get_run(TINY, small_data, "cpu", store)
+    found = shift.mode_gap(record, small_data, store, "cpu")
+    assert {"eval", "train", "eval_accuracy", "train_accuracy"} == set(found)
+    assert found["eval"] != found["train"] and all(np.isfinite(v) for v in found.values())
