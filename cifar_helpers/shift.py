@@ -49,7 +49,7 @@ def _groups(model: nn.Module) -> list[tuple[str, list[nn.Parameter]]]:
 
 @contextlib.contextmanager
 def _kept(model: nn.Module) -> Iterator[None]:
-    """Give the model its weights, statistics, mode and gradients back afterwards, and the random numbers their place."""
+    """Give back weights, statistics, mode and gradients afterwards, and the place in the random numbers."""
     state, mode = copy.deepcopy(model.state_dict()), model.training
     gradients, device = [p.grad for p in model.parameters()], next(model.parameters()).device
     try:
