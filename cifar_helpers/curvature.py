@@ -1,0 +1,54 @@
+"""The largest eigenvalues of the loss's Hessian, by Lanczos iteration on Hessian-vector products."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
+from .env import CourseError
+from .measure import hessian_times
+
+
+def top_eigenvalues(
+    model: torch.nn.Module,
+    batch,
+    count: int = 1,
+    loss_function: Callable = F.cross_entropy,
+    tolerance: float = 1e-3,
+    seed: int = 0,
+) -> list[float]:
+    """The ``count`` largest eigenvalues of the Hessian of the loss on a batch, largest first.
+
+    ARPACK's Lanczos iteration (scipy) with products by double backward; the model is used in the mode it is in and left
+    as it was but for what a forward pass changes.
+
+    Args:
+        batch: (images, labels); tolerance: relative, of an eigenvalue; seed: of the first vector.
+
+    Raises:
+        CourseError: as many eigenvalues as parameters or none asked for, or no convergence.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    size = sum(p.numel() for p in parameters)
+    if not 1 <= count < size:
+        raise CourseError(f"Ask for 1 to {size - 1} eigenvalues of {size} parameters, not {count}.")
+
+    def times(vector: np.ndarray) -> np.ndarray:
+        flat = torch.as_tensor(vector.reshape(-1)).to(parameters[0])
+        parts, start = [], 0
+        for p in parameters:
+            parts.append(flat[start : start + p.numel()].view_as(p))
+            start += p.numel()
+        return (
+            torch.cat([t.flatten() for t in hessian_times(model, batch, parts, loss_function)]).double().cpu().numpy()
+        )
+
+    start = np.random.default_rng(seed).normal(size=size)
+    operator = LinearOperator((size, size), matvec=times, dtype=np.float64)
+    try:
+        found = eigsh(operator, k=count, which="LA", v0=start, tol=tolerance, return_eigenvectors=False)
+    except ArpackNoConvergence as error:
+        raise CourseError(f"The Hessian's eigenvalues did not converge ({error}); take a larger batch.") from error
+    return sorted((float(value) for value in found), reverse=True)
