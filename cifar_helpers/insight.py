@@ -5,10 +5,11 @@ Published records have no weights, so what a figure needs is computed where they
 
 import numpy as np
 import torch
+from torch import nn
 
 from .build import build_model, forward_context, move, normalisation_of
 from .data import ImageData, evaluation_batches
-from .env import choose_device, resolve_precision
+from .env import CourseError, choose_device, resolve_precision
 from .record import RunRecord, Store
 
 NEAR_ZERO = 1e-3  # a weight below this in size counts as near zero
@@ -46,6 +47,17 @@ def weight_summary(run: RunRecord, store: Store) -> list[dict]:
     return store.measurement("weight_summary", inputs, compute)["rows"]
 
 
+def trained(run: RunRecord, device="auto") -> nn.Module:
+    """The network of a run with its final weights, in evaluation mode.
+
+    Raises:
+        CourseError: the run's weights were not kept.
+    """
+    model = build_model(run.config)
+    model.load_state_dict(run.weights)
+    return move(model, choose_device(device)).eval()
+
+
 @torch.no_grad()
 def predictions(run: RunRecord, data: ImageData, split: str = "validation", device="auto") -> torch.Tensor:
     """Class probabilities of a trained network, (n, 10) float32 on the CPU, in the order of the split.
@@ -53,10 +65,7 @@ def predictions(run: RunRecord, data: ImageData, split: str = "validation", devi
     Raises:
         CourseError: the run's weights were not kept.
     """
-    device = choose_device(device)
-    model = build_model(run.config)
-    model.load_state_dict(run.weights)
-    model = move(model, device).eval()
+    device, model = choose_device(device), trained(run, device)
     context = forward_context(resolve_precision(run.config.precision, device), device)
     found = []
     for images, _ in evaluation_batches(*data.split(split), device, normalisation_of(run.config, data)):
@@ -105,3 +114,135 @@ def confident_mistakes(run: RunRecord, data: ImageData, count: int = 12, device=
         for i in order
         if predicted[i] != labels[i]
     ]
+
+
+def confused_pairs(counts: np.ndarray, classes, top: int = 5) -> list[dict]:
+    """The pairs of classes taken for each other most often, both ways together.
+
+    Args:
+        counts: (true, predicted), as ``confusion`` gives them.
+
+    Returns:
+        One dict per pair: ``pair`` (two names), ``mistakes`` and ``share`` of all mistakes.
+    """
+    wrong = counts - np.diag(np.diag(counts))
+    both = np.triu(wrong + wrong.T)
+    order = np.argsort(both, axis=None)[::-1][:top]
+    places = [np.unravel_index(i, both.shape) for i in order]
+    total = max(1, int(wrong.sum()))
+    return [
+        {"pair": (classes[a], classes[b]), "mistakes": int(both[a, b]), "share": float(both[a, b] / total)}
+        for a, b in places
+        if both[a, b]
+    ]
+
+
+def filters(run: RunRecord, store: Store, deeper: int = 16) -> dict:
+    """The first layer's filters and some kernels of a deeper convolution, as numbers for a picture.
+
+    Returns:
+        ``first``: (filters, 3, k, k) nested lists; ``deeper``: (``deeper``, k, k), the strongest kernels of the fourth
+        convolution; ``layer``: its name.
+
+    Raises:
+        CourseError: neither the measurement nor the weights are at hand.
+    """
+
+    def compute() -> dict:
+        model = trained(run, "cpu")
+        convolutions = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)]
+        name, layer = convolutions[min(3, len(convolutions) - 1)]
+        kernels = layer.weight.detach().flatten(0, 1)
+        strongest = kernels.flatten(1).norm(dim=1).argsort(descending=True)[:deeper]
+        first = convolutions[0][1].weight.detach()
+        return {"first": first.tolist(), "deeper": kernels[strongest].tolist(), "layer": name}
+
+    return store.measurement("filters", {"run": run.key, "data": run.provenance["data_fingerprint"]}, compute)
+
+
+def _layer(model: nn.Module, name: str) -> nn.Module:
+    layers = dict(model.named_modules())
+    if not name or name not in layers:
+        raise CourseError(f"There is no layer {name!r}; this network has {', '.join(n for n in layers if n)}.")
+    return layers[name]
+
+
+@torch.no_grad()
+def layer_outputs(model: nn.Module, images: torch.Tensor, names) -> dict[str, torch.Tensor]:
+    """Outputs of named layers for some normalised images, on the CPU.
+
+    Raises:
+        CourseError: a layer that the network does not have; the message lists those it has.
+    """
+    found: dict[str, torch.Tensor] = {}
+    hooks = [
+        _layer(model, name).register_forward_hook(lambda _, __, out, name=name: found.update({name: out.float().cpu()}))
+        for name in names
+    ]
+    try:
+        model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: found[name] for name in names}
+
+
+def strongest_images(run: RunRecord, data: ImageData, layer: str, units: int = 6, each: int = 8, device="auto") -> dict:
+    """The validation images to which the units of a layer answer most.
+
+    Args:
+        layer: name of a convolution; a unit's answer is its largest value over all places.
+
+    Returns:
+        Unit → indices of ``each`` images into the validation split, the strongest first; units spread evenly.
+
+    Raises:
+        CourseError: no such layer, or the run's weights were not kept.
+    """
+    model, device = trained(run, device), choose_device(device)
+    batches = evaluation_batches(*data.split("validation"), device, normalisation_of(run.config, data))
+    peaks = torch.cat([layer_outputs(model, x, [layer])[layer].flatten(2).amax(2) for x, _ in batches])
+    chosen = np.linspace(0, peaks.shape[1] - 1, min(units, peaks.shape[1])).astype(int)
+    return {int(unit): peaks[:, unit].argsort(descending=True)[:each].tolist() for unit in chosen}
+
+
+def features(run: RunRecord, data: ImageData, store: Store, count: int = 1500, device="auto") -> dict:
+    """Two flat maps of what goes into the output layer: principal components and t-SNE of validation images.
+
+    Args:
+        count: how many images, the same number of each class.
+
+    Returns:
+        ``pca``, ``tsne``: (count, 2) nested lists; ``labels``; ``explained``: the share of variance in the two
+        components; ``trustworthiness``: of each map, 1 where neighbours in the map are neighbours in the features.
+
+    Raises:
+        CourseError: neither the measurement nor the weights are at hand.
+    """
+
+    def compute() -> dict:
+        from sklearn.decomposition import PCA
+        from sklearn.manifold import TSNE, trustworthiness
+
+        model, target = trained(run, device), choose_device(device)
+        images, labels = data.split("validation")
+        chosen = torch.cat([(labels == c).nonzero().squeeze(1)[: count // 10] for c in range(len(data.classes))])
+        taken: list[torch.Tensor] = []
+        last = [m for m in model.modules() if isinstance(m, nn.Linear)][-1]
+        hook = last.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0].float().cpu()))
+        for x, _ in evaluation_batches(images[chosen], labels[chosen], target, normalisation_of(run.config, data)):
+            with torch.no_grad():
+                model(x)
+        hook.remove()
+        values = torch.cat(taken).numpy()
+        pca = PCA(2, random_state=0).fit(values)
+        maps = {"pca": pca.transform(values)}
+        perplexity = min(30, (len(values) - 1) / 3)
+        maps["tsne"] = TSNE(2, init="pca", perplexity=perplexity, random_state=0).fit_transform(values)
+        neighbours = min(12, len(values) // 2 - 1)
+        trust = {name: float(trustworthiness(values, flat, n_neighbors=neighbours)) for name, flat in maps.items()}
+        flat = {name: np.round(np.asarray(found, float), 3).tolist() for name, found in maps.items()}
+        shares = float(pca.explained_variance_ratio_.sum())
+        return flat | {"labels": labels[chosen].tolist(), "explained": shares, "trustworthiness": trust}
+
+    return store.measurement("features", {"run": run.key, "data": data.fingerprint, "count": count}, compute)
