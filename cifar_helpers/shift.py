@@ -16,7 +16,7 @@ from torch import nn
 from .build import build_model, move, normalisation_of, training_batches
 from .data import ImageData, evaluation_batches
 from .env import CourseError, choose_device, true_fp32
-from .record import RunRecord, Store
+from .record import RunConfig, RunRecord, Store
 from .train import evaluate
 
 BINS, RANGE = 81, 6.0  # of activation histograms; what lies outside is counted in the outermost bins
@@ -25,6 +25,25 @@ BINS, RANGE = 81, 6.0  # of activation histograms; what lies outside is counted 
 def weight_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Convolutions and linear layers by name, in the order of the forward pass."""
     return {name: m for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+
+
+def named(config: RunConfig, labels: Sequence[str]) -> dict[str, str]:
+    """Labels such as ``conv 2`` or ``linear 1`` → names of these layers in a config's network.
+
+    The same layer has another name once normalisation layers stand before it.
+
+    Raises:
+        CourseError: a label that no layer has; the message lists those known.
+    """
+    counts, known = {"conv": 0, "linear": 0}, {}
+    for name, layer in weight_layers(build_model(config)).items():
+        kind = "conv" if isinstance(layer, nn.Conv2d) else "linear"
+        counts[kind] += 1
+        known[f"{kind} {counts[kind]}"] = name
+    unknown = [label for label in labels if label not in known]
+    if unknown:
+        raise CourseError(f"There is no layer {', '.join(unknown)}; this network has {', '.join(known)}.")
+    return {label: known[label] for label in labels}
 
 
 def _chosen(model: nn.Module, names: Sequence[str] | None) -> list[str]:

@@ -130,6 +130,14 @@ REPORTED = {
     ),
     "probe_beta": Reported("paper", "effective β-smoothness along the gradient", "smaller with BN"),
     "beta": Reported("004", "effective β, maximum over the rates", "greatly smaller with BN"),
+    # the paper
+    "noisy_bn": Reported(
+        "paper", "batch norm with added noise (section 2.2)", "trains nearly as well, better than none"
+    ),
+    "covariate_shift": Reported(
+        "paper", "internal covariate shift with batch norm (section 2.3)", "no smaller, often larger"
+    ),
+    "lp_norms": Reported("paper", "ℓ1, ℓ2 and ℓ∞ normalisation (section 3.3)", "comparable to batch norm, or better"),
 }
 
 
