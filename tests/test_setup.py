@@ -51,6 +51,7 @@ ROOMS = {
     "landscape": {"figures"},
     "charts": {"figures"},
     "views": {"charts", "figures"},
+    "portraits": {"charts", "figures"},
     "results": {"build", "costs", "models", "ranking"},
     "costs": {"build", "data", "env", "record"},
     "insight": {"build", "data", "env", "record"},
