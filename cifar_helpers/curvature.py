@@ -7,8 +7,11 @@ import torch
 import torch.nn.functional as F
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-from .env import CourseError
+from .build import build_model, move, normalisation_of
+from .data import ImageData, evaluation_batches
+from .env import CourseError, choose_device, true_fp32
 from .measure import hessian_times
+from .record import RunRecord, Store
 
 
 def top_eigenvalues(
@@ -52,3 +55,31 @@ def top_eigenvalues(
     except ArpackNoConvergence as error:
         raise CourseError(f"The Hessian's eigenvalues did not converge ({error}); take a larger batch.") from error
     return sorted((float(value) for value in found), reverse=True)
+
+
+def along(run: RunRecord, data: ImageData, store: Store, count: int, items: int, device="auto") -> dict:
+    """``top_eigenvalues`` at a run's snapshots and its end, on the same training images in train mode; stored.
+
+    Returns:
+        ``steps`` and ``values`` (one list per step, largest first).
+
+    Raises:
+        CourseError: neither the measurement nor the weights are at hand, or no convergence.
+    """
+
+    def compute() -> dict:
+        target, model = choose_device(device), build_model(run.config)
+        images, labels = (part[:items] for part in data.split("train", run.config.n_items))
+        normalisation = normalisation_of(run.config, data)
+        (batch,) = evaluation_batches(images, labels, target, normalisation, batch_size=items)
+        states = {step: run.snapshot(step) for step in run.config.snapshots} | {run.config.steps: run.weights}
+        values = []
+        for state in states.values():
+            model.load_state_dict(state)
+            model = move(model, target).train()
+            with true_fp32(target):
+                values.append(top_eigenvalues(model, batch, count))
+        return {"steps": list(states), "values": values}
+
+    inputs = {"run": run.key, "data": data.fingerprint, "count": count, "items": items}
+    return store.measurement("eigenvalues", inputs, compute)

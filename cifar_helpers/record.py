@@ -211,6 +211,11 @@ class RunRecord:
         """Training time per step, recording included, evaluation left out."""
         return self.provenance["train_seconds"] / max(1, len(self.steps["loss"]))
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether the final weights are at hand: published records have none."""
+        return (self.folder / WEIGHTS).exists()
+
     @cached_property
     def weights(self) -> dict:
         """Final state of the model, name → tensor.

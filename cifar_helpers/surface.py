@@ -9,7 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .env import CourseError
+from .build import normalisation_of
+from .data import ImageData, evaluation_batches
+from .env import CourseError, choose_device
+from .insight import trained
+from .record import RunRecord, Store
 
 Direction = Mapping[str, torch.Tensor]
 
@@ -146,3 +150,63 @@ def path_plane(states: Sequence[Mapping[str, torch.Tensor]], names: Sequence[str
         found |= {n: piece.view_as(states[0][n]).to(states[0][n]) for n, piece in zip(names, pieces, strict=True)}
         directions.append(found)
     return tuple(directions), coordinates.numpy(), shares.numpy()
+
+
+def _training_images(run: RunRecord, data: ImageData, items: int, device) -> list:
+    images, labels = (part[:items] for part in data.split("train", run.config.n_items))
+    return list(evaluation_batches(images, labels, choose_device(device), normalisation_of(run.config, data)))
+
+
+def around(run: RunRecord, data: ImageData, store: Store, points: int, items: int, recompute=False, device="auto"):
+    """``surface`` around a run's final weights in two filter-normalised random directions, measured once and stored.
+
+    Args:
+        points: along each side, from −1 to 1; items: training images each loss is over; recompute: see ``surface``.
+
+    Returns:
+        (points, points) losses.
+
+    Raises:
+        CourseError: fewer than three points, or neither the measurement nor the weights are at hand.
+    """
+    across = grid(points)
+
+    def compute() -> dict:
+        model = trained(run, device)
+        directions = filter_normalised(model, 0), filter_normalised(model, 1)
+        batches = _training_images(run, data, items, device)
+        return {"losses": surface(model, batches, directions, across, recompute=recompute).tolist()}
+
+    inputs = {"run": run.key, "data": data.fingerprint, "points": points, "items": items, "recompute": recompute}
+    return np.asarray(store.measurement("surface", inputs, compute)["losses"])
+
+
+def along_path(run: RunRecord, data: ImageData, store: Store, points: int, items: int, device="auto") -> dict:
+    """The loss in the plane of a run's snapshots and its end, with batch norm's statistics taken anew at every point.
+
+    Returns:
+        ``across``, ``up`` (coordinates), ``losses`` (points × points), ``path`` ((n, 2) coordinates), ``steps`` and
+        ``shares`` (of the path's variance along the two axes).
+
+    Raises:
+        CourseError: as for ``around``, or fewer than three states.
+    """
+    grid(points)
+
+    def compute() -> dict:
+        model = trained(run, device)
+        names = [name for name, _ in model.named_parameters()]
+        states = [run.snapshot(step) for step in run.config.snapshots] + [run.weights]
+        directions, path, shares = path_plane(states, names)
+        low, high = path.min(0), path.max(0)
+        middle, reach = (low + high) / 2, 0.65 * max(high - low)
+        across, up = (np.linspace(centre - reach, centre + reach, points) for centre in middle)
+        device_of = next(model.parameters()).device
+        there = [{name: t.to(device_of) for name, t in direction.items()} for direction in directions]
+        losses = surface(model, _training_images(run, data, items, device), tuple(there), across, up, recompute=True)
+        sides = {"across": across.tolist(), "up": up.tolist(), "losses": losses.tolist()}
+        steps = [*run.config.snapshots, run.config.steps]
+        return sides | {"path": path.tolist(), "steps": steps, "shares": shares.tolist()}
+
+    inputs = {"run": run.key, "data": data.fingerprint, "points": points, "items": items}
+    return store.measurement("path_plane", inputs, compute)
