@@ -151,7 +151,7 @@ def activations(model: nn.Module, images: torch.Tensor, layers: Sequence[str] | 
     for i, (name, module) in enumerate(names):
         if name in wanted and isinstance(module, nn.Conv2d):
             after = names[i + 1][1]
-            source = after if any(after.parameters(recurse=False)) or isinstance(after, nn.BatchNorm2d) else module
+            source = module if next(after.parameters(recurse=False), None) is None else after  # a norm, if there is one
             hooks.append(source.register_forward_hook(lambda _, __, out, name=name: found.update({name: out.detach()})))
     try:
         with _kept(model):

@@ -155,9 +155,11 @@ class Corner(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(3, 1, 1, bias=False)
         nn.init.ones_(self.conv.weight)
+        self.register_buffer("seen", torch.zeros(32, 32))
+        self.seen[:16, :16] = 1
 
     def forward(self, images):
-        seen = self.conv(images)[:, 0, :16, :16].sum((1, 2))
+        seen = self.conv(images * self.seen).sum((1, 2, 3))
         return torch.stack([-seen, seen], 1)
 
 
