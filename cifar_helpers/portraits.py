@@ -27,18 +27,19 @@ def filters(found: Mapping, network: str) -> Figure:
     first, deeper = np.asarray(found["first"]), np.asarray(found["deeper"])
     columns = 16
     rows = [-(-len(part) // columns) for part in (first, deeper)]
-    figure, axes = plt.subplots(sum(rows), columns, figsize=(11, 0.85 * sum(rows) + 1.2), squeeze=False)
-    for axis in axes.flat:
+    figure = plt.figure(figsize=(11, 0.8 * sum(rows) + 1.6))
+    panels = figure.subfigures(2, 1, height_ratios=rows)
+    panels[0].suptitle(f"first layer: {len(first)} filters, each to its own largest weight", fontsize=11)
+    panels[1].suptitle(f"{found['layer']}: the {len(deeper)} strongest kernels (red: positive)", fontsize=11)
+    axes = [panel.subplots(count, columns, squeeze=False) for panel, count in zip(panels, rows, strict=True)]
+    for axis in (*axes[0].flat, *axes[1].flat):
         axis.set_axis_off()
     reach = np.abs(first).max(axis=(1, 2, 3), keepdims=True)
-    for axis, image in zip(axes[: rows[0]].flat, (0.5 + 0.5 * first / reach).transpose(0, 2, 3, 1), strict=False):
+    for axis, image in zip(axes[0].flat, (0.5 + 0.5 * first / reach).transpose(0, 2, 3, 1), strict=False):
         _tile(axis, image)
-    for axis, kernel in zip(axes[rows[0] :].flat, deeper, strict=False):
+    for axis, kernel in zip(axes[1].flat, deeper, strict=False):
         size = np.abs(kernel).max()
         _tile(axis, kernel, cmap=DIVERGING, vmin=-size, vmax=size)
-    axes[0][0].set_title(f"first layer: {len(first)} filters, each to its own largest weight", loc="left", fontsize=11)
-    note = f"{found['layer']}: the {len(deeper)} strongest kernels (red: positive, blue: negative)"
-    axes[rows[0]][0].set_title(note, loc="left", fontsize=11)
     title_of(figure, f"Filters of {network}")
     return figure
 

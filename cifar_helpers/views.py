@@ -306,8 +306,8 @@ def batch_sizes(found: Mapping[tuple[str, int], Sequence[Mapping]]) -> Figure:
                 axis.plot([size] * len(values), values, MARKERS[number], mfc="white", color=_style(name)["color"])
             middle = [np.median([value(gap) for gap in found[name, size]]) for size in sizes]
             axis.plot(sizes, middle, **_style(name), label=name if axis is left else None)
-    left.set(ylabel="validation accuracy, evaluation mode (%)", title="the same images, batch by batch")
-    right.set(ylabel="loss with running − batch statistics (nats)", title="what the change of mode costs")
+    left.set(ylabel="validation accuracy (%)", title="the same images in other batches; evaluation mode")
+    right.set(ylabel="difference of losses (nats)", title="running − batch statistics, validation images")
     right.axhline(0, color="#777777", linestyle=":", linewidth=1)
     for axis in (left, right):
         axis.set_xscale("log", base=2)
