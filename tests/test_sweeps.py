@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import budgets, charts, costs, insight, models, ranking, recipes, results, run, sweeps, toys
+from cifar_helpers import budgets, charts, costs, insight, models, ranking, recipes, results, run, studies, sweeps, toys
 from cifar_helpers.env import CourseError
 from cifar_helpers.probes import ProbeConfig
 from cifar_helpers.record import RunConfig
@@ -426,3 +426,30 @@ def test_a_network_of_the_readers_own_that_does_not_fit_says_why(small_data, sto
             run.get_run(replace(TINY, model="Own"), small_data, "cpu", store)
     finally:
         del models.Own
+
+
+# --- Notebooks 08 and 10 -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("profile", studies.BUDGETS)
+def test_the_studies_differ_only_in_what_they_compare(profile):
+    plan = studies.budget(profile)
+    sweep = studies.controls(profile)
+    assert len(sweep.variants) == 8 and len(sweep.configs) == 8 * plan.seeds == len(set(sweep.configs))
+    for configs in sweep.variants.values():
+        for seed, config in enumerate(configs):
+            assert (
+                replace(config, model_args=sweep.variants["batch norm",][seed].model_args)
+                == (sweep.variants["batch norm",][seed])
+            )
+            assert max(config.snapshots) < config.steps and not config.optimizer_args  # plain SGD, for the shift
+    cells = studies.tolerance_map(profile)
+    assert len(set(cells.values())) == len(cells) == 2 * plan.rates * plan.scales
+    seen = {c.steps * c.batch_size for mine in studies.batch_sizes(profile).values() for c in mine}
+    assert max(seen) - min(seen) < max(plan.batches)
+    assert all(config.keep_weights for config in studies.looked_into(profile).values())
+
+
+def test_an_unknown_profile_of_the_studies_lists_those_known():
+    with pytest.raises(CourseError, match="smoke, quick, laptop, full"):
+        studies.budget("fast")
