@@ -1,0 +1,124 @@
+"""Figures of notebooks 08 to 10 on made-up numbers, and what is looked up in a small trained network."""
+
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+
+from cifar_helpers import compare, insight, portraits, run, views
+from cifar_helpers.env import CourseError
+from cifar_helpers.record import RunConfig
+
+RANDOM = np.random.default_rng(0)
+TINY = RunConfig(
+    "VGG_A",
+    {"width": 0.125, "norm": "batch"},
+    batch_size=16,
+    steps=3,
+    eval_every=3,
+    eval_items=32,
+    keep_weights=True,
+    test=False,
+    precision="fp32",
+)
+
+
+def fake(diverged=False):
+    epochs = [{"step": step, "validation_loss": 2.0 - step / 100} for step in (20, 40)]
+    steps = {"loss": np.linspace(2.3, 1.5, 40), "weight_norm": np.linspace(40, 38, 40)}
+    return SimpleNamespace(steps=steps, epochs=epochs, diverged_at=7 if diverged else None, config=RunConfig("VGG_A"))
+
+
+def all_figures():
+    norms, image = list(views.NORM_STYLES), RANDOM.uniform(size=(32, 32, 3))
+    yield views.computation_graph({1: "x\n2 × 3", 2: "Sum", 3: "loss"}, [(1, 2), (2, 3)], {2}, "A graph")
+    yield views.visits([1, 2, 3], {"every path": [3, 7, 15], "every tensor once": [2, 3, 4]})
+    yield views.toy_networks({"ReLU": [[0.5, 0.6]]}, {"ReLU": [[0.5, 0.61]]})
+    yield views.toy_networks({"ReLU": [[0.5]]}, {"ReLU": [[0.5]]})
+    yield views.toy_rates([0.1, 1.0], {"ReLU": [[0.5], [np.nan]]}, [[0.0], [1.0]])
+    yield views.own_adam(([1, 2], [1, 2]), ([2, 1], [2, 1]))
+    yield views.norm_curves({name: [fake(), fake(name == "ℓ1 norm")] for name in norms}, compare.smooth, 3)
+    yield views.norm_curves({"no norm": [fake(True)]}, compare.smooth, 3)
+    series = {"conv 2": {"no norm": [([0, 5], [0.1, 0.2])], "batch norm": [([0, 5], [1.0, np.nan])]}}
+    yield views.covariate_shift(series, "relative", "ratio", "Shift")
+    yield views.covariate_shift(series, "cosine", "cosine", "Shift")
+    yield views.ridges({"no norm": {"conv 2": [(0, [1, 4, 1]), (5, [2, 3, 2])]}}, 6.0)
+    yield views.tolerance(
+        {"no norm": np.array([[0.1, np.nan]]), "batch norm": np.array([[0.3, 0.2]])}, [0.1, 1], [1], 9
+    )
+    yield views.weight_decay({0.0: fake(), 0.1: fake()}, compare.smooth, 3)
+    gap = {"eval": 2.0, "train": 1.9, "eval_accuracy": 0.3, "train_accuracy": 0.3}
+    yield views.batch_sizes({("batch norm", 2): [gap], ("batch norm", 8): [gap], ("group norm", 8): [gap]})
+    kernels = {"first": RANDOM.normal(size=(20, 3, 3, 3)), "deeper": RANDOM.normal(size=(16, 3, 3)), "layer": "conv"}
+    yield portraits.filters(kernels, "a network")
+    yield portraits.one_image(
+        image, {"conv 1": RANDOM.uniform(size=(8, 9, 9)), "conv 2": RANDOM.uniform(size=(4, 5, 5))}
+    )
+    yield portraits.strongest({0: [image, image], 3: [image, image]}, "conv 1")
+    yield portraits.attributions([image, image], ["cat → dog"] * 2, {"Grad-CAM": np.zeros((2, 32, 32))})
+    yield portraits.sanity({"Grad-CAM": {"randomised weights": [0.1, np.nan], "the next image": [0.2, 0.3]}})
+    points = {"labels": [0, 1] * 5, "pca": RANDOM.normal(size=(10, 2)), "tsne": RANDOM.normal(size=(10, 2))}
+    points |= {"explained": 0.6, "trustworthiness": {"pca": 0.8, "tsne": 0.9}}
+    yield portraits.feature_maps(points, ["cat", "dog"])
+    losses = RANDOM.uniform(0.1, 5, size=(5, 5))
+    losses[0, 0] = np.nan
+    yield portraits.surfaces({"no norm": losses, "BN": losses}, np.linspace(-1, 1, 5))
+    yield portraits.surfaces_3d({"no norm": losses}, np.linspace(-1, 1, 5))
+    plane = {"across": np.arange(5), "up": np.arange(5), "losses": losses.tolist(), "path": [[0, 0], [2, 3], [4, 4]]}
+    yield portraits.paths({"no norm": plane | {"steps": [0, 5, 9], "shares": [0.8, 0.1]}})
+    yield portraits.eigenvalues({"no norm": ([0, 5], [[2.0, 1.0], [3.0, 1.0]])}, 20.0)
+
+
+def test_every_figure_draws_and_says_what_it_compares():
+    before = dict(mpl.rcParams)
+    for figure in all_figures():
+        figure.canvas.draw()
+        assert figure._suptitle.get_text()
+        mpl.pyplot.close(figure)
+    assert dict(mpl.rcParams) == before
+
+
+def test_confused_pairs_count_both_ways():
+    counts = np.array([[5, 3, 0], [4, 5, 1], [0, 0, 9]])
+    assert insight.confused_pairs(counts, ["cat", "dog", "ship"]) == [
+        {"pair": ("cat", "dog"), "mistakes": 7, "share": 7 / 8},
+        {"pair": ("dog", "ship"), "mistakes": 1, "share": 1 / 8},
+    ]
+
+
+@pytest.fixture
+def trained_run(small_data, store):
+    return run.get_run(TINY, small_data, "cpu", store)
+
+
+def test_filters_are_the_networks_own_and_survive_its_weights(trained_run, store):
+    found = insight.filters(trained_run, store)
+    assert torch.equal(torch.tensor(found["first"]), trained_run.weights["features.0.weight"])
+    norms = torch.tensor(found["deeper"]).flatten(1).norm(dim=1)
+    assert found["layer"] == "features.11" and (norms.diff() <= 0).all()
+    (trained_run.folder / "weights.safetensors").unlink()
+    assert insight.filters(trained_run, store) == found and not trained_run.has_weights
+
+
+def test_the_strongest_images_answer_strongest(trained_run, small_data):
+    found = insight.strongest_images(trained_run, small_data, "features.4", units=3, each=4, device="cpu")
+    assert list(found) == [0, 7, 15] and all(len(images) == 4 for images in found.values())
+    model, (images, _) = insight.trained(trained_run, "cpu"), small_data.split("validation")
+    answers = insight.layer_outputs(model, images / 127.5 - 1, ["features.4"])["features.4"].flatten(2).amax(2)
+    for unit, indices in found.items():
+        assert answers[indices[0], unit] == pytest.approx(answers[:, unit].max().item(), rel=1e-4)
+
+
+def test_features_are_flattened_and_stored(trained_run, small_data, store):
+    found = insight.features(trained_run, small_data, store, count=40, device="cpu")
+    assert len(found["pca"]) == len(found["tsne"]) == len(found["labels"]) >= 20
+    assert 0 < found["explained"] <= 1.0 and all(0 <= v <= 1 for v in found["trustworthiness"].values())
+    (trained_run.folder / "weights.safetensors").unlink()
+    assert insight.features(trained_run, small_data, store, count=40, device="cpu") == found
+
+
+def test_an_unknown_layer_lists_those_known(trained_run, small_data):
+    with pytest.raises(CourseError, match="'conv9'.*features.0"):
+        insight.strongest_images(trained_run, small_data, "conv9", device="cpu")
