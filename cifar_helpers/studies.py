@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .env import CourseError
 from .experiments import PAPER_RATE
 from .record import RunConfig
-from .sweeps import Sweep, seeded, sgd
+from .sweeps import Sweep, seeded
 
 WIDTH = 0.25
 # name → ``norm`` of ``models.VGG``; the order of all tables and figures
@@ -23,6 +23,7 @@ CONTROLS = {
     "ℓ2 norm": "l2",
     "ℓ∞ norm": "linf",
 }
+WATCHED = ("no norm", "batch norm", "noisy batch norm")  # those whose shift is measured
 MAP_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 MAP_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 DECAYS = (0.0, 5e-3, 5e-2)
@@ -91,7 +92,7 @@ BUDGETS = {
     "quick": Budget(
         seeds=1,
         inside=120,
-        path=2,
+        path=4,
         steps=40,
         snapshots=(0, 20, 39),
         map_steps=10,
@@ -121,7 +122,7 @@ BUDGETS = {
         batches=BATCHES,
         surface=11,
         surface_items=500,
-        eigenvalues=1,
+        eigenvalues=2,
         curvature_items=256,
     ),
     "full": Budget(
@@ -177,9 +178,9 @@ def looked_into(profile: str, seed: int = 0) -> dict[str, RunConfig]:
 def controls(profile: str, seed: int = 0) -> Sweep:
     """No norm, batch norm, noisy batch norm and its controls, under plain SGD as in the paper (SPEC §8)."""
     plan = budget(profile)
-    kept = {"gradients": True, "snapshots": plan.snapshots}
+    kept = {name: {"snapshots": plan.snapshots} if name in WATCHED else {} for name in CONTROLS}
     variants = {
-        (name,): seeded(small_vgg(profile, norm, plan.steps, seed, **kept), seed, plan.seeds)
+        (name,): seeded(small_vgg(profile, norm, plan.steps, seed, **kept[name]), seed, plan.seeds)
         for name, norm in CONTROLS.items()
     }
     return Sweep("10_controls", "VGG-A, a quarter as wide, under eight normalisations", ("norm",), variants)
@@ -206,7 +207,9 @@ def weight_decay(profile: str, seed: int = 0) -> dict[float, RunConfig]:
     plan = budget(profile)
     return {
         decay: small_vgg(
-            *(profile, "batch", plan.decay_steps, seed), gradients=True, **sgd(PAPER_RATE, weight_decay=decay)
+            *(profile, "batch", plan.decay_steps, seed),
+            optimizer_args={"weight_decay": decay} if decay else {},
+            gradients=True,
         )
         for decay in DECAYS
     }
