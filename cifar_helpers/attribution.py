@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from .env import CourseError
+from .surface import recompute_statistics
 
 WINDOW, STRIDE, STEPS = 8, 4, 32  # of occlusion in pixels; of the path of integrated gradients
 
@@ -67,21 +68,24 @@ def methods(layer: str) -> dict[str, Callable]:
     }
 
 
-def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
-    """A copy of the model with freshly drawn weights and statistics: what an explanation must not survive."""
-    twin = copy.deepcopy(model)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for layer in twin.modules():
-            if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
+def randomised(model: nn.Module, images: torch.Tensor, seed: int = 0) -> nn.Module:
+    """A copy of the model with the weights of each tensor shuffled: what an explanation must not survive.
+
+    Shuffled weights have the trained ones' distribution, so signals keep their size; batch norm's statistics are taken
+    anew on the images.
+    """
+    twin, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in twin.parameters():
+            p.copy_(p.flatten()[torch.randperm(p.numel(), generator=generator).to(p.device)].view_as(p))
+    recompute_statistics(twin, [(images, None)])
     return twin
 
 
 def similarity(one: torch.Tensor, other: torch.Tensor) -> list[float]:
-    """Rank correlation of two sets of maps, image by image: 1 for the same order of pixels (Adebayo et al. 2018).
+    """Rank correlation of the sizes of two sets of maps, image by image (Adebayo et al. 2018).
 
-    A map without any contrast gives NaN.
+    1 for the same order of pixels by |value|, 0 for unrelated ones; a map without any contrast gives NaN.
     """
     found = []
     for a, b in zip(one.cpu().numpy(), other.cpu().numpy(), strict=True):

@@ -45,7 +45,7 @@ def top_eigenvalues(
             parts.append(flat[start : start + p.numel()].view_as(p))
             start += p.numel()
         return (
-            torch.cat([t.flatten() for t in hessian_times(model, batch, parts, loss_function)]).double().cpu().numpy()
+            torch.cat([t.flatten() for t in hessian_times(model, batch, parts, loss_function)]).cpu().double().numpy()
         )
 
     start = np.random.default_rng(seed).normal(size=size)

@@ -10,6 +10,7 @@ from torch import nn
 from .build import build_model, forward_context, move, normalisation_of
 from .data import ImageData, evaluation_batches
 from .env import CourseError, choose_device, resolve_precision
+from .layers import ACTIVATIONS
 from .record import RunRecord, Store
 
 NEAR_ZERO = 1e-3  # a weight below this in size counts as near zero
@@ -45,6 +46,11 @@ def weight_summary(run: RunRecord, store: Store) -> list[dict]:
 
     inputs = {"run": run.key, "data": run.provenance["data_fingerprint"]}
     return store.measurement("weight_summary", inputs, compute)["rows"]
+
+
+def fresh(run: RunRecord, device="auto") -> nn.Module:
+    """An untrained network like the run's, for its names and shapes."""
+    return move(build_model(run.config), choose_device(device)).eval()
 
 
 def trained(run: RunRecord, device="auto") -> nn.Module:
@@ -157,7 +163,22 @@ def filters(run: RunRecord, store: Store, deeper: int = 16) -> dict:
         first = convolutions[0][1].weight.detach()
         return {"first": first.tolist(), "deeper": kernels[strongest].tolist(), "layer": name}
 
-    return store.measurement("filters", {"run": run.key, "data": run.provenance["data_fingerprint"]}, compute)
+    inputs = {"run": run.key, "data": run.provenance["data_fingerprint"], "deeper": deeper}
+    return store.measurement("filters", inputs, compute)
+
+
+def activation_after(model: nn.Module, name: str) -> str:
+    """Name of the activation that follows a layer: what the network goes on with.
+
+    Raises:
+        CourseError: no such layer, or no activation after it.
+    """
+    _layer(model, name)
+    names = [n for n, _ in model.named_modules()]
+    for later in names[names.index(name) + 1 :]:
+        if isinstance(model.get_submodule(later), tuple(ACTIVATIONS.values())):
+            return later
+    raise CourseError(f"No activation follows {name!r}.")
 
 
 def _layer(model: nn.Module, name: str) -> nn.Module:
@@ -206,11 +227,13 @@ def strongest_images(run: RunRecord, data: ImageData, layer: str, units: int = 6
     return {int(unit): peaks[:, unit].argsort(descending=True)[:each].tolist() for unit in chosen}
 
 
-def features(run: RunRecord, data: ImageData, store: Store, count: int = 1500, device="auto") -> dict:
+def features(
+    run: RunRecord, data: ImageData, store: Store, count: int = 1500, perplexity: float = 30, device="auto"
+) -> dict:
     """Two flat maps of what goes into the output layer: principal components and t-SNE of validation images.
 
     Args:
-        count: how many images, the same number of each class.
+        count: how many images, the same number of each class; perplexity: of t-SNE, about how many neighbours count.
 
     Returns:
         ``pca``, ``tsne``: (count, 2) nested lists; ``labels``; ``explained``: the share of variance in the two
@@ -237,12 +260,13 @@ def features(run: RunRecord, data: ImageData, store: Store, count: int = 1500, d
         values = torch.cat(taken).numpy()
         pca = PCA(2, random_state=0).fit(values)
         maps = {"pca": pca.transform(values)}
-        perplexity = min(30, (len(values) - 1) / 3)
-        maps["tsne"] = TSNE(2, init="pca", perplexity=perplexity, random_state=0).fit_transform(values)
+        possible = min(perplexity, (len(values) - 1) / 3)
+        maps["tsne"] = TSNE(2, init="pca", perplexity=possible, random_state=0).fit_transform(values)
         neighbours = min(12, len(values) // 2 - 1)
         trust = {name: float(trustworthiness(values, flat, n_neighbors=neighbours)) for name, flat in maps.items()}
         flat = {name: np.round(np.asarray(found, float), 3).tolist() for name, found in maps.items()}
         shares = float(pca.explained_variance_ratio_.sum())
         return flat | {"labels": labels[chosen].tolist(), "explained": shares, "trustworthiness": trust}
 
-    return store.measurement("features", {"run": run.key, "data": data.fingerprint, "count": count}, compute)
+    inputs = {"run": run.key, "data": data.fingerprint, "count": count, "perplexity": perplexity}
+    return store.measurement("features", inputs, compute)

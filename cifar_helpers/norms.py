@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 EPS, MOMENTUM = 1e-5, 0.1
 
@@ -32,6 +33,7 @@ class _Normalise(torch.autograd.Function):
         return _per_channel(scale, x) * x_hat + _per_channel(shift, x)
 
     @staticmethod
+    @once_differentiable  # x̂ is kept as a number: a second derivative would be wrong, so it is refused
     def backward(context, grad):
         x_hat, scale, deviation = context.saved_tensors
         dims = _over(grad)
@@ -80,7 +82,7 @@ class BatchNormByHand(nn.Module):
 
 
 class LpBatchNorm(nn.Module):
-    """Subtract the batch mean, divide by the batch's mean ℓp norm before the subtraction (the paper's appendix A).
+    """Subtract the batch mean, divide by the batch's mean ℓp norm before the subtraction (the paper's section 3.3).
 
     Unlike batch norm it does not fix the variance: what is left of the distribution may shift. p = ∞ takes the largest
     value. In evaluation mode running averages of both statistics are used.

@@ -218,7 +218,7 @@ def paths(found: Mapping[str, Mapping]) -> Figure:
         axis.set(title=name, xlabel=f"first component ({one:.0f} %)", ylabel=f"second component ({two:.0f} %)")
     bar = figure.colorbar(filled, ax=axes, label="loss (nats, log)")
     bar.set_ticks(levels[::3], labels=[f"{level:.2g}" for level in levels[::3]])
-    title_of(figure, "Training paths in the plane that shows most of them (share of their variance)")
+    title_of(figure, "Training paths in the plane that shows most of them (share of squared distance)")
     return figure
 
 

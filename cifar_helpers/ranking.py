@@ -173,19 +173,23 @@ def percent(values: Sequence[float]) -> str:
     return f"{np.mean(known):.1f}{each}"
 
 
-def difference_text(difference: Paired | None) -> str:
-    """A difference in points with its 95 % interval where there is one."""
+def difference_text(difference: Paired | None, digits: int = 1) -> str:
+    """A difference with its 95 % interval where there is one; one digit suits points, nats want three."""
     if difference is None:
         return "–"
-    if difference.interval is None:
-        return f"{difference.mean:+.1f}"
-    return f"{difference.mean:+.1f} [{difference.interval[0]:+.1f}, {difference.interval[1]:+.1f}]"
+    lost = int((~np.isfinite(difference.values)).sum())
+    if lost:
+        return f"not a number in {lost} of {len(difference.values)} seeds"
+    interval = "" if difference.interval is None else " [{:+.{d}f}, {:+.{d}f}]".format(*difference.interval, d=digits)
+    return f"{difference.mean:+.{digits}f}{interval}"
 
 
 def decided_text(difference: Paired) -> str:
     """Whether the seeds decide about a paired difference."""
     if difference.interval is None:
         return "one seed: no interval"
+    if not np.isfinite(difference.values).all():
+        return "a run diverged: no interval"
     return "decided by our interval" if difference.decided else "undecided: our interval includes no effect"
 
 

@@ -6,6 +6,7 @@ means. Everything is measured from a run's snapshots and stored, so a published 
 
 import contextlib
 import copy
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -81,15 +82,15 @@ def _kept(model: nn.Module) -> Iterator[None]:
             p.grad = gradient
 
 
-def covariate_shift(model: nn.Module, batch, lr: float, layers: Sequence[str] | None = None) -> list[dict]:
+def covariate_shift(model, batch, lr: float, layers: Sequence[str] | None = None, seed: int = 0) -> list[dict]:
     """How the gradient of a layer changes when the layers below it take their step (the paper's Definition 2.1).
 
     G is the gradient of the layer's weights with all layers as they are; G′ the same on the same batch after one step
-    of SGD on the layers below. Train mode, fp32; noise in the network is drawn alike for both. The model is left as it
-    was.
+    of SGD on the layers below. Train mode, fp32. Noise in the network is drawn alike for both, so it is the layers' own
+    shift that is measured, not that of the noise. The model is left as it was.
 
     Args:
-        batch: (images, labels); lr: rate of the step; layers: names, None takes all.
+        batch: (images, labels); lr: rate of the step; layers: names, None takes all; seed: of noise and dropout.
 
     Returns:
         One dict per layer: ``layer``, ``l2`` ‖G − G′‖₂, ``relative`` ‖G − G′‖₂ / ‖G‖₂, ``cosine`` of their angle (1
@@ -102,7 +103,7 @@ def covariate_shift(model: nn.Module, batch, lr: float, layers: Sequence[str] | 
     images, labels = batch
 
     def gradients() -> list[torch.Tensor | None]:
-        torch.manual_seed(0)  # the same noise and dropout on both sides
+        torch.manual_seed(seed)  # the same noise and dropout on both sides
         with true_fp32(images.device):
             loss = F.cross_entropy(model(images), labels)
             return list(torch.autograd.grad(loss, trained, allow_unused=True))
@@ -124,7 +125,7 @@ def covariate_shift(model: nn.Module, batch, lr: float, layers: Sequence[str] | 
 
 
 def _change(before: torch.Tensor, after: torch.Tensor) -> dict[str, float]:
-    a, b = before.double().flatten(), after.double().flatten()
+    a, b = (t.cpu().double().flatten() for t in (before, after))
     moved, sizes = (a - b).norm(), a.norm() * b.norm()
     same = torch.equal(a, b)
     cosine = 1.0 if same and sizes > 0 else (a @ b / sizes).item() if sizes > 0 else float("nan")
@@ -136,12 +137,15 @@ def _change(before: torch.Tensor, after: torch.Tensor) -> dict[str, float]:
 
 
 @torch.no_grad()
-def activations(model: nn.Module, images: torch.Tensor, layers: Sequence[str] | None = None) -> list[dict]:
+def activations(model, images: torch.Tensor, layers: Sequence[str] | None = None, seed: int = 0) -> list[dict]:
     """Distribution of what goes into the activation after each convolution, on a batch in train mode.
 
+    Args:
+        seed: of noise in the network.
+
     Returns:
-        One dict per layer: ``layer``, ``counts`` (81 bins over ±6), ``mean`` and ``std`` over all values, and lists
-        ``units_mean`` and ``units_std``, per channel.
+        One dict per layer: ``layer``, ``counts`` (81 bins over ±6), ``mean`` and ``std`` over all values; ``unit``, the
+        same bins of the first channel alone; and lists ``units_mean`` and ``units_std``, per channel.
 
     Raises:
         CourseError: a layer that the network does not have.
@@ -155,6 +159,7 @@ def activations(model: nn.Module, images: torch.Tensor, layers: Sequence[str] | 
             hooks.append(source.register_forward_hook(lambda _, __, out, name=name: found.update({name: out.detach()})))
     try:
         with _kept(model):
+            torch.manual_seed(seed)
             model.train()
             model(images)
     finally:
@@ -163,8 +168,17 @@ def activations(model: nn.Module, images: torch.Tensor, layers: Sequence[str] | 
     rows = []
     for name, out in found.items():
         values = out.float().transpose(0, 1).flatten(1)
-        counts, _ = np.histogram(values.cpu().numpy().clip(-RANGE, RANGE), bins=BINS, range=(-RANGE, RANGE))
-        row = {"layer": name, "counts": counts.tolist(), "mean": values.mean().item(), "std": values.std().item()}
+        all_and_one = (values, values[0])
+        counts, unit = (
+            np.histogram(v.cpu().numpy().clip(-RANGE, RANGE), BINS, (-RANGE, RANGE))[0] for v in all_and_one
+        )
+        row = {
+            "layer": name,
+            "counts": counts.tolist(),
+            "unit": unit.tolist(),
+            "mean": values.mean().item(),
+            "std": values.std().item(),
+        }
         units = {"units_mean": values.mean(1).tolist(), "units_std": values.std(1).tolist()}
         rows.append(row | units)
     return rows
@@ -175,7 +189,8 @@ def at_snapshots(name: str, run: RunRecord, data: ImageData, store: Store, measu
 
     Args:
         name: of the measurement; inputs: JSON-ready arguments that decide it.
-        measure: called as ``measure(model, batch)`` with the model after that many steps and the batch it sees next.
+        measure: called as ``measure(model, batch, seed)`` with the model after that many steps, the batch it sees next
+            and a seed for noise in the network, another at every step.
 
     Returns:
         Step → what ``measure`` returned.
@@ -191,7 +206,7 @@ def at_snapshots(name: str, run: RunRecord, data: ImageData, store: Store, measu
         for step in run.config.snapshots:
             if run.diverged_at is None or step <= run.diverged_at:
                 model.load_state_dict(run.snapshot(step))
-                found[step] = measure(model, batches[step])
+                found[step] = measure(model, batches[step], run.config.seed * 1_000_003 + step)
         return {"steps": list(found), "found": list(found.values())}
 
     stored = store.measurement(name, {"run": run.key, "data": data.fingerprint} | inputs, compute)
@@ -208,7 +223,7 @@ def shift_along(run: RunRecord, data: ImageData, store: Store, layers: Sequence[
     if config.optimizer.removeprefix("course.") != "SGD" or config.optimizer_args or config.schedule != "constant":
         raise CourseError("Internal covariate shift is measured along plain SGD: its step is known from the gradient.")
     return at_snapshots(
-        *("covariate_shift", run, data, store, lambda m, b: covariate_shift(m, b, config.lr, layers), device),
+        *("covariate_shift", run, data, store, lambda m, b, s: covariate_shift(m, b, config.lr, layers, s), device),
         layers=list(layers),
     )
 
@@ -216,8 +231,31 @@ def shift_along(run: RunRecord, data: ImageData, store: Store, layers: Sequence[
 def activations_along(run: RunRecord, data: ImageData, store: Store, layers: Sequence[str], device="auto") -> dict:
     """``activations`` at every snapshot of a run."""
     return at_snapshots(
-        *("activations", run, data, store, lambda m, b: activations(m, b[0], layers), device), layers=list(layers)
+        *("activations", run, data, store, lambda m, b, s: activations(m, b[0], layers, s), device), layers=list(layers)
     )
+
+
+def drift(by_step: Mapping[int, Sequence[dict]]) -> list[float]:
+    """How far the distributions before the activations move from one measured step to the next.
+
+    For every channel the change of its mean and of its deviation, both in units of the deviation it had; the root of
+    their mean square over channels and layers.
+
+    Args:
+        by_step: ``activations_along`` of a run.
+
+    Returns:
+        One value per pair of neighbouring steps.
+    """
+    found = []
+    for before, after in itertools.pairwise(by_step.values()):
+        moves = []
+        for a, b in zip(before, after, strict=True):
+            spread = np.maximum(a["units_std"], 1e-12)
+            for quantity in ("units_mean", "units_std"):
+                moves.append((np.asarray(b[quantity]) - np.asarray(a[quantity])) / spread)
+        found.append(float(np.sqrt(np.mean(np.concatenate(moves) ** 2))))
+    return found
 
 
 def scaled(model: nn.Module, factor: float, layers: Sequence[str] | None = None) -> nn.Module:
@@ -234,28 +272,48 @@ def scaled(model: nn.Module, factor: float, layers: Sequence[str] | None = None)
     return twin
 
 
-def scale_test(model: nn.Module, batch, factor: float, layers: Sequence[str]) -> dict[str, float]:
-    """What multiplying the weights of some layers does to the output and to the gradients of those layers.
+def scale_test(model: nn.Module, batch, factor: float, layers: Sequence[str], eta: float = 0.1) -> dict[str, float]:
+    """What multiplying the weights of some layers by α does to output, gradient and smoothness.
 
-    Behind batch norm f(αw) = f(w), so the gradient at αw is that at w over α.
+    Behind batch norm f(αw) = f(w), so the gradient at αw is ∇f(w)/α, and its change per distance, β, is that at
+    w over α². β is measured from αw along its own gradient with a step α²η: the same step, for the scaled weights.
+
+    Args:
+        factor: α > 0; eta: the step length η at the unscaled weights.
 
     Returns:
         ``output``: largest |f(αw) − f(w)| relative to the largest |f(w)|; ``gradient``: largest deviation of α·∇f(αw)
-        from ∇f(w), relative to the largest entry of ∇f(w).
+        from ∇f(w), relative to the largest entry of ∇f(w); ``smoothness``: relative deviation of α²·β(αw) from β(w).
     """
-    outputs, gradients = [], []
+    outputs, gradients, betas = [], [], []
     images, labels = batch
-    for network in (model, scaled(model, factor, layers)):
+    for alpha, network in ((1.0, model), (factor, scaled(model, factor, layers))):
         with _kept(network):
             network.train()
-            logits = network(images)
             weights = [weight_layers(network)[name].weight for name in layers]
-            gradients.append(torch.autograd.grad(F.cross_entropy(logits, labels), weights))
-            outputs.append(logits.detach())
+            logits, gradient = _gradient(network, images, labels, weights)
+            step = alpha**2 * eta
+            with torch.no_grad():
+                for w, g in zip(weights, gradient, strict=True):
+                    w.sub_(step * g)
+            _, moved = _gradient(network, images, labels, weights)
+            change, length = (
+                torch.cat([t.flatten() for t in parts]).norm()
+                for parts in ([b - a for a, b in zip(gradient, moved, strict=True)], gradient)
+            )
+            outputs.append(logits)
+            gradients.append(gradient)
+            betas.append((change / (step * length)).item())
     size = max(g.abs().max() for g in gradients[0])
     apart = max((factor * b - a).abs().max() for a, b in zip(*gradients, strict=True))
     output = (outputs[1] - outputs[0]).abs().max() / outputs[0].abs().max()
-    return {"output": output.item(), "gradient": (apart / size).item()}
+    smoothness = abs(factor**2 * betas[1] / betas[0] - 1)
+    return {"output": output.item(), "gradient": (apart / size).item(), "smoothness": smoothness}
+
+
+def _gradient(network, images, labels, weights) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    logits = network(images)
+    return logits.detach(), torch.autograd.grad(F.cross_entropy(logits, labels), weights)
 
 
 def mode_gap(run: RunRecord, data: ImageData, store: Store, device="auto") -> Mapping[str, float]:
@@ -272,9 +330,7 @@ def mode_gap(run: RunRecord, data: ImageData, store: Store, device="auto") -> Ma
         target = choose_device(device)
         model = build_model(run.config)
         model.load_state_dict(run.weights)
-        model, (images, labels) = move(model, target), data.split("validation")
-        if run.config.eval_items:
-            images, labels = images[: run.config.eval_items], labels[: run.config.eval_items]
+        model, (images, labels) = move(model, target), data.split("validation", run.config.eval_items)
         whole = len(labels) // run.config.batch_size * run.config.batch_size  # a rest would be a smaller batch
         args = (images[:whole], labels[:whole], target, normalisation_of(run.config, data), run.config.batch_size)
         loss, accuracy = evaluate(model, evaluation_batches(*args))

@@ -131,8 +131,8 @@ def path_plane(states: Sequence[Mapping[str, torch.Tensor]], names: Sequence[str
         states: weights along training, the last one at the centre; names: the parameters that count.
 
     Returns:
-        ((d₁, d₂), (n, 2) coordinates of the path, (2,) shares of the path's variance along each), the directions of
-        length 1.
+        ((d₁, d₂), (n, 2) coordinates of the path, (2,) shares of the squared distances from the end along each), the
+        directions of length 1.
 
     Raises:
         CourseError: fewer than three states.
@@ -157,11 +157,21 @@ def _training_images(run: RunRecord, data: ImageData, items: int, device) -> lis
     return list(evaluation_batches(images, labels, choose_device(device), normalisation_of(run.config, data)))
 
 
-def around(run: RunRecord, data: ImageData, store: Store, points: int, items: int, recompute=False, device="auto"):
+def around(
+    run: RunRecord,
+    data: ImageData,
+    store: Store,
+    points: int,
+    items: int,
+    recompute: bool = False,
+    device="auto",
+    seeds: tuple[int, int] = (0, 1),
+) -> np.ndarray:
     """``surface`` around a run's final weights in two filter-normalised random directions, measured once and stored.
 
     Args:
         points: along each side, from −1 to 1; items: training images each loss is over; recompute: see ``surface``.
+        seeds: of the two directions.
 
     Returns:
         (points, points) losses.
@@ -173,11 +183,12 @@ def around(run: RunRecord, data: ImageData, store: Store, points: int, items: in
 
     def compute() -> dict:
         model = trained(run, device)
-        directions = filter_normalised(model, 0), filter_normalised(model, 1)
+        directions = tuple(filter_normalised(model, seed) for seed in seeds)
         batches = _training_images(run, data, items, device)
         return {"losses": surface(model, batches, directions, across, recompute=recompute).tolist()}
 
     inputs = {"run": run.key, "data": data.fingerprint, "points": points, "items": items, "recompute": recompute}
+    inputs |= {"seeds": list(seeds)}
     return np.asarray(store.measurement("surface", inputs, compute)["losses"])
 
 
@@ -186,7 +197,7 @@ def along_path(run: RunRecord, data: ImageData, store: Store, points: int, items
 
     Returns:
         ``across``, ``up`` (coordinates), ``losses`` (points × points), ``path`` ((n, 2) coordinates), ``steps`` and
-        ``shares`` (of the path's variance along the two axes).
+        ``shares`` (of the squared distances from the end, along the two axes).
 
     Raises:
         CourseError: as for ``around``, or fewer than three states.

@@ -184,9 +184,11 @@ def covariate_shift(found: Mapping[str, Mapping[str, Sequence]], quantity: str, 
         for name, seeds in networks.items():
             for steps, values in seeds:
                 axis.plot(steps, values, **_style(name), linewidth=0.7, alpha=0.6)
-            middle = np.nanmedian([values for _, values in seeds], axis=0)
+            steps = max((steps for steps, _ in seeds), key=len)  # a run that diverged has fewer
+            padded = [[*values, *[np.nan] * (len(steps) - len(values))] for _, values in seeds]
+            middle = np.ma.median(np.ma.masked_invalid(padded), axis=0).filled(np.nan)
             label_of = name if axis is axes[0][0] else None
-            axis.plot(seeds[0][0], middle, **_style(name), marker="o", ms=4, label=label_of)
+            axis.plot(steps, middle, **_style(name), marker="o", ms=4, label=label_of)
         axis.set(xlabel="step", title=layer)
         if quantity == "cosine":
             axis.axhline(1, color="#777777", linewidth=1, linestyle=":")
@@ -200,7 +202,7 @@ def covariate_shift(found: Mapping[str, Mapping[str, Sequence]], quantity: str, 
 
 @styled
 def ridges(found: Mapping[str, Mapping[str, Sequence]], reach: float) -> Figure:
-    """Distribution of the values before each activation at several steps, one ridge per step.
+    """Distribution of the values before a unit's activation at several steps, one ridge per step.
 
     Args:
         found: network → layer → (step, counts) pairs; reach: half the width of the histograms.
@@ -224,7 +226,7 @@ def ridges(found: Mapping[str, Mapping[str, Sequence]], reach: float) -> Figure:
         row[0].set_ylabel("step")
     for axis in axes[-1]:
         axis.set_xlabel("value before ReLU")
-    title_of(figure, "What goes into each activation along training (each ridge scaled to its peak)")
+    title_of(figure, "What goes into one unit's activation along training (each ridge scaled to its peak)")
     return figure
 
 
@@ -238,7 +240,7 @@ def tolerance(found: Mapping[str, np.ndarray], rates: Sequence[float], scales: S
     import seaborn as sns
 
     figure, axes = plt.subplots(1, len(found), figsize=(5.6 * len(found), 4.4), sharey=True, squeeze=False)
-    top = max(np.nanmax(values) for values in found.values())
+    top = max(0.11, *(np.nan_to_num(values).max() for values in found.values()))
     for axis, (name, values) in zip(axes[0], found.items(), strict=True):
         shown = np.where(np.isnan(values), "×", np.char.mod("%.0f", 100 * np.nan_to_num(values)))
         last = axis is axes[0][-1]
@@ -314,5 +316,5 @@ def batch_sizes(found: Mapping[tuple[str, int], Sequence[Mapping]]) -> Figure:
         axis.set_xticks(sizes, [str(size) for size in sizes])
         axis.set_xlabel("batch size")
     figure.legend(loc="outside lower center", ncols=2, fontsize=11)
-    title_of(figure, "Batch norm and group norm over the batch size")
+    title_of(figure, "Batch norm and group norm over the batch size (rate in proportion to it)")
     return figure

@@ -117,7 +117,9 @@ def test_convolution(n, channels, filters, kernel, more, seed):
         ("Divide", ((2, 3), (3, 2))),
         ("Add", ((2, 3), (3,))),
         ("MatMul", ((2, 3), (2, 3))),
+        ("MatMul", ((2, 3), (3,))),
         ("Conv2d", ((1, 3, 4, 4), (2, 4, 3, 3))),
+        ("Conv2d", ((1, 3, 4, 2), (2, 3, 3, 3))),
     ],
 )
 def test_shapes_that_do_not_fit_are_both_named(op, shapes):

@@ -186,15 +186,19 @@ def test_integrated_gradients_add_up_to_the_change_of_the_score():
 def test_randomised_weights_are_other_weights_and_the_model_keeps_its_own():
     model = trained_like()
     before = copy.deepcopy(model.state_dict())
-    twin = attribution.randomised(model)
+    images = some_batches(1)[0][0]
+    twin = attribution.randomised(model, images)
     assert all(torch.equal(a, before[name]) for name, a in model.state_dict().items())
-    assert not torch.allclose(twin.features[0].weight, model.features[0].weight)
-    assert twin.features[1].running_mean.abs().max() == 0
+    shuffled, kept = twin.features[0].weight.flatten(), model.features[0].weight.flatten()
+    assert not torch.equal(shuffled, kept) and torch.equal(shuffled.sort().values, kept.sort().values)
+    torch.testing.assert_close(twin.features[1].running_mean, twin.features[0](images).mean((0, 2, 3)).detach())
 
 
 def test_similarity_is_a_rank_correlation():
     maps = torch.rand(2, 8, 8)
     assert attribution.similarity(maps, 3 * maps) == pytest.approx([1, 1])
+    assert attribution.similarity(maps, 1 - maps) == pytest.approx([-1, -1])
+    assert np.abs(attribution.similarity(torch.rand(1, 100, 100), torch.rand(1, 100, 100))) < 0.1
     assert np.isnan(attribution.similarity(maps, torch.zeros(2, 8, 8))).all()
 
 

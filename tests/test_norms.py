@@ -65,6 +65,22 @@ def test_lp_norm_centres_and_divides_by_the_norm_before_centring(p):
     assert y.mean((0, 2, 3)).abs().max() < 1e-12
 
 
+def test_lp_norm_evaluates_with_its_running_averages():
+    layer = norms.LpBatchNorm(3, 1, eps=0.0, momentum=1.0)
+    seen, x = torch.randn(8, 3, 2, 2) + 1, torch.randn(4, 3, 2, 2)
+    layer(seen)
+    mean, size = seen.mean((0, 2, 3)), seen.abs().mean((0, 2, 3))
+    expected = (x - mean.view(1, -1, 1, 1)) / size.view(1, -1, 1, 1)
+    torch.testing.assert_close(layer.eval()(x), expected)
+
+
+def test_a_second_derivative_by_hand_is_refused_not_wrong():
+    x = torch.randn(4, 3, 2, 2, requires_grad=True)
+    (gradient,) = torch.autograd.grad(norms.BatchNormByHand(3)(x).pow(3).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
 def test_lp_norm_of_a_dead_channel_has_a_finite_gradient():
     for p in (1, 2, float("inf")):
         x = torch.zeros(4, 2, 3, 3, requires_grad=True)

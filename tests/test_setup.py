@@ -54,11 +54,11 @@ ROOMS = {
     "portraits": {"charts", "figures"},
     "results": {"build", "costs", "models", "ranking"},
     "costs": {"build", "data", "env", "record"},
-    "insight": {"build", "data", "env", "record"},
+    "insight": {"build", "data", "env", "layers", "record"},
     "shift": {"build", "data", "env", "record", "train"},
     "surface": {"build", "data", "env", "insight", "record"},
     "curvature": {"build", "data", "env", "measure", "record"},
-    "attribution": {"env"},
+    "attribution": {"env", "surface"},
     "summary": {"env", "budgets", "record", "experiments", "compare", "sources"},
     "report": {"env", "data", "record", "experiments", "summary"},
 }

@@ -24,8 +24,9 @@ def a_batch(n=8, dtype=torch.float32):
     return torch.randn(n, 3, 32, 32, dtype=dtype), torch.arange(n) % 10
 
 
-def test_shift_is_the_change_of_a_gradient_by_definition():
-    model, (images, labels), lr = small("none", torch.double), a_batch(dtype=torch.double), 0.3
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_shift_is_the_change_of_a_gradient_by_definition(norm):
+    model, (images, labels), lr = small(norm, torch.double), a_batch(dtype=torch.double), 0.3
     rows = {row["layer"]: row for row in shift.covariate_shift(model, (images, labels), lr)}
     names = list(shift.weight_layers(model))
     wanted = names[4]
@@ -34,8 +35,9 @@ def test_shift_is_the_change_of_a_gradient_by_definition():
     moved = copy.deepcopy(model)
     with torch.no_grad():
         for name, p in moved.named_parameters():
-            if name.rpartition(".")[0] in names[:4]:
-                p.sub_(lr * gradients[name])
+            if name.startswith(f"{wanted}."):
+                break  # the parameters stand in the order of the layers, a norm's after its convolution's
+            p.sub_(lr * gradients[name])
     after = torch.autograd.grad(F.cross_entropy(moved(images), labels), moved.get_parameter(f"{wanted}.weight"))[0]
     before = gradients[f"{wanted}.weight"]
     assert rows[wanted]["l2"] == pytest.approx((after - before).norm().item(), rel=1e-6)
@@ -55,6 +57,30 @@ def test_frozen_lower_layers_shift_nothing(norm):
         p.requires_grad_(True)
     rows = shift.covariate_shift(model, a_batch(), 1.0)
     assert rows == [{"layer": names[-1], "l2": 0.0, "relative": 0.0, "cosine": 1.0}]
+
+
+def test_above_a_frozen_half_the_shift_begins_with_the_second_layer():
+    model = small()
+    names = list(shift.weight_layers(model))
+    for name, p in model.named_parameters():
+        p.requires_grad_(not name.startswith("features.") or int(name.split(".")[1]) >= int(names[4].split(".")[1]))
+    rows = shift.covariate_shift(model, a_batch(), 0.5)
+    assert [row["layer"] for row in rows] == names[4:]
+    assert rows[0]["l2"] == 0 and all(row["l2"] > 0 for row in rows[1:])
+
+
+def test_noise_is_another_at_another_seed_and_the_same_at_the_same():
+    model, images = small("noisy_batch"), a_batch()[0]
+    one, again, other = (shift.activations(model, images, ["features.0"], seed)[0] for seed in (1, 1, 2))
+    assert one == again and np.abs(np.subtract(one["units_mean"], other["units_mean"])).mean() > 0.1
+
+
+def test_drift_is_measured_in_the_deviation_before():
+    def row(mean, std):
+        return [{"layer": "conv", "units_mean": [mean, mean], "units_std": [std, std]}]
+
+    moved = shift.drift({0: row(0.0, 2.0), 5: row(1.0, 2.0), 9: row(1.0, 3.0)})
+    assert moved == pytest.approx([0.5 / 2**0.5, 0.5 / 2**0.5])
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "noisy_batch", "l1"])
@@ -88,7 +114,7 @@ def test_batch_norm_forgets_the_scale_of_its_weights():
     convolutions = [name for name, m in shift.weight_layers(model).items() if isinstance(m, nn.Conv2d)]
     for factor in (0.1, 7.0):
         found = shift.scale_test(model, batch, factor, convolutions)
-        assert found["output"] < 1e-8 and found["gradient"] < 1e-8
+        assert found["output"] < 1e-8 and found["gradient"] < 1e-8 and found["smoothness"] < 1e-6
     assert shift.scale_test(small("none", torch.double), batch, 7.0, ["features.0"])["output"] > 0.1
 
 
@@ -141,4 +167,9 @@ def test_mode_gap_compares_running_with_batch_statistics(small_data, store):
     record = run.get_run(TINY, small_data, "cpu", store)
     found = shift.mode_gap(record, small_data, store, "cpu")
     assert {"eval", "train", "eval_accuracy", "train_accuracy"} == set(found)
-    assert found["eval"] != found["train"] and all(np.isfinite(v) for v in found.values())
+    assert found["eval"] == pytest.approx(record.epochs[-1]["validation_loss"], rel=1e-4)
+    assert found["eval_accuracy"] == pytest.approx(record.epochs[-1]["validation_accuracy"], abs=1e-6)
+    assert abs(found["eval"] - found["train"]) > 1e-3  # four steps: the running averages are far behind
+    grouped = dataclasses.replace(TINY, model_args={"width": 0.125, "norm": "group"})
+    same = shift.mode_gap(run.get_run(grouped, small_data, "cpu", store), small_data, store, "cpu")
+    assert same["eval"] == pytest.approx(same["train"], rel=1e-5)

@@ -1,5 +1,6 @@
 """Figures of notebooks 08 to 10 on made-up numbers, and what is looked up in a small trained network."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import matplotlib as mpl
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import compare, insight, portraits, run, views
+from cifar_helpers import compare, curvature, insight, portraits, run, surface, views
 from cifar_helpers.env import CourseError
 from cifar_helpers.record import RunConfig
 
@@ -41,13 +42,15 @@ def all_figures():
     yield views.own_adam(([1, 2], [1, 2]), ([2, 1], [2, 1]))
     yield views.norm_curves({name: [fake(), fake(name == "ℓ1 norm")] for name in norms}, compare.smooth, 3)
     yield views.norm_curves({"no norm": [fake(True)]}, compare.smooth, 3)
-    series = {"conv 2": {"no norm": [([0, 5], [0.1, 0.2])], "batch norm": [([0, 5], [1.0, np.nan])]}}
+    seeds = [([0, 5], [1.0, np.nan]), ([0], [1.0])]  # the second diverged
+    series = {"conv 2": {"no norm": [([0, 5], [0.1, 0.2])], "batch norm": seeds}}
     yield views.covariate_shift(series, "relative", "ratio", "Shift")
     yield views.covariate_shift(series, "cosine", "cosine", "Shift")
     yield views.ridges({"no norm": {"conv 2": [(0, [1, 4, 1]), (5, [2, 3, 2])]}}, 6.0)
     yield views.tolerance(
         {"no norm": np.array([[0.1, np.nan]]), "batch norm": np.array([[0.3, 0.2]])}, [0.1, 1], [1], 9
     )
+    yield views.tolerance({"no norm": np.full((1, 2), np.nan)}, [0.1, 1], [1], 9)
     yield views.weight_decay({0.0: fake(), 0.1: fake()}, compare.smooth, 3)
     gap = {"eval": 2.0, "train": 1.9, "eval_accuracy": 0.3, "train_accuracy": 0.3}
     yield views.batch_sizes({("batch norm", 2): [gap], ("batch norm", 8): [gap], ("group norm", 8): [gap]})
@@ -117,6 +120,23 @@ def test_features_are_flattened_and_stored(trained_run, small_data, store):
     assert 0 < found["explained"] <= 1.0 and all(0 <= v <= 1 for v in found["trustworthiness"].values())
     (trained_run.folder / "weights.safetensors").unlink()
     assert insight.features(trained_run, small_data, store, count=40, device="cpu") == found
+
+
+def test_surface_path_and_curvature_of_a_run_are_measured_once(small_data, store):
+    config = dataclasses.replace(TINY, snapshots=(0, 2))
+    record = run.get_run(config, small_data, "cpu", store)
+
+    def measured():
+        losses = surface.around(record, small_data, store, 3, 32, device="cpu")
+        plane = surface.along_path(record, small_data, store, 3, 32, "cpu")
+        return losses.tolist(), plane, curvature.along(record, small_data, store, 1, 32, "cpu")
+
+    first = losses, plane, curved = measured()
+    assert np.shape(losses) == np.shape(plane["losses"]) == (3, 3) and plane["steps"] == [0, 2, 3]
+    assert sum(plane["shares"]) == pytest.approx(1) and curved["steps"] == [0, 2, 3]
+    for path in record.folder.glob("weights*"):
+        path.unlink()
+    assert measured() == first
 
 
 def test_an_unknown_layer_lists_those_known(trained_run, small_data):
