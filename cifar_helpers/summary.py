@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 
+from . import studies
 from .budgets import budget as part_one_budget
 from .compare import BINS, NOT_TRAINING, SPAN, window_steps
 from .env import (
@@ -23,7 +24,7 @@ from .env import (
     read_json,
     write_atomically,
 )
-from .experiments import BASE_RATE, NETWORKS, PROFILES, bn_sweep, direct_probe, direct_runs
+from .experiments import BASE_RATE, NETWORKS, PAPER_RATE, PROFILES, bn_sweep, direct_probe, direct_runs
 from .record import DRAWN, SMALL_FILES, Store
 from .sources import DOCUMENTS
 
@@ -151,7 +152,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
 def protocol(report: dict) -> list[str]:
     """What was fixed before any outcome was looked at, from the configs that the notebooks ask for."""
     budget, configs = PROFILES[report["profile"]], bn_sweep(report["profile"])
-    part_one = part_one_budget(report["profile"])
+    part_one, inside = part_one_budget(report["profile"]), studies.budget(report["profile"])
     config = configs[0]
     direct, probe = direct_runs(report["profile"])[0], direct_probe(report["profile"])
     rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(c.lr for c in configs))
@@ -185,6 +186,11 @@ def protocol(report: dict) -> list[str]:
         f"{part_one.lenet} (until it overfits: {part_one.long}), the ConvNet {part_one.convnet}; seeds: "
         f"{part_one.seeds} for these, {part_one.large_seeds} for larger networks. Ranked by validation accuracy; a "
         "variant is tied with the best where the 95 % interval of their paired difference includes zero.",
+        f"- 08 and 10: VGG-A at {studies.WIDTH:g} of its width, fp32. 10 trains plain SGD at {PAPER_RATE:g}, batch "
+        f"{inside.batch_size}, {inside.steps} steps, {inside.seeds} seed{'s' * (inside.seeds > 1)}; internal covariate "
+        "shift is the mean over the measured layers and the last half of the measured steps, both gradients under the "
+        "same noise. Noisy batch norm: per step and channel μ ~ U(−0.5, 0.5), σ ~ U(1, 1.25), per image m ~ U(μ ± 0.1) "
+        "and s ~ N(σ, 0.1). The map of rates and scales has one seed per cell.",
         "- The test split was read once per run, at its end; nothing was chosen by it.",
         "",
     ]

@@ -59,7 +59,7 @@ ROOMS = {
     "surface": {"build", "data", "env", "insight", "record"},
     "curvature": {"build", "data", "env", "measure", "record"},
     "attribution": {"env", "surface"},
-    "summary": {"env", "budgets", "record", "experiments", "compare", "sources"},
+    "summary": {"env", "budgets", "record", "experiments", "compare", "sources", "studies"},
     "report": {"env", "data", "record", "experiments", "summary"},
 }
 
