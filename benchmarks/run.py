@@ -209,13 +209,16 @@ def small_plain(split, device, network: str):
 
 
 def fast_steps(split, device, kind: str):
-    """Seconds per image of a step: ``airbench94`` for its network under Nesterov SGD, or the fast recipe's image side.
+    """Seconds per image of a step of the fast recipe, or of airbench94's network under Nesterov SGD.
 
-    Both run at the precision that is quicker here; airbench94 keeps its weights in it, as it does on a GPU.
+    Args:
+        kind: the side of the fast recipe's images in pixels; ``airbench94`` as it is written, with weights in half
+            precision (bf16 on a CPU) and the C library's own memory settings; ``airbench94, tuned`` at the precision
+            that is quicker here and with our memory settings.
     """
-    reference = kind == "airbench94"
-    precision = resolve_precision("auto", device)
-    if device.type == "cpu":
+    reference, precision = kind.startswith("airbench94"), resolve_precision("auto", device)
+    as_written = kind == "airbench94"
+    if device.type == "cpu" and not as_written:
         keep_freed_memory()
     torch.manual_seed(0)
     size = AIRBENCH_BATCH if reference else recipes.FAST_BATCH
@@ -225,7 +228,7 @@ def fast_steps(split, device, kind: str):
     model.prepare(batches[0][0].float().cpu())
     model = model.to(device, memory_format=torch.channels_last).train()
     context, dtype = forward_context(precision, device), torch.float32
-    if reference and precision == "bf16":
+    if as_written or (reference and precision == "bf16"):
         dtype, context = torch.bfloat16, forward_context("fp32", device)
     model = model.to(dtype)
     if reference:
@@ -427,13 +430,17 @@ def bench_fast(split, device) -> tuple[list[dict], dict]:
     what = "fast recipe's training time against the 1 017 s reported for airbench94 on two other cores"
     rows.append(row(what, text, "≤ 0.6×", len(runs)))
     (share, side), *_ = config.sizes
-    timed = in_processes([f"fast {side}", "fast 32", "fast airbench94"])
-    small, full, theirs = (statistics.median(values) for values in timed.values())
+    timed = in_processes([f"fast {side}", "fast 32", "fast airbench94", "fast airbench94, tuned"])
+    small, full, *theirs = (statistics.median(values) for values in timed.values())
     images = config.steps * config.batch_size
-    whole, reference = (share * small + (1 - share) * full) * images, theirs * AIRBENCH_STEPS * AIRBENCH_BATCH
-    text = f"{whole / reference:.2f}× ({whole:.0f} against {reference:.0f} s)"
-    what = f"{config.steps} steps of the fast recipe against {AIRBENCH_STEPS} of airbench94's network, timed here"
-    rows.append(row(what, text, "≤ 0.6×"))
+    whole = (share * small + (1 - share) * full) * images
+    for per_image, how, demanded in zip(
+        theirs, ("as it is written", "at our precision and memory settings"), ("≤ 0.6×", "reported"), strict=True
+    ):
+        reference = per_image * AIRBENCH_STEPS * AIRBENCH_BATCH
+        text = f"{whole / reference:.2f}× ({whole:.0f} against {reference:.0f} s)"
+        what = f"{config.steps} steps of the fast recipe against {AIRBENCH_STEPS} of airbench94's network, {how}"
+        rows.append(row(f"{what}, both timed here", text, demanded))
     each = [costs.forward_flops(models.FastNet(), (3, size, size)) for size in (side, 32)]
     flops, rate = 3 * (share * each[0] + (1 - share) * each[1]), images / took
     peak = statistics.median(alternate({"peak": convolution_peak(device, resolve_precision("auto", device))})["peak"])
