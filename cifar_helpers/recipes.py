@@ -12,7 +12,7 @@ from .record import RunConfig
 from .sweeps import configured, seeded, sgd
 
 FAST_BATCH, FAST_SEEDS = 1000, 2
-FAST_SIZES = ((0.7, 20),)  # small images first: what they teach carries over, at 0.4 of the operations
+FAST_SIZES = ((0.5, 24),)  # small images first: what they teach carries over, at 0.57 of the operations
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def every_greedy(profile: str, seed: int = 0) -> list[RunConfig]:
 def fast(profile: str, seed: int = 0, split: str = "train", seeds: int = FAST_SEEDS) -> list[RunConfig]:
     """The fast recipe, in the airbench family: whitened first layer, Muon, a rate that falls, label smoothing, flips.
 
-    Most of it is trained on images of 20×20 pixels (progressive resizing, Howard 2018), the rest on whole ones.
+    Its first half is trained on images of 24×24 pixels (progressive resizing, Howard 2018), the rest on whole ones.
 
     It is the same in every profile but ``smoke``, so that its runs are read wherever they are recorded.
 
