@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import socket
 import urllib.error
 from collections.abc import Iterator
@@ -24,10 +23,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from . import synthetic
-from .datafiles import is_image_folder, read_path
-from .env import ROOT, CourseError, cache_dir, disk_error, read_json, write_atomically
+from .datafiles import read_path
+from .env import CourseError, cache_dir, disk_error, read_json, write_atomically
+from .locate import BATCHES, SYNTHETIC, SYNTHETIC_IDENTITY, download_folder, identity, index_file, local_copy, resolved
 
-SYNTHETIC = "SYNTHETIC"
 SPLIT_SEED, VALIDATION_SHARE = 2020, 0.1
 AUGMENTATIONS = ("crop", "flip", "cutout", "shift", "alternating_flip")
 CROP_PADDING, SHIFT_PADDING, CUTOUT_SIZE = 4, 2, 16
@@ -143,9 +142,7 @@ def load_cifar10(source: str = "auto") -> ImageData:
         return _load_synthetic()
     if source not in ("auto", "cifar10"):
         return _load_path(Path(source).expanduser())
-    if os.environ.get("CIFAR10_ROOT"):
-        return _load_path(Path(os.environ["CIFAR10_ROOT"]).expanduser())
-    local = _find_local(ROOT / "data")
+    local = local_copy()
     if local:
         return _load_path(local)
     try:
@@ -163,44 +160,17 @@ def load_cifar10(source: str = "auto") -> ImageData:
         return _load_synthetic()
 
 
-def _find_local(folder: Path) -> Path | None:
-    if not folder.is_dir():
-        return None
-    if is_image_folder(folder) or (folder / "cifar-10-batches-py").is_dir():
-        return folder
-    archives = [p for p in sorted(folder.iterdir()) if re.search(r"\.(tar(\.\w+)?|tgz|zip)$", p.name)]
-    return archives[0] if archives else None
-
-
 def _load_path(path: Path) -> ImageData:
-    if not path.exists():  # a notebook's kernel runs in notebooks/, the command that set the path in the course folder
-        path = ROOT / path
-    path = path.resolve()
-    if not path.exists():
-        raise CourseError(
-            f"No data at {path}. Give the path of cifar-10-batches-py/, of an image folder with train/ and test/, or "
-            "of an archive of either; or use data 'cifar10' to download it, or 'synthetic' to do without."
-        )
-    return _cached(f"{path}|{_state(path)}", lambda: _finish(*read_path(path)))
-
-
-def _state(path: Path) -> str:
-    """What changes when a file, or anything in a folder, is changed."""
-    if path.is_file():
-        files = [path.stat()]
-        names = []
-    else:
-        found = sorted(p for p in path.rglob("*") if p.is_file())
-        files, names = [p.stat() for p in found], [str(p.relative_to(path)) for p in found]
-    return hashlib.sha256(json.dumps([names, [(f.st_size, f.st_mtime_ns) for f in files]]).encode()).hexdigest()[:16]
+    path = resolved(path)
+    return _cached(identity(path), lambda: _finish(*read_path(path)))
 
 
 def _download() -> ImageData:
     """Download through torchvision (checksum verified); ``CIFAR10_MIRROR`` names a further address to try."""
     from torchvision.datasets import CIFAR10
 
-    root = cache_dir() / "download"
-    if (root / "cifar-10-batches-py").is_dir():
+    root = download_folder()
+    if (root / BATCHES).is_dir():
         with contextlib.suppress(CourseError):  # an interrupted download is completed below
             return _load_path(root)
     timeout = socket.getdefaulttimeout()
@@ -231,7 +201,7 @@ def _load_synthetic() -> ImageData:
             tensors |= {f"{part}_images": torch.from_numpy(images), f"{part}_labels": torch.from_numpy(labels)}
         return _finish(tensors, synthetic.CLASSES, SYNTHETIC)
 
-    return _cached("synthetic", read)
+    return _cached(SYNTHETIC_IDENTITY, read)
 
 
 # --- The cache -----------------------------------------------------------------------------------------------------
@@ -258,16 +228,15 @@ def _cache_lock() -> FileLock:
     return FileLock(cache_dir() / ".lock")
 
 
-def _cached(identity: str, read) -> ImageData:
+def _cached(name: str, read) -> ImageData:
     """Return what was read from this source before, verified by its fingerprint, or read it and keep it."""
     with _cache_lock():
-        return _read_or_reuse(identity, read)
+        return _read_or_reuse(name, read)
 
 
-def _read_or_reuse(identity: str, read) -> ImageData:
-    folder = cache_dir() / "data"
-    index_file = folder / "index.json"
-    entry = (read_json(index_file) or {}).get(identity)
+def _read_or_reuse(name: str, read) -> ImageData:
+    folder = index_file().parent
+    entry = (read_json(index_file()) or {}).get(name)
     if entry:
         file = folder / f"{entry['fingerprint'][:16]}.safetensors"
         with contextlib.suppress(OSError, SafetensorError, KeyError):
@@ -279,9 +248,9 @@ def _read_or_reuse(identity: str, read) -> ImageData:
     data = read()
     tensors = {part: getattr(data, part) for part in PARTS}
     write_atomically(folder / f"{data.fingerprint[:16]}.safetensors", lambda temporary: _save(tensors, temporary))
-    index = read_json(index_file) or {}
-    index[identity] = {"fingerprint": data.fingerprint, "label": data.label, "classes": list(data.classes)}
-    write_atomically(index_file, json.dumps(index, indent=1))
+    index = read_json(index_file()) or {}
+    index[name] = {"fingerprint": data.fingerprint, "label": data.label, "classes": list(data.classes)}
+    write_atomically(index_file(), json.dumps(index, indent=1))
     return data
 
 

@@ -20,15 +20,11 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from .env import CourseError
+from .locate import BATCHES, is_image_folder
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 OFFICIAL = "CIFAR-10"
 Parts = tuple[dict[str, torch.Tensor], tuple[str, ...], str]
-
-
-def is_image_folder(folder: Path) -> bool:
-    """Whether the folder has ``train/`` and ``test/``."""
-    return (folder / "train").is_dir() and (folder / "test").is_dir()
 
 
 def read_path(path: Path) -> Parts:
@@ -42,9 +38,9 @@ def read_path(path: Path) -> Parts:
         CourseError: nothing usable, unsafe, truncated, incomplete or of another size; the message says what to do.
     """
     if path.is_dir():
-        if path.name == "cifar-10-batches-py":
+        if path.name == BATCHES:
             return _read_batches(path.parent)
-        if (path / "cifar-10-batches-py").is_dir():
+        if (path / BATCHES).is_dir():
             return _read_batches(path)
         if is_image_folder(path):
             files = {str(p.relative_to(path)): p for p in path.rglob("*") if p.is_file()}
@@ -55,7 +51,7 @@ def read_path(path: Path) -> Parts:
                     f"Cannot read {path}: {error}. Check that its files are whole and readable."
                 ) from error
         raise CourseError(
-            f"{path} holds neither cifar-10-batches-py/ nor train/ and test/. Point to the folder that contains them."
+            f"{path} holds neither {BATCHES}/ nor train/ and test/. Point to the folder that contains them."
         )
     return _read_archive(path)
 
@@ -101,7 +97,7 @@ def _tar_files(archive: tarfile.TarFile, path: Path) -> Iterator:
 def _from_members(members: Iterator, path: Path) -> Parts:
     images: list[tuple[str, bytes]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        batches = Path(scratch) / "cifar-10-batches-py"
+        batches = Path(scratch) / BATCHES
         for name, read in members:
             parts = PurePosixPath(name.replace("\\", "/"))
             if parts.is_absolute() or ".." in parts.parts or re.match(r"^[A-Za-z]:", name):
@@ -116,9 +112,7 @@ def _from_members(members: Iterator, path: Path) -> Parts:
         if batches.is_dir():
             return _read_batches(batches.parent)
     if not images:
-        raise CourseError(
-            f"{path.name} holds neither cifar-10-batches-py/ nor train/<class>/*.png|jpg and test/<class>/."
-        )
+        raise CourseError(f"{path.name} holds neither {BATCHES}/ nor train/<class>/*.png|jpg and test/<class>/.")
     return _from_images(sorted(images), path)
 
 
@@ -173,7 +167,7 @@ def _read_batches(root: Path) -> Parts:
         train, test = CIFAR10(root, train=True), CIFAR10(root, train=False)
     except RuntimeError as error:
         raise CourseError(
-            f"The files in {root.name}/cifar-10-batches-py are incomplete or have the wrong checksum. "
+            f"The files in {root.name}/{BATCHES} are incomplete or have the wrong checksum. "
             "Delete them and download CIFAR-10 again (data 'cifar10')."
         ) from error
     tensors = {}

@@ -3,6 +3,7 @@
 Nothing here imports torch.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -69,6 +70,26 @@ def greedy(train: Callable[[Sequence[RunConfig]], Sequence], profile: str, seed:
             row = {"step": choice.question, "option": name, "accuracy": scores[i], "chosen": i == best, "run": run}
             rows.append(row)
     return rows
+
+
+def greedy_so_far(read: Callable[[RunConfig], object | None], profile: str, seed: int = 0) -> list[RunConfig]:
+    """The runs of the greedy tuning that are certain: those up to the first choice that still waits for a record.
+
+    Args:
+        read: config → record, or None where there is none yet.
+    """
+    certain: list[RunConfig] = []
+
+    def look(configs: Sequence[RunConfig]) -> list:
+        certain.extend(configs)
+        found = [read(config) for config in configs]
+        if None in found:
+            raise LookupError
+        return found
+
+    with contextlib.suppress(LookupError, CourseError):  # CourseError: every option diverged, so it ends there
+        greedy(look, profile, seed)
+    return list(dict.fromkeys(certain))
 
 
 def every_greedy(profile: str, seed: int = 0) -> list[RunConfig]:

@@ -28,6 +28,10 @@ SMALL_FILES = ("config.json", "steps.npz", "epochs.json", "provenance.json")
 WEIGHTS = "weights.safetensors"
 
 
+class BusyError(CourseError):
+    """Another process is training the run."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Everything that decides the outcome of one training run; two equal configs are one run.
@@ -155,6 +159,10 @@ class RunConfig:
         chosen = {n: v for n, v in json.loads(self.to_json()).items() if n == "model" or v != blank[n]}
         text = f"{FORMAT}|{fingerprint}|{json.dumps(chosen, sort_keys=True)}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def folder_name(self, fingerprint: str) -> str:
+        """Name of the run's folder."""
+        return f"{self.model}-{self.key(fingerprint)}"
 
     def describe(self) -> str:
         """A short name for progress lines and tables; settings beyond the usual ones where they are not default."""
@@ -303,8 +311,7 @@ class Store:
         Args:
             discard_damaged: move a damaged record aside and say so; only for the holder of the run's ``lock``.
         """
-        key = config.key(fingerprint)
-        folder = self.root / f"{config.model}-{key}"
+        folder = self.root / config.folder_name(fingerprint)
         if folder.is_dir():
             try:
                 return read_record(folder)
@@ -327,8 +334,12 @@ class Store:
         print(f"The record {folder.name} {reason}. It is kept in {aside.parent}; the run is trained again.", flush=True)
 
     @contextlib.contextmanager
-    def lock(self, config: RunConfig, fingerprint: str) -> Iterator[None]:
-        """Hold the right to train this run; wait, and say so, while another process holds it."""
+    def lock(self, config: RunConfig, fingerprint: str, wait: bool = True) -> Iterator[None]:
+        """Hold the right to train this run; wait, and say so, while another process holds it.
+
+        Raises:
+            BusyError: another process holds it, and ``wait`` is false.
+        """
         folder = self.root / ".locks"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -336,6 +347,8 @@ class Store:
             try:
                 lock.acquire(timeout=0.1)
             except Timeout:
+                if not wait:
+                    raise BusyError(f"{config.describe()}: another process is training it.") from None
                 print(f"{config.describe()}: another process is training it; waiting for its record.", flush=True)
                 lock.acquire()
         except OSError as error:
@@ -347,7 +360,7 @@ class Store:
 
     def checkpoint_path(self, config: RunConfig, fingerprint: str) -> Path:
         """File that holds an unfinished run's state."""
-        return self.root / ".checkpoints" / f"{config.model}-{config.key(fingerprint)}.safetensors"
+        return self.root / ".checkpoints" / f"{config.folder_name(fingerprint)}.safetensors"
 
     def snapshot_path(self, config: RunConfig, fingerprint: str, step: int) -> Path:
         """File that holds a snapshot until its run is finished."""
@@ -374,8 +387,7 @@ class Store:
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        key = config.key(fingerprint)
-        folder = self.root / f"{config.model}-{key}"
+        key, folder = config.key(fingerprint), self.root / config.folder_name(fingerprint)
         temporary = self.root / f".writing-{folder.name}"
         try:
             shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process; the lock makes it ours
@@ -407,24 +419,6 @@ class Store:
         kept = [self.snapshot_path(config, fingerprint, step) for step in config.snapshots]
         for path in [self.checkpoint_path(config, fingerprint), *kept]:
             path.unlink(missing_ok=True)
-
-    def prune(self, dry_run: bool = True) -> list[tuple[Path, int]]:
-        """Free kept weights, snapshots and damaged records; the small files, which figures are made of, stay.
-
-        Checkpoints of unfinished runs stay too.
-
-        Args:
-            dry_run: only say what would be freed.
-
-        Returns:
-            (path, bytes) of every file.
-        """
-        files = [*self.root.glob("*/weights*.safetensors"), *(p for p in self.root.glob(".damaged/*/*") if p.is_file())]
-        found = [(path, path.stat().st_size) for path in sorted(files)]
-        if not dry_run:
-            for path, _ in found:
-                path.unlink(missing_ok=True)
-        return found
 
     def measurement(self, name: str, inputs: dict, compute) -> dict:
         """Return a small JSON-ready result, computed once for these inputs and then read.

@@ -1,81 +1,27 @@
-"""Run the notebooks headless with papermill, judge each, and write the report.
+"""Train what the notebooks need, run them headless with papermill, judge each, and write the report.
 
 python -m cifar_helpers.report --profile quick --data auto --device auto --only 05 06
+python -m cifar_helpers.report --profile full --plan
+python -m cifar_helpers.report --profile full --executor slurm --partition gpu --time 02:00:00
+
+Nothing here imports torch before something is trained, so that plan and status print at once on a login node.
 """
 
 import argparse
 import ast
-import contextlib
-import json
-import logging
 import os
-import re
 import sys
-import tempfile
 import time
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import nbformat
-from traitlets.config import Config
-
-from . import summary
-from .env import ROOT, CourseError, choose_device, figures_dir, read_json, runs_dir, write_atomically
+from . import locate, planning, slurm, stopping, upkeep
+from .env import CourseError, choose_device, figures_dir, read_json, runs_dir, write_atomically
 from .experiments import PROFILES, get_profile
+from .notebooks import check_parameters, choose, execute, notebook_parameters
+from .planning import Job
 from .record import Store
-
-KERNEL = "cifar-course"
-SHOWN_LINES = re.compile(
-    r"^( {2}train |\d+ runs: |The (record|cached|checkpoint)|SYNTHETIC|.*another process is training"
-    r"|.*trained once more|.*not bit for bit)"
-)
-
-
-def notebooks(only: Sequence[str] = ()) -> list[Path]:
-    """The course's notebooks in order, or those named by number or name.
-
-    Raises:
-        CourseError: a name fits none.
-    """
-    every = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    if not only:
-        return every
-    only = [name.zfill(2) if name.isdecimal() else name for name in only]
-    chosen = {name: [p for p in every if name in (p.stem, p.name) or p.stem.startswith(f"{name}_")] for name in only}
-    unknown = [name for name, found in chosen.items() if not found]
-    if unknown:
-        known = ", ".join(p.stem for p in every)
-        raise CourseError(f"Unknown notebook {', '.join(unknown)}; there are {known}. A number such as 05 is enough.")
-    return [p for p in every if any(p in found for found in chosen.values())]
-
-
-def notebook_parameters(notebook: Path) -> dict[str, object]:
-    """Names and default values of the notebook's tagged parameters cell, which holds literals only."""
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            assignments = [node for node in ast.parse(cell.source).body if isinstance(node, ast.Assign)]
-            return {node.targets[0].id: ast.literal_eval(node.value) for node in assignments}
-    return {}
-
-
-def check_parameters(notebook: Path, given: dict[str, object]) -> None:
-    """Compare given parameters with the notebook's: papermill itself only warns about an unknown one.
-
-    Raises:
-        CourseError: a name the notebook does not have, or a value of another type than its default.
-    """
-    known = notebook_parameters(notebook)
-    for name, value in given.items():
-        if name not in known:
-            raise CourseError(f"{notebook.stem} has no parameter {name!r}; it has {', '.join(known)}.")
-        default = known[name]
-        fits = default is None or value is None or isinstance(value, type(default))
-        fits = fits or (isinstance(default, float) and isinstance(value, int))
-        if not fits or (isinstance(value, bool) and not isinstance(default, bool | None)):
-            expected = type(default).__name__
-            raise CourseError(f"{notebook.stem}: {name} must be of type {expected}, like {default!r}, not {value!r}.")
 
 
 def parse_parameter(text: str) -> object:
@@ -84,113 +30,6 @@ def parse_parameter(text: str) -> object:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-
-
-def verdict(notebook) -> str:
-    """``ok``, or the first thing that is wrong with an executed notebook.
-
-    papermill's own metadata stay silent on a dead kernel and on a time-out, and an error inside a widget is none to it.
-    """
-    for number, cell in enumerate(notebook.cells):
-        if cell.cell_type != "code" or not cell.source.strip():
-            continue
-        for output in cell.outputs:
-            if output.output_type == "error":
-                return f"cell {number}: {output.ename}: {_first_line(output.evalue)}"
-        if cell.execution_count is None:
-            return f"cell {number} was not executed"
-    widgets = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
-    for state in widgets.get("state", {}).values():
-        for output in state.get("state", {}).get("outputs", []):
-            if output.get("output_type") == "error":
-                return f"widget: {output.get('ename')}: {_first_line(output.get('evalue', ''))}"
-    if not notebook.metadata.get("papermill", {}).get("end_time"):
-        return "did not end"
-    return "ok"
-
-
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0][:300] if text.strip() else ""
-
-
-class _Echo:
-    """Passes on the lines of a notebook's output that show progress."""
-
-    def __init__(self, prefix: str):
-        self.prefix, self.rest = prefix, ""
-
-    def write(self, text: str) -> None:
-        *lines, self.rest = (self.rest + text).split("\n")
-        for line in lines:
-            if SHOWN_LINES.match(line):
-                print(f"{self.prefix} {line.lstrip()}", flush=True)
-
-    def flush(self) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def this_environments_kernel():
-    """Offer this interpreter as a kernel under a name of its own: a user's ``python3`` kernel may be another Python."""
-    with tempfile.TemporaryDirectory() as folder:
-        spec = {  # a kernel's own log would fill the terminal at a Ctrl-C; errors of cells are in the notebook
-            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"],
-            "display_name": "Python (course)",
-            "language": "python",
-        }
-        write_atomically(Path(folder) / "kernels" / KERNEL / "kernel.json", json.dumps(spec))
-        before = os.environ.get("JUPYTER_PATH")
-        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (folder, before)))
-        try:
-            yield
-        finally:
-            os.environ.pop("JUPYTER_PATH")
-            if before is not None:
-                os.environ["JUPYTER_PATH"] = before
-
-
-def _kernel_config(folder: str) -> Config:
-    """Talk to the kernel over sockets in a private folder: other users of a shared node cannot reach them."""
-    if os.name != "posix":
-        return Config()
-    return Config(KernelManager={"transport": "ipc", "ip": str(Path(folder) / "kernel")})
-
-
-def execute(notebook: Path, output: Path, parameters: dict[str, object]) -> dict:
-    """Execute one notebook and judge it; never raises for what happens inside.
-
-    Returns:
-        ``notebook``, ``verdict``, ``minutes``, and ``without_training``: the minutes less those of runs trained in it.
-    """
-    import papermill
-
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    began, began_unix = time.monotonic(), time.time()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    failure = ""
-    try:
-        with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
-            warnings.simplefilter("ignore")
-            papermill.execute_notebook(
-                notebook,
-                output,
-                parameters=parameters,
-                kernel_name=KERNEL,
-                language="python",
-                cwd=notebook.parent,
-                progress_bar=False,
-                config=_kernel_config(sockets),
-                stdout_file=_Echo(f"    {notebook.stem[:2]}"),
-            )
-    except Exception as error:
-        failure = f"{type(error).__name__}: {_first_line(str(error))}"
-    try:
-        judged = verdict(nbformat.read(output, as_version=4))
-    except Exception as error:
-        judged = failure or f"no readable output ({type(error).__name__})"
-    judged = failure if judged == "ok" and failure else judged
-    minutes, trained = (time.monotonic() - began) / 60, summary.trained_minutes(began_unix)
-    return {"notebook": notebook.stem, "verdict": judged, "minutes": minutes, "without_training": minutes - trained}
 
 
 def expected_minutes(profile: str) -> str:
@@ -208,61 +47,231 @@ def _absolute(path: str) -> str:
     return str(found.resolve()) if found.exists() else path
 
 
-def run_report(profile: str, data: str | None, device: str, only: Sequence[str], extra: dict, publish: bool) -> int:
-    """Execute the chosen notebooks, print the table, write the local report; 0 if every verdict is ok.
+class Report:
+    """What one call of the command is about: which notebooks, with which parameters, on which images.
+
+    Args:
+        options: of the command line.
+
+    Raises:
+        CourseError: a name or a value that does not exist, or nothing at a path.
+    """
+
+    def __init__(self, options: argparse.Namespace):
+        self.profile, self.device, self.chosen = options.profile, options.device, choose(options.only)
+        self.extra = {name: parse_parameter(value) for name, value in options.parameter}
+        taken = sorted(set(self.extra) & {"profile", "data", "device"})
+        if taken:
+            raise CourseError(f"Use --{taken[0]} instead of -p {taken[0]}.")
+        given = options.data
+        self.data = given if given in (None, "auto", "cifar10", "synthetic") else _absolute(given)
+        self.parameters = {"profile": self.profile, "data": self.data, "device": self.device, "published": False}
+        self.parameters |= self.extra
+        known = {name for notebook in self.chosen for name in notebook_parameters(notebook)}
+        for (
+            notebook
+        ) in self.chosen:  # a further parameter goes to the notebooks that have it; one that none has is refused
+            mine = notebook_parameters(notebook)
+            check_parameters(notebook, {n: v for n, v in self.parameters.items() if n in mine or n not in known})
+        if os.environ.get("CIFAR10_ROOT"):
+            os.environ["CIFAR10_ROOT"] = _absolute(os.environ["CIFAR10_ROOT"])
+        self.store, self.label, self.fingerprint = Store(), "", None
+        self.source = self.data or get_profile(self.profile).data
+
+    def arguments(self, options: argparse.Namespace) -> list[str]:
+        """The command line that makes this report on the machine it is run on."""
+        given = ["--profile", self.profile, "--device", self.device, "--jobs-per-gpu", str(options.jobs_per_gpu)]
+        given += ["--data", self.data] if self.data else []
+        given += ["--only", *options.only] if options.only else []
+        given += [text for name, value in options.parameter for text in ("-p", name, value)]
+        given += ["--cell-minutes", str(options.cell_minutes)] if options.cell_minutes else []
+        return given + (["--publish"] if options.publish else [])
+
+    def look_up_images(self) -> None:
+        """What is known of the images from an earlier reading, without reading them."""
+        found = locate.already_read(self.source)
+        if found:
+            self.label, self.fingerprint = found["label"], found["fingerprint"]
+
+    def read_images(self) -> None:
+        """Read the images, or download them, once for all that follows.
+
+        Raises:
+            CourseError: there is nothing usable; the message says what to do.
+        """
+        from .data import load_cifar10
+
+        images = load_cifar10(self.source)
+        self.label, self.fingerprint = images.label, images.fingerprint
+        if self.label == locate.SYNTHETIC:
+            self.source = "synthetic"  # what was found once is what all use
+        self.parameters["data"] = "synthetic" if self.label == locate.SYNTHETIC else self.data
+
+    def jobs(self) -> list[Job]:
+        """Every training run that the notebooks need, as far as the records decide it."""
+
+        def read(config):
+            return self.store.get(config, self.fingerprint) if self.fingerprint else None
+
+        return planning.plan([path.stem for path in self.chosen], self.parameters, read)
+
+    def missing(self) -> list[Job]:
+        """Those that are not recorded with all their probes."""
+        return [job for job in self.jobs() if planning.state(job, self.fingerprint, self.store) != "recorded"]
+
+
+def train_missing(report: Report, devices: Sequence[str], per_device: int) -> Mapping[Job, str]:
+    """Train what the notebooks need and is not recorded, in as many rounds as choices depend on records.
+
+    Returns:
+        The runs that could not be trained, with the reason.
+    """
+    from . import batch
+
+    failed: dict[Job, str] = {}
+    while todo := [job for job in report.missing() if job not in failed]:
+        workers = len(devices) * per_device
+        how = f"by {workers} workers on {', '.join(devices)}" if workers > 1 else f"on {devices[0]}"
+        print(f"{len(report.jobs()) - len(todo)} runs are recorded; training {len(todo)} {how}.", flush=True)
+        todo = batch.longest_first(todo, report.store) if workers > 1 else todo
+        failed |= batch.train(todo, report.source, report.fingerprint, devices, per_device, report.store)
+    for job, reason in failed.items():
+        print(f"  failed: {job.config.describe()} (for {', '.join(job.notebooks)}): {reason}", file=sys.stderr)
+    return failed
+
+
+def run_report(report: Report, per_device: int = 1, publish: bool = False, cell_minutes: float | None = None) -> int:
+    """Train what is missing, execute the notebooks, print the table, write the local report; 0 if all is well.
 
     Raises:
         CourseError: something is wrong before anything runs.
     """
-    from .data import SYNTHETIC, load_cifar10
-
-    parameters = {"profile": profile, "data": data, "device": device, "published": False} | extra
-    chosen = notebooks(only)
-    known = {name for notebook in chosen for name in notebook_parameters(notebook)}
-    for notebook in chosen:  # a further parameter goes to the notebooks that have it; one that none has is refused
-        mine = notebook_parameters(notebook)
-        check_parameters(notebook, {n: v for n, v in parameters.items() if n in mine or n not in known})
-    target = choose_device(device)
-    if os.environ.get("CIFAR10_ROOT"):
-        os.environ["CIFAR10_ROOT"] = _absolute(os.environ["CIFAR10_ROOT"])
-    data = data if data in (None, "auto", "cifar10", "synthetic") else _absolute(data)
-    label = load_cifar10(data or get_profile(profile).data).label
-    parameters["data"] = "synthetic" if label == SYNTHETIC else data  # what was found once is what all notebooks use
-    if publish and label == SYNTHETIC:
+    target = choose_device(report.device)
+    report.read_images()
+    if publish and report.label == locate.SYNTHETIC:
         raise CourseError(
             "A report on synthetic data is not published: name a copy of CIFAR-10 (--data), or leave --publish out."
         )
-    for folder in (runs_dir(), figures_dir(profile)):
+    for folder in (runs_dir(), figures_dir(report.profile)):
         write_atomically(folder / ".writable", "")
-    print(f"Profile {profile} on {label}, device {device}: {expected_minutes(profile)}.", flush=True)
+    print(f"Profile {report.profile} on {report.label}, device {report.device}: {expected_minutes(report.profile)}.")
+    from .batch import visible_devices
 
-    results, began = [], datetime.now(UTC).isoformat(timespec="seconds")
-    with this_environments_kernel():
-        for number, notebook in enumerate(chosen, 1):
-            print(f"[{number}/{len(chosen)}] {notebook.stem} …", flush=True)
-            output = runs_dir() / "notebooks" / profile / notebook.name
-            mine = notebook_parameters(notebook)
-            result = execute(notebook, output, {name: value for name, value in parameters.items() if name in mine})
-            results.append(result)
-            print(
-                f"[{number}/{len(chosen)}] {notebook.stem}: {result['verdict']} ({result['minutes']:.1f} min)",
-                flush=True,
-            )
-            if result["verdict"] != "ok" and output.exists():
-                print(f"    the executed copy with the full error: {output}", flush=True)
+    devices = visible_devices(target) if report.device in ("auto", "cuda") else [str(target)]
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    unfinished = train_missing(report, devices, per_device)
+    results = [
+        _execute(report, notebook, f"[{number}/{len(report.chosen)}] {notebook.stem}", cell_minutes)
+        for number, notebook in enumerate(report.chosen, 1)
+    ]
+    return _conclude(report, results, began, target, unfinished)
+
+
+def _execute(report: Report, notebook: Path, title: str, cell_minutes: float | None) -> dict:
+    from . import summary
+
+    print(f"{title} …", flush=True)
+    output, began = runs_dir() / "notebooks" / report.profile / notebook.name, time.time()
+    mine = notebook_parameters(notebook)
+    given = {name: value for name, value in report.parameters.items() if name in mine}
+    result = execute(notebook, output, given, cell_minutes)
+    result["without_training"] = result["minutes"] - summary.trained_minutes(began)
+    print(f"{title}: {result['verdict']} ({result['minutes']:.1f} min)", flush=True)
+    if result["verdict"] != "ok" and output.exists():
+        print(f"    the executed copy with the full error: {output}", flush=True)
+    return result
+
+
+def _conclude(report: Report, results: list[dict], began: str, target, unfinished: Mapping[Job, str]) -> int:
+    from . import summary
 
     width = max(len(r["notebook"]) for r in results)
     print(f"\n{'notebook':{width}}  minutes  verdict")
     for r in results:
         print(f"{r['notebook']:{width}}  {r['minutes']:7.1f}  {r['verdict']}")
-    report = summary.write_local(profile, results, began, target, extra)
-    print(f"\nReport: {report}")
+    print(f"\nReport: {summary.write_local(report.profile, results, began, target, report.extra)}", flush=True)
     failed = [r["notebook"] for r in results if r["verdict"] != "ok"]
+    if unfinished:
+        print(f"{len(unfinished)} runs could not be trained; --status lists them with their logs.", file=sys.stderr)
     if failed:
         print(
             f"Failed: {', '.join(failed)}. The rest is done; run the same command again after mending.", file=sys.stderr
         )
-    return 1 if failed else 0
+    return 1 if failed or unfinished else 0
+
+
+def show_plan(report: Report) -> None:
+    """Print every run the notebooks need, what is recorded, and the predicted minutes."""
+    report.look_up_images()
+    if report.fingerprint is None:
+        print("The images have not been read here yet, so nothing counts as recorded.")
+    jobs = report.jobs()
+    print("\n".join(planning.lines(jobs, report.fingerprint, report.store)))
+    if any("03" in job.notebooks and job.config.model == "AlexNet" for job in jobs):
+        print("  03's greedy tuning of AlexNet trains on from each choice: runs join the plan as it is decided.")
+
+
+def show_status(report: Report) -> int:
+    """Print what is unfinished, failed (and why) or missing, and what Slurm has queued; 0 if all is recorded."""
+    report.look_up_images()
+    jobs = report.jobs()
+    known = report.fingerprint is not None
+    states = {job: planning.state(job, report.fingerprint, report.store) if known else "missing" for job in jobs}
+    for job, state in states.items():
+        if state != "recorded":
+            print(f"{state:14}  {job.config.describe()} (for {', '.join(job.notebooks)})")
+        if state == "failed":
+            why = upkeep.failure(report.store, job.config, report.fingerprint)
+            print(f"{'':14}  {why['error']}\n{'':14}  log: {why['log']}")
+    results = (read_json(figures_dir(report.profile) / "report.json") or {}).get("results", {})
+    for notebook in report.chosen:
+        found = results.get(notebook.stem)
+        print(f"notebook {notebook.stem}: {' at '.join((found['verdict'], found['made'])) if found else 'not run yet'}")
+    for line in slurm.queue(report.store):
+        print(line)
+    counts = ", ".join(f"{list(states.values()).count(s)} {s}" for s in dict.fromkeys(states.values()))
+    print(f"{len(jobs)} training runs: {counts}.")
+    return 0 if set(states.values()) <= {"recorded"} else 1
+
+
+def prune(yes: bool) -> None:
+    """Print which weights and checkpoints no profile's notebooks need, and delete them if told so."""
+    store, known = Store(), [entry["fingerprint"] for entry in (read_json(locate.index_file()) or {}).values()]
+    stems = [path.stem for path in choose()]
+    needed = set()
+    for fingerprint in known:
+        for profile in PROFILES:
+            jobs = planning.plan(stems, {"profile": profile}, lambda c, f=fingerprint: store.get(c, f))
+            needed |= {job.config.folder_name(fingerprint) for job in jobs}
+    files = upkeep.prune(store, needed) if yes else upkeep.prunable(store, needed)
+    for path, size in files:
+        print(f"{size / 1e6:9.1f} MB  {path.relative_to(store.root)}")
+    total = sum(size for _, size in files) / 1e6
+    end = "freed" if yes else "would be freed; add --yes to do it"
+    print(f"{total:9.1f} MB in {len(files)} files {end}. Records, which figures are made of, stay.")
+
+
+def submit(report: Report, options: argparse.Namespace) -> None:
+    """Write the plan of what is missing and hand it to Slurm, with the report after it."""
+    from .batch import write_plan
+
+    report.look_up_images()
+    if report.fingerprint is None:
+        report.read_images()
+    todo = report.missing()
+    for job in todo:
+        upkeep.try_again(report.store, job.config, report.fingerprint)
+    shares = slurm.split(todo, report.store, options.tasks) if todo else []
+    path = slurm.plan_path(report.store)
+    after = report.arguments(options)
+    write_plan(path, todo, report.source, report.fingerprint, report.device, tasks=shares, report=after)
+    passed = {name: getattr(options, name.replace("-", "_")) for name in slurm.PASSED}
+    given = {name: value for name, value in passed.items() if value}
+    jobs = slurm.submit(path, len(shares), given, report.device != "cpu", options.at_most)
+    slurm.remember(path, jobs)
+    if todo:
+        print(f"{len(todo)} runs in {len(shares)} tasks: job {jobs['train']}")
+    print(f"notebooks and report after them: job {jobs['report']}\nFollow it with --status.")
 
 
 def default_profile(device: str) -> str:
@@ -270,43 +279,83 @@ def default_profile(device: str) -> str:
     return "full" if choose_device(device).type == "cuda" else "quick"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of the report."""
-    parser = argparse.ArgumentParser(
-        prog="python -m cifar_helpers.report", description="Run notebooks; write the report."
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m cifar_helpers.report", description="Train what is missing, run the notebooks, write the report."
     )
-    parser.add_argument("--profile", help=f"{', '.join(PROFILES)} (default: full on a GPU, else quick)")
-    parser.add_argument("--data", help="auto, cifar10, synthetic, or a path (default: the profile's)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    parser.add_argument(
-        "--only", nargs="+", default=[], metavar="NN", help="notebooks by number or name (default: all)"
-    )
-    parser.add_argument(
+    made.add_argument("--profile", help=f"{', '.join(PROFILES)} (default: full on a GPU or with Slurm, else quick)")
+    made.add_argument("--data", help="auto, cifar10, synthetic, or a path (default: the profile's)")
+    made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    made.add_argument("--only", nargs="+", default=[], metavar="NN", help="notebooks by number or name (default: all)")
+    made.add_argument(
         "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a further parameter"
     )
-    parser.add_argument("--publish", action="store_true", help="replace the committed report in figures/ by this one")
-    options = parser.parse_args(arguments)
+    made.add_argument("--publish", action="store_true", help="replace the committed report in figures/ by this one")
+    made.add_argument("--jobs-per-gpu", type=int, default=1, metavar="N", help="runs at a time on each device (1)")
+    made.add_argument("--cell-minutes", type=float, metavar="M", help="end a notebook whose cell takes longer")
+    instead = made.add_argument_group("instead of running").add_mutually_exclusive_group()
+    instead.add_argument("--plan", action="store_true", help="list the training runs, what is recorded, the minutes")
+    instead.add_argument("--status", action="store_true", help="what ran, failed, is missing")
+    instead.add_argument("--prune", action="store_true", help="what weights and checkpoints nothing needs")
+    made.add_argument("--yes", action="store_true", help="with --prune: delete them")
+    cluster = made.add_argument_group("on a cluster")
+    cluster.add_argument("--executor", choices=("local", "slurm"), default="local", help="where it runs (local)")
+    cluster.add_argument("--tasks", type=int, metavar="N", help="tasks of the array (default: half an hour each)")
+    cluster.add_argument("--at-most", type=int, metavar="N", help="tasks at a time")
+    for name in slurm.PASSED:
+        cluster.add_argument(f"--{name}", help="as sbatch takes it")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the report."""
+    options = parser().parse_args(arguments)
+    reading = options.plan or options.status or options.prune or options.executor == "slurm"
     try:
-        profile = default_profile(options.device) if options.profile is None else options.profile
-        get_profile(profile)
         if options.profile is None:
-            print(
-                f"No profile given: {profile}, as on a {'GPU' if profile == 'full' else 'machine without a CUDA GPU'}."
-            )
-        extra = {name: parse_parameter(value) for name, value in options.parameter}
-        taken = sorted(set(extra) & {"profile", "data", "device"})
-        if taken:
-            raise CourseError(f"Use --{taken[0]} instead of -p {taken[0]}.")
-        status = run_report(profile, options.data, options.device, options.only, extra, options.publish)
-        if options.publish and status == 0:
-            print(f"Published: {summary.publish(profile, Store())}")
-        return status
+            options.profile = "full" if options.executor == "slurm" else default_profile(options.device)
+            why = f"a {'GPU' if options.profile == 'full' else 'machine without a CUDA GPU'}"
+            print(f"No profile given: {options.profile}, as on {'a cluster' if options.executor == 'slurm' else why}.")
+        get_profile(options.profile)
+        if options.prune:
+            prune(options.yes)
+            return 0
+        report = Report(options)
+        if options.plan:
+            show_plan(report)
+        elif options.status:
+            return show_status(report)
+        elif reading:
+            submit(report, options)
+        if reading:
+            return 0
+        with stopping.interrupting():
+            return _run(report, options)
     except CourseError as error:
         print(error, file=sys.stderr)
         return 2
+    except BrokenPipeError:  # | head
+        return 0
     except KeyboardInterrupt:
         print("\nStopped. Finished runs are kept; the same command goes on from here.", file=sys.stderr)
         return 130
+
+
+def _run(report: Report, options: argparse.Namespace) -> int:
+    from .worker import requeue
+
+    try:
+        status = run_report(report, options.jobs_per_gpu, options.publish, options.cell_minutes)
+    except stopping.Stopped:
+        if requeue():
+            print("Stopped by Slurm, and put back into the queue.", file=sys.stderr)
+        raise
+    if options.publish and status == 0:
+        from . import summary
+
+        print(f"Published: {summary.publish(report.profile, report.store)}")
+    return status
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from . import models, probes
+from . import models, probes, stopping
 from .build import (
     build_criterion,
     build_model,
@@ -52,7 +52,12 @@ EVALUATION_ITEMS = 1000  # training images whose eval-mode loss is followed
 
 
 def get_run(
-    config: RunConfig, data: ImageData, device="auto", store: Store | None = None, probes: Sequence[ProbeConfig] = ()
+    config: RunConfig,
+    data: ImageData,
+    device="auto",
+    store: Store | None = None,
+    probes: Sequence[ProbeConfig] = (),
+    wait: bool = True,
 ) -> RunRecord:
     """Return the record of the run, training it first where there is none.
 
@@ -61,10 +66,12 @@ def get_run(
     Args:
         probes: attachments wanted with it. Where a finished run lacks one it is trained once more for it, and its
             record stays as it is.
+        wait: for another process that is training the run.
 
     Raises:
         CourseError: the config does not fit the data or the models, the device is missing or out of memory, or the
             record cannot be written.
+        BusyError: another process is training it, and ``wait`` is false.
     """
     store = store or Store()
     device = choose_device(device)
@@ -73,7 +80,7 @@ def get_run(
         record = _with_probes(record, probes)
         if len(record.probes) == len(set(probes)):
             return record
-    with store.lock(config, data.fingerprint):  # what cannot be used is moved aside by its holder alone
+    with store.lock(config, data.fingerprint, wait):  # what cannot be used is moved aside by its holder alone
         # Another process may have trained it meanwhile.
         record = store.get(config, data.fingerprint, discard_damaged=True)
         if record and _stale(record, store):
@@ -194,8 +201,8 @@ def _train_run(
             run.go()
     except torch.OutOfMemoryError as error:
         raise CourseError(
-            f"{config.describe()}: out of memory on {device}. Use a smaller batch_size, close other programs on the "
-            "device, or train on device='cpu'. Finished runs are kept."
+            f"{config.describe()}: out of memory on {device}. Fewer runs at a time on one device (--jobs-per-gpu), a "
+            "smaller batch_size, closing other programs on the device, or device='cpu' help. Finished runs are kept."
         ) from error
     made = {
         "machine": run.machine,
@@ -326,7 +333,8 @@ class _Run:
         if not self.repeated and (step % self.config.eval_every == 0 or step == self.config.steps):
             evaluation = self.evaluate(step)
             self.epochs.append(evaluation)
-        if time.monotonic() - self.saved > CHECKPOINT_SECONDS and step < self.config.steps:
+        ending = stopping.asked() if step < self.config.steps else None
+        if ending or (time.monotonic() - self.saved > CHECKPOINT_SECONDS and step < self.config.steps):
             extra = {
                 "epochs": self.epochs,
                 "seconds": self.seconds,
@@ -339,6 +347,9 @@ class _Run:
             }
             save_checkpoint(self.checkpoint, step, self.model, self.optimizer, self.recorder, extra, self.probes)
             self.saved = time.monotonic()
+        if ending:
+            print(f"  train {self.config.describe()} · {ending.name}: a checkpoint holds {step} steps", flush=True)
+            raise stopping.Stopped
         self.progress.update(step, evaluation)
         self.clock = time.monotonic()
         return False
@@ -384,8 +395,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             build_model(config)
             build_criterion(config)
         data = load_cifar10(options.data)
-        for config in configs:
-            print(get_run(config, data, options.device).folder)
+        with stopping.listening():
+            for config in configs:
+                if stopping.asked():
+                    raise stopping.Stopped
+                print(get_run(config, data, options.device).folder)
     except OSError as error:
         print(f"Cannot read {options.config}: {error.strerror}.", file=sys.stderr)
         return 2
@@ -396,7 +410,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
         return 130
     return 0
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import record, run
+from cifar_helpers import record, run, upkeep
 from cifar_helpers.env import CourseError, write_atomically
 from cifar_helpers.record import RunConfig, Store
 
@@ -146,9 +146,17 @@ def test_snapshots_are_the_weights_along_the_run_and_survive_an_interruption(sma
 def test_pruning_says_what_it_frees_and_keeps_what_figures_need(small_data, store, light):
     config = dataclasses.replace(light, snapshots=(5,), keep_weights=True)
     kept = run.get_run(config, small_data, "cpu", store)
-    planned = store.prune()
+    name = config.folder_name(small_data.fingerprint)
+    unfinished, finished = (store.root / ".checkpoints" / f"{run}.safetensors" for run in ("LeNet5-0", name))
+    for path in (unfinished, finished):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    assert [path for path, _ in upkeep.prunable(store, {name, "LeNet5-0"})] == [finished]
+    finished.unlink()
+    planned = upkeep.prunable(store, {"LeNet5-0"})
     assert {path.name for path, _ in planned} == {"weights.safetensors", "weights-5.safetensors"} and kept.weights
-    assert store.prune(dry_run=False) == planned and sum(size for _, size in planned) > 2e6
+    assert upkeep.prune(store, {"LeNet5-0"}) == planned and sum(size for _, size in planned) > 2e6
+    assert unfinished.exists()
     again = store.get(config, small_data.fingerprint)
     assert np.array_equal(again.steps["loss"], kept.steps["loss"])
     with pytest.raises(CourseError, match="keep_weights"):

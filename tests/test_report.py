@@ -10,7 +10,7 @@ import pytest
 from conftest import write_folder
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from cifar_helpers import env, report, summary
+from cifar_helpers import env, notebooks, report, summary
 from cifar_helpers.env import CourseError, figures_dir
 from cifar_helpers.record import Store
 
@@ -37,7 +37,7 @@ def course(tmp_path, monkeypatch):
     folder = tmp_path / "notebooks"
     write_notebook(folder, "01_fails", "1 / 0", SAVE.replace("NN", "01"))
     write_notebook(folder, "02_works", SAVE.replace("NN", "02"), 'print("  train fake run · step 1/1")')
-    for module in (report, summary):
+    for module in (notebooks, summary):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     return tmp_path
 
@@ -47,12 +47,12 @@ def course(tmp_path, monkeypatch):
 
 def test_parameters_are_checked_by_name_and_type(tmp_path):
     notebook = write_notebook(tmp_path, "01_x")
-    report.check_parameters(notebook, {"seed": 3, "data": "synthetic", "rate": 1})
+    notebooks.check_parameters(notebook, {"seed": 3, "data": "synthetic", "rate": 1})
     with pytest.raises(CourseError, match="no parameter 'sed'; it has profile"):
-        report.check_parameters(notebook, {"sed": 3})
+        notebooks.check_parameters(notebook, {"sed": 3})
     for wrong in ({"seed": "3"}, {"seed": 0.5}, {"profile": 3}, {"published": "no"}, {"seed": True}, {"rate": "1e-3"}):
         with pytest.raises(CourseError, match="must be of type"):
-            report.check_parameters(notebook, wrong)
+            notebooks.check_parameters(notebook, wrong)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_an_unwritable_runs_folder_stops_before_anything_runs(tmp_path, monkeypa
 
 
 def test_notebooks_are_found_by_number_and_by_name():
-    assert [p.stem for p in report.notebooks(["7", "05_loss_landscape"])] == [
+    assert [p.stem for p in notebooks.choose(["7", "05_loss_landscape"])] == [
         "05_loss_landscape",
         "07_beta_smoothness",
     ]
@@ -118,12 +118,12 @@ def executed(**changes):
 
 def test_verdicts():
     error = new_output("error", ename="ValueError", evalue="bad\nmore", traceback=[])
-    assert report.verdict(executed()) == "ok"
-    assert report.verdict(executed(outputs=[error])) == "cell 1: ValueError: bad"
-    assert report.verdict(executed(execution_count=None)) == "cell 1 was not executed"
-    assert report.verdict(executed(papermill={"end_time": None, "exception": None})) == "did not end"
+    assert notebooks.verdict(executed()) == "ok"
+    assert notebooks.verdict(executed(outputs=[error])) == "cell 1: ValueError: bad"
+    assert notebooks.verdict(executed(execution_count=None)) == "cell 1 was not executed"
+    assert notebooks.verdict(executed(papermill={"end_time": None, "exception": None})) == "did not end"
     inside = {"w1": {"state": {"outputs": [dict(error)]}}}
-    assert report.verdict(executed(widgets=inside)) == "widget: ValueError: bad"
+    assert notebooks.verdict(executed(widgets=inside)) == "widget: ValueError: bad"
 
 
 # --- the driver ----------------------------------------------------------------------------------------------------
@@ -168,16 +168,14 @@ def test_relative_places_mean_the_same_to_the_driver_and_to_the_notebooks(course
 def test_a_dead_kernel_is_a_verdict(course):
     write_notebook(course / "notebooks", "01_fails", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "1")
     notebook = course / "notebooks" / "01_fails.ipynb"
-    with report.this_environments_kernel():
-        result = report.execute(notebook, course / "out.ipynb", {"profile": "smoke"})
+    result = notebooks.execute(notebook, course / "out.ipynb", {"profile": "smoke"})
     assert "Kernel died" in result["verdict"] or "not executed" in result["verdict"]
 
 
 def test_the_kernel_is_this_environments(course):
     write_notebook(course / "notebooks", "03_where", "import sys; print(sys.executable)")
-    with report.this_environments_kernel():
-        output = course / "out.ipynb"
-        assert report.execute(course / "notebooks" / "03_where.ipynb", output, {})["verdict"] == "ok"
+    output = course / "out.ipynb"
+    assert notebooks.execute(course / "notebooks" / "03_where.ipynb", output, {})["verdict"] == "ok"
     assert nbformat.read(output, as_version=4).cells[-1].outputs[0].text.strip() == sys.executable
 
 
@@ -253,7 +251,7 @@ def test_plain_papermill_works_from_another_directory(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)
-    assert report.verdict(notebook) == "ok"
+    assert notebooks.verdict(notebook) == "ok"
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 4  # every figure is seen, not only saved
     assert (figures_dir("smoke") / "01_class_counts.png").exists()

@@ -29,10 +29,12 @@ ROOMS = {
     "models": {"layers", "resnets", "fast", "norms"},
     "optim": set(),
     "losses": set(),
-    "datafiles": {"env"},
-    "data": {"env", "datafiles", "synthetic"},
+    "locate": {"env"},
+    "stopping": set(),
+    "datafiles": {"env", "locate"},
+    "data": {"env", "datafiles", "locate", "synthetic"},
     "record": {"env"},
-    "train": {"env", "prober"},
+    "train": {"env", "prober", "stopping"},
     "prober": {"env"},
     "measure": {"env", "prober"},
     "compare": {"env"},
@@ -46,7 +48,7 @@ ROOMS = {
     "studies": {"env", "experiments", "record", "sweeps"},
     "toys": {"layers", "record"},
     "build": {"env", "data", "models", "optim", "losses", "record"},
-    "run": {"env", "build", "data", "models", "losses", "record", "probes", "train", "measure"},
+    "run": {"env", "build", "data", "models", "losses", "record", "probes", "stopping", "train", "measure"},
     "figures": {"env"},
     "landscape": {"figures"},
     "charts": {"figures"},
@@ -60,7 +62,16 @@ ROOMS = {
     "curvature": {"build", "data", "env", "measure", "record"},
     "attribution": {"env", "surface"},
     "summary": {"env", "budgets", "record", "experiments", "compare", "sources", "studies"},
-    "report": {"env", "data", "record", "experiments", "summary"},
+    "upkeep": {"env", "record"},
+    "planning": {"env", "experiments", "probes", "recipes", "record", "studies", "sweeps", "upkeep"},
+    "worker": {"env", "data", "planning", "probes", "record", "run", "stopping", "upkeep"},
+    "batch": {"env", "planning", "record", "upkeep", "worker"},
+    "slurm": {"env", "planning", "record", "report"},
+    "notebooks": {"env", "stopping"},
+    "report": {
+        *("batch", "data", "env", "experiments", "locate", "notebooks", "planning", "record"),
+        *("slurm", "stopping", "summary", "upkeep", "worker"),
+    },
 }
 
 
@@ -118,7 +129,7 @@ def test_rooms_import_only_what_the_design_allows():
         assert len(source.splitlines()) <= 450, f"{name} has more than 450 lines"
 
 
-@pytest.mark.parametrize("name", ["env", "record", "experiments"])
+@pytest.mark.parametrize("name", ["env", "record", "experiments", "planning", "report"])
 def test_a_plan_needs_no_torch(name):
     import subprocess
     import sys

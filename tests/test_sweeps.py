@@ -8,7 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import budgets, charts, costs, insight, models, ranking, recipes, results, run, studies, sweeps, toys
+from cifar_helpers import (
+    budgets,
+    charts,
+    costs,
+    insight,
+    models,
+    ranking,
+    recipes,
+    results,
+    run,
+    studies,
+    sweeps,
+    toys,
+    upkeep,
+)
 from cifar_helpers.env import CourseError
 from cifar_helpers.probes import ProbeConfig
 from cifar_helpers.record import RunConfig
@@ -328,7 +342,7 @@ def test_weights_and_confusion_are_computed_once_and_read_without_weights(small_
     wrong = insight.confident_mistakes(record, small_data, 5, "cpu")
     assert all(w["true"] != w["predicted"] for w in wrong)
     assert [w["probability"] for w in wrong] == sorted((w["probability"] for w in wrong), reverse=True)
-    store.prune(dry_run=False)
+    upkeep.prune(store)
     record = store.get(record.config, small_data.fingerprint)
     assert insight.weight_summary(record, store) == rows
     assert np.array_equal(insight.confusion(record, small_data, store, "cpu"), counts)

@@ -1,0 +1,229 @@
+"""Training the runs of a plan on every device of this machine: one worker process per slot, driven from here."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from . import planning, upkeep
+from .env import CourseError, write_atomically
+from .planning import Job
+from .record import Store
+from .worker import DONE, FAILED, SOME_FAILED, TRAIN
+
+STATUS_SECONDS = 30.0  # between two status lines of a worker, where no terminal redraws them
+STOP_SECONDS = 60.0  # a worker's time to write its checkpoint
+DEATHS = 2  # of workers over one run, until it is given up
+
+
+def slots(devices: Sequence[str], per_device: int) -> list[str]:
+    """Device of every worker: ``per_device`` workers on each."""
+    return [device for device in devices for _ in range(per_device)]
+
+
+def visible_devices(device) -> list[str]:
+    """All CUDA devices this process may use where ``device`` is one of them by default, else the one device."""
+    import torch
+
+    if device.type == "cuda":
+        return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return [str(device)]
+
+
+def threads_each(workers: int) -> int:
+    """CPU threads of one of several workers, from the cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // workers)
+
+
+def write_plan(path: Path, jobs: Sequence[Job], data: str, fingerprint: str, device: str, **more) -> Path:
+    """Write a plan for ``worker.read_plan``."""
+    plan = {"data": data, "fingerprint": fingerprint, "device": device, "jobs": [job.to_json() for job in jobs]}
+    return write_atomically(path, json.dumps(plan | more, indent=1))
+
+
+def longest_first(jobs: Sequence[Job], store: Store) -> list[Job]:
+    """The jobs in the order in which workers finish soonest together; those of no known time come first."""
+    found = planning.Speeds(store)
+    card = found.cards[0] if found.cards else ""
+    times = {job: found.seconds(job, card) for job in jobs}
+    return sorted(jobs, key=lambda job: -(times[job] if times[job] is not None else float("inf")))
+
+
+class Worker:
+    """One worker process and what it has said last."""
+
+    def __init__(self, number: int, device: str, plan: Path, store: Store, threads: int | None, say: Callable):
+        self.number, self.device, self.say, self.store = number, device, say, store
+        self.current: str | None = None
+        self.title = ""
+        self.shown = time.monotonic()
+        command = [sys.executable, "-m", "cifar_helpers.worker", str(plan), "--device", device, "--driven"]
+        environment = dict(os.environ)
+        if threads:
+            command += ["--threads", str(threads)]
+            environment |= {"OMP_NUM_THREADS": str(threads)}
+        self.log = store.root / "logs" / f"worker-{number}.log"
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.log, "ab") as errors:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,  # kept open: when this process is gone it closes, and the worker ends
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                start_new_session=True,  # a Ctrl-C is ours alone; workers are asked to end
+                text=True,
+            )
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            word, _, rest = line.strip().partition(" ")
+            name, _, text = rest.partition(" ")
+            if word == TRAIN:
+                self.current, self.title, self.shown = name, text, time.monotonic()
+            elif word in (DONE, FAILED):
+                self.say(f"{word} {self.title} {'' if word == DONE else '· '}{text} [{self.device}]", word == DONE)
+                self.current = None
+
+    def status(self) -> str:
+        """Its current run and the last line of that run's log."""
+        if not self.current:
+            return f"worker {self.number} ({self.device}): starting"
+        last = ""
+        log = self.store.root / "logs" / f"{self.current}.log"
+        with contextlib.suppress(OSError, IndexError), open(log, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 400))
+            last = file.read().decode(errors="replace").strip().splitlines()[-1]
+        step = last.partition(" · step ")[2]
+        return f"worker {self.number} ({self.device}): {self.title}{f' · step {step}' if step else ''}"
+
+    def ask_to_end(self) -> None:
+        """SIGTERM: it writes a checkpoint after the step it is at."""
+        with contextlib.suppress(OSError):
+            self.process.send_signal(signal.SIGTERM)
+
+
+class Board:
+    """What is shown meanwhile: finished runs as lines, and one status line per worker.
+
+    On a terminal the status lines are redrawn in place; elsewhere each is printed now and then.
+    """
+
+    def __init__(self, total: int):
+        self.total, self.done, self.drawn = total, 0, 0
+        self.lock, self.live = threading.Lock(), sys.stdout.isatty()
+
+    def say(self, line: str, finished: bool = False) -> None:
+        with self.lock:
+            self.done += finished
+            self._wipe()
+            print(f"    [{self.done}/{self.total}] {line}" if finished else f"    {line}", flush=True)
+
+    def show(self, workers: Sequence[Worker]) -> None:
+        now = time.monotonic()
+        with self.lock:
+            if self.live:
+                self._wipe()
+                for worker in workers:
+                    print(f"    {worker.status()}"[: os.get_terminal_size().columns - 1])
+                self.drawn = len(workers)
+                sys.stdout.flush()
+                return
+            for worker in workers:
+                if now - worker.shown > STATUS_SECONDS:
+                    worker.shown = now
+                    print(f"    {worker.status()}", flush=True)
+
+    def _wipe(self) -> None:
+        if self.drawn:
+            print(f"\x1b[{self.drawn}A\x1b[J", end="")
+            self.drawn = 0
+
+
+def train(
+    jobs: Sequence[Job],
+    data: str,
+    fingerprint: str,
+    devices: Sequence[str],
+    per_device: int = 1,
+    store: Store | None = None,
+) -> Mapping[Job, str]:
+    """Train every run of a plan on these devices and wait for the last.
+
+    A worker that dies is replaced; a run over which two died is given up. Runs that failed in an earlier call are tried
+    again.
+
+    Args:
+        data: as for ``data.load_cifar10``; fingerprint: of what lies there.
+        devices: names for ``env.choose_device``; per_device: workers on each.
+
+    Returns:
+        The runs that could not be trained, with the reason.
+
+    Raises:
+        KeyboardInterrupt: was asked for; every worker has written a checkpoint.
+    """
+    store = store or Store()
+    if per_device < 1:
+        raise CourseError(f"--jobs-per-gpu must be at least 1, not {per_device}.")
+    for job in jobs:
+        upkeep.try_again(store, job.config, fingerprint)
+    by_name = {job.config.folder_name(fingerprint): job for job in jobs}
+    places = slots(devices, per_device)[: max(1, len(jobs))]
+    threads = threads_each(len(places)) if len(places) > 1 else None
+    plan = write_plan(store.root / ".batch" / f"plan-{os.getpid()}.json", jobs, data, fingerprint, devices[0])
+    board, deaths = Board(len(jobs)), dict.fromkeys(by_name, 0)
+    workers = [Worker(i, place, plan, store, threads, board.say) for i, place in enumerate(places, 1)]
+    try:
+        while running := [worker for worker in workers if worker.process.poll() is None]:
+            board.show(running)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running[0].process.wait(1.0)
+            for i, worker in enumerate(workers):
+                code = worker.process.poll()
+                if code in (None, 0, SOME_FAILED):  # at work, or at its end
+                    continue
+                worker.reader.join(5)
+                name = worker.current
+                if name not in by_name:
+                    raise CourseError(_last_lines(worker.log) or f"A worker ended with status {code} before it began.")
+                deaths[name] += 1
+                reason = f"its worker died (status {code}), {deaths[name]} of {DEATHS} times"
+                board.say(f"{by_name[name].config.describe()}: {reason}; its log: {store.root}/logs/{name}.log")
+                if deaths[name] >= DEATHS:
+                    upkeep.give_up(store, by_name[name].config, fingerprint, reason)
+                workers[i] = Worker(worker.number, worker.device, plan, store, threads, board.say)
+    finally:
+        _end(workers)
+        plan.unlink(missing_ok=True)
+    failures = {job: upkeep.failure(store, job.config, fingerprint) for job in jobs}
+    return {job: failure["error"] for job, failure in failures.items() if failure}
+
+
+def _end(workers: Sequence[Worker]) -> None:
+    for worker in workers:
+        worker.ask_to_end()
+    until = time.monotonic() + STOP_SECONDS
+    for worker in workers:
+        try:
+            worker.process.wait(max(0.1, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()
+        worker.process.stdin.close()
+        worker.reader.join(5)
+
+
+def _last_lines(log: Path) -> str:
+    with contextlib.suppress(OSError):
+        return "\n".join(log.read_text(errors="replace").strip().splitlines()[-3:])
+    return ""

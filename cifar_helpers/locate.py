@@ -1,0 +1,89 @@
+"""Where the images lie, and what is known of them from an earlier reading. Nothing here imports torch."""
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+from .env import ROOT, CourseError, cache_dir, read_json
+
+BATCHES = "cifar-10-batches-py"
+SYNTHETIC_IDENTITY = "synthetic"
+SYNTHETIC = "SYNTHETIC"  # label of the stand-in
+
+
+def is_image_folder(folder: Path) -> bool:
+    """Whether the folder has ``train/`` and ``test/``."""
+    return (folder / "train").is_dir() and (folder / "test").is_dir()
+
+
+def find_local(folder: Path) -> Path | None:
+    """The copy of the images in a folder: image folder, batches, or the first archive."""
+    if not folder.is_dir():
+        return None
+    if is_image_folder(folder) or (folder / BATCHES).is_dir():
+        return folder
+    archives = [p for p in sorted(folder.iterdir()) if re.search(r"\.(tar(\.\w+)?|tgz|zip)$", p.name)]
+    return archives[0] if archives else None
+
+
+def local_copy() -> Path | None:
+    """The copy that ``CIFAR10_ROOT`` names, else the one in ``data/`` of the course folder."""
+    if os.environ.get("CIFAR10_ROOT"):
+        return Path(os.environ["CIFAR10_ROOT"]).expanduser()
+    return find_local(ROOT / "data")
+
+
+def download_folder() -> Path:
+    """Where torchvision's download goes."""
+    return cache_dir() / "download"
+
+
+def resolved(path: Path) -> Path:
+    """The path made absolute: a notebook's kernel runs in ``notebooks/``, the command that set it in the course folder.
+
+    Raises:
+        CourseError: there is nothing.
+    """
+    path = (path if path.exists() else ROOT / path).resolve()
+    if not path.exists():
+        raise CourseError(
+            f"No data at {path}. Give the path of {BATCHES}/, of an image folder with train/ and test/, or "
+            "of an archive of either; or use data 'cifar10' to download it, or 'synthetic' to do without."
+        )
+    return path
+
+
+def identity(path: Path) -> str:
+    """What changes when a file, or anything in a folder, is changed."""
+    if path.is_file():
+        files, names = [path.stat()], []
+    else:
+        found = sorted(p for p in path.rglob("*") if p.is_file())
+        files, names = [p.stat() for p in found], [str(p.relative_to(path)) for p in found]
+    state = hashlib.sha256(json.dumps([names, [(f.st_size, f.st_mtime_ns) for f in files]]).encode()).hexdigest()[:16]
+    return f"{path}|{state}"
+
+
+def index_file() -> Path:
+    """The list of everything read so far: identity → ``fingerprint``, ``label``, ``classes``."""
+    return cache_dir() / "data" / "index.json"
+
+
+def already_read(source: str) -> dict | None:
+    """What an earlier reading found for a source of ``data.load_cifar10``; None where it has not been read yet.
+
+    Raises:
+        CourseError: the source names a path at which there is nothing.
+    """
+    if source == "synthetic":
+        wanted = SYNTHETIC_IDENTITY
+    else:
+        path = local_copy() if source in ("auto", "cifar10") else Path(source).expanduser()
+        path = path or (download_folder() if (download_folder() / BATCHES).is_dir() else None)
+        if path is None:
+            return None
+        wanted = identity(resolved(path))
+    found = (read_json(index_file()) or {}).get(wanted)
+    return found if isinstance(found, dict) and {"fingerprint", "label"} <= set(found) else None

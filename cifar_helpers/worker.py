@@ -1,0 +1,185 @@
+"""A batch worker: trains those runs of a plan that no other worker is training, until none is left.
+
+python -m cifar_helpers.worker PLAN.json --device auto
+
+Several workers, on one machine or on many that share ``runs/``, may be given the same plan. What a run prints goes to
+``runs/logs/``; the worker itself prints one line when a run begins and one when it ends.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from . import stopping, upkeep
+from .env import CourseError, read_json
+from .planning import Job
+from .record import BusyError, Store
+
+POLL_SECONDS = 2.0  # between two looks at runs that others are training
+SOME_FAILED = 4  # exit status of a worker that came to its end, but not with every run
+TRAIN, DONE, FAILED = "train", "done", "failed"  # first words of a worker's lines
+
+
+def read_plan(path: Path) -> dict:
+    """Read a plan: ``data``, ``fingerprint``, ``device``, ``jobs``, and ``tasks`` (indices of jobs) for an array.
+
+    Raises:
+        CourseError: there is none, or it is something else.
+    """
+    plan = read_json(path)
+    if not isinstance(plan, dict) or not {"data", "fingerprint", "device", "jobs"} <= set(plan):
+        raise CourseError(f"{path} is no plan. Plans are written by: python -m cifar_helpers.report")
+    return plan | {"jobs": [Job.from_json(each) for each in plan["jobs"]]}
+
+
+def work(jobs: Sequence[Job], data, device, store: Store, say: Callable[[str], None], wait: bool = True) -> None:
+    """Train what is not recorded; what fails is written down and left.
+
+    Args:
+        data: ``ImageData``.
+        say: is given a line when a run begins, ends or fails.
+        wait: stay until runs that others are training are recorded too; else end when there is nothing to begin.
+
+    Raises:
+        Stopped: a signal asked for the end.
+    """
+    left = list(jobs)
+    while left:
+        busy = []
+        for job in left:
+            if stopping.asked():
+                raise stopping.Stopped
+            try:
+                _attempt(job, data, device, store, say)
+            except BusyError:
+                busy.append(job)
+        if busy and not wait:
+            say(f"{len(busy)} runs are being trained by others")
+            return
+        if len(busy) == len(left):
+            time.sleep(POLL_SECONDS)
+        left = busy
+
+
+def _attempt(job: Job, data, device, store: Store, say: Callable[[str], None]) -> None:
+    """One run: its record, or a failure that says why there is none."""
+    from .run import get_run
+
+    config, name = job.config, job.config.folder_name(data.fingerprint)
+    record = store.get(config, data.fingerprint)
+    if upkeep.failure(store, config, data.fingerprint) or (record and complete(record, job)):
+        return
+    log, began = upkeep.log_path(store, config, data.fingerprint), time.monotonic()
+    try:
+        with store.lock(config, data.fingerprint, wait=False):
+            pass  # before the log of the one who trains it is touched
+        say(f"{TRAIN} {name} {config.describe()}")
+        with _into(log):
+            get_run(config, data, device, store, job.probes, wait=False)
+        say(f"{DONE} {name} in {time.monotonic() - began:.1f} s")
+    except BusyError:
+        raise
+    except Exception as error:
+        known = isinstance(error, CourseError)
+        text = str(error) if known else f"{type(error).__name__}: {error}"
+        with _into(log):
+            print(text if known else traceback.format_exc())
+        upkeep.give_up(store, config, data.fingerprint, text)
+        say(f"{FAILED} {name} {text}")
+
+
+def complete(record, job: Job) -> bool:
+    """Whether a record has every probe that the plan wants."""
+    from .probes import read_all
+
+    return len(read_all(record.folder, job.probes)) == len(set(job.probes))
+
+
+@contextlib.contextmanager
+def _into(log: Path) -> Iterator[None]:
+    """Send everything that is printed, by C libraries too, to the end of a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    try:
+        with open(log, "a", encoding="utf-8") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+                yield
+    finally:
+        for number, handle in enumerate(kept, 1):
+            os.dup2(handle, number)
+            os.close(handle)
+
+
+def requeue() -> bool:
+    """Ask Slurm to start this job again, unless a person has cancelled it; whether that was done."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if not job or not shutil.which("scontrol"):
+        return False
+    state = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, check=False)
+    if state.stdout.split() != ["RUNNING"]:
+        return False
+    return subprocess.run(["scontrol", "requeue", job], check=False).returncode == 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of one worker."""
+    parser = argparse.ArgumentParser(prog="python -m cifar_helpers.worker", description="Train the runs of a plan.")
+    parser.add_argument("plan", type=Path, help="JSON file written by python -m cifar_helpers.report")
+    parser.add_argument("--device", help="auto, cpu, cuda, cuda:N or mps (default: the plan's)")
+    parser.add_argument("--task", type=int, help="only the runs of this task of the plan (Slurm's array index)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
+    parser.add_argument("--driven", action="store_true", help="end when standard input closes, wait for other workers")
+    options = parser.parse_args(arguments)
+    try:
+        with stopping.listening():
+            if options.driven:
+                stopping.end_with_parent()
+            try:
+                return _run(options)
+            except stopping.Stopped:
+                asked = stopping.asked()
+                print(f"Stopped by {asked.name}; finished runs are kept, the others go on from here.", flush=True)
+                return 0 if requeue() else 128 + asked
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    import torch
+
+    from .data import load_cifar10
+    from .env import choose_device
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    plan, store = read_plan(options.plan), Store()
+    jobs = plan["jobs"]
+    if options.task is not None:
+        if not 0 <= options.task < len(plan.get("tasks", ())):
+            raise CourseError(f"{options.plan} has no task {options.task}; it has {len(plan.get('tasks', ()))}.")
+        jobs = [jobs[i] for i in plan["tasks"][options.task]]
+    device = choose_device(options.device or plan["device"])
+    data = load_cifar10(plan["data"])
+    if data.fingerprint != plan["fingerprint"]:
+        raise CourseError("The images are not those that the plan was made for. Make the plan again.")
+    work(jobs, data, device, store, lambda line: print(line, flush=True), wait=options.driven)
+    failed = sum(upkeep.failure(store, job.config, data.fingerprint) is not None for job in jobs)
+    return SOME_FAILED if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

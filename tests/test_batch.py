@@ -1,0 +1,341 @@
+"""Plans, workers, drivers and what Slurm is told: with real processes on small runs."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cifar_helpers import batch, planning, probes, report, run, slurm, stopping, upkeep, worker
+from cifar_helpers.data import load_cifar10
+from cifar_helpers.env import CourseError
+from cifar_helpers.experiments import PROFILES
+from cifar_helpers.planning import Job
+from cifar_helpers.probes import ProbeConfig
+from cifar_helpers.record import BusyError, RunConfig, Store
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = RunConfig("LeNet5", steps=6, batch_size=16, n_items=160, eval_every=6, eval_items=60, test=False)
+LONG = dataclasses.replace(SMALL, steps=20_000, eval_every=20_000)
+
+
+def wait_for(what, seconds: float = 60):
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CIFAR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield load_cifar10("synthetic")
+
+
+# --- the plan ------------------------------------------------------------------------------------------------------
+
+
+def test_every_notebook_that_trains_declares_its_runs():
+    import nbformat
+
+    for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        code = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
+        assert ("get_runs(" in code) == (path.stem in planning.NOTEBOOKS)
+        if path.stem in planning.NOTEBOOKS:
+            assert f"planning.{planning.NOTEBOOKS[path.stem].__name__}(profile, seed" in code
+
+
+def test_a_plan_holds_every_run_once_with_the_probes_of_all_who_share_it():
+    stems = list(planning.NOTEBOOKS)
+    for profile in PROFILES:
+        jobs = planning.plan(stems, {"profile": profile, "seed": 0, "gap": 4})
+        assert len({job.config for job in jobs}) == len(jobs)
+        shared = [job for job in jobs if {"04", "05", "06", "07"} <= set(job.notebooks)]
+        assert len(shared) == sum(len(job.notebooks) >= 4 for job in jobs) > 0
+        assert any(job.probes for job in shared)
+    alone = planning.plan(["04_bn_comparison"], {"profile": "smoke", "n_items": 100})
+    assert {job.config.n_items for job in alone} == {100} and {n for j in alone for n in j.notebooks} == {"04"}
+
+
+def test_jobs_survive_json_and_refuse_anything_else():
+    job = Job(SMALL, (ProbeConfig("same_batch", every=2),), ("04", "05"))
+    assert Job.from_json(json.loads(json.dumps(job.to_json()))) == job
+    for wrong in (
+        {},
+        {"config": {}, "probes": [{"x": 1}], "notebooks": []},
+        {"config": 3, "probes": [], "notebooks": []},
+    ):
+        with pytest.raises(CourseError, match="Not a run"):
+            Job.from_json(wrong)
+
+
+def test_the_greedy_tuning_joins_the_plan_choice_by_choice():
+    from cifar_helpers import recipes
+
+    class Known:
+        diverged_at = None
+
+        def __init__(self, config):
+            self.epochs = [{"validation_accuracy": config.lr + config.batch_size / 1e6}]
+
+    certain = recipes.greedy_so_far(lambda config: None, "quick")
+    assert certain == list(dict.fromkeys(recipes.alexnet("quick", batch_norm=b) for b in (False, True)))
+    whole = recipes.greedy_so_far(Known, "quick")
+    assert [row["run"].epochs for row in recipes.greedy(lambda cs: [Known(c) for c in cs], "quick")]
+    assert len(whole) > len(certain) and set(certain) <= set(whole)
+
+
+def test_the_state_of_a_job(images, store):
+    probe = ProbeConfig("same_batch", every=2)
+    job, wanting = Job(SMALL), Job(SMALL, (probe,))
+    assert planning.state(job, images.fingerprint, store) == "missing"
+    upkeep.give_up(store, SMALL, images.fingerprint, "no luck")
+    assert planning.state(job, images.fingerprint, store) == "failed"
+    upkeep.try_again(store, SMALL, images.fingerprint)
+    store.checkpoint_path(SMALL, images.fingerprint).parent.mkdir(parents=True)
+    store.checkpoint_path(SMALL, images.fingerprint).write_bytes(b"")
+    assert planning.state(job, images.fingerprint, store) == "unfinished"
+    run.get_run(SMALL, images, "cpu", store)
+    assert planning.state(job, images.fingerprint, store) == "recorded"
+    assert planning.state(wanting, images.fingerprint, store) == "probes missing"
+    assert "nothing is left" in planning.outlook([job], images.fingerprint, store)
+    assert "the other 1" in planning.outlook([job, Job(LONG)], images.fingerprint, store)
+
+
+def test_times_are_predicted_from_the_most_similar_runs(images, store):
+    record = run.get_run(SMALL, images, "cpu", store)
+    found = planning.Speeds(store)
+    took = record.provenance["wall_seconds"]
+    (card,) = found.cards
+    assert found.seconds(Job(SMALL), card) == pytest.approx(took)
+    twice = dataclasses.replace(SMALL, steps=12)
+    assert found.seconds(Job(twice), card) == pytest.approx(2 * took)
+    assert found.seconds(Job(dataclasses.replace(SMALL, batch_size=32)), card) == pytest.approx(2 * took)
+    assert found.seconds(Job(RunConfig("MyNet")), card) is None
+    text = "\n".join(planning.lines([Job(SMALL), Job(twice), Job(RunConfig("MyNet"))], images.fingerprint, store))
+    assert "3 runs: 1 recorded, 2 missing" in text and "1 runs of no known time" in text
+
+
+def test_the_plan_of_the_whole_course_prints_quickly_without_torch(tmp_path):
+    call = "main(['--profile', 'full', '--plan', '--data', 'synthetic'])"
+    code = f"import sys; from cifar_helpers.report import main; {call}; sys.exit('torch' in sys.modules)"
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and "VGG_A_BatchNorm" in done.stdout, done.stderr
+    assert time.monotonic() - began < 20  # 5 s on a quiet machine; `make bench` measures it
+
+
+# --- workers -------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_trains_what_is_missing_and_writes_down_what_fails(images, store, monkeypatch):
+    broken = dataclasses.replace(SMALL, model_args={"no_such": 1})
+    probed = Job(SMALL, (ProbeConfig("same_batch", every=2),))
+    said = []
+    worker.work([Job(broken), probed], images, "cpu", store, said.append)
+    assert [line.split()[0] for line in said] == ["train", "failed", "train", "done"]
+    assert planning.state(probed, images.fingerprint, store) == "recorded"
+    noted = upkeep.failure(store, broken, images.fingerprint)
+    assert "no_such" in noted["error"] and "no_such" in Path(noted["log"]).read_text()
+    worker.work([Job(broken), probed], images, "cpu", store, said.append)
+    assert len(said) == 4  # neither is begun again
+
+
+def test_a_worker_leaves_alone_what_another_trains(images, store):
+    other = dataclasses.replace(SMALL, seed=1)
+    said = []
+    with store.lock(SMALL, images.fingerprint):
+        with pytest.raises(BusyError):
+            run.get_run(SMALL, images, "cpu", store, wait=False)
+        worker.work([Job(SMALL), Job(other)], images, "cpu", store, said.append, wait=False)
+    assert said[-1] == "1 runs are being trained by others" and store.get(other, images.fingerprint)
+    assert store.get(SMALL, images.fingerprint) is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_ends_training_with_a_checkpoint_and_the_run_goes_on_to_the_same_bits(number, images, store, light):
+    whole = run.get_run(light, images, "cpu", Store(store.root / "whole"))
+    seen = []
+
+    class Sending(run.Recorder):
+        def before_update(self, loss):
+            super().before_update(loss)
+            seen.append(1)
+            if len(seen) == 5:
+                os.kill(os.getpid(), number)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(stopping.Stopped), stopping.listening():
+        patch.setattr(run, "Recorder", Sending)
+        run.get_run(light, images, "cpu", store)
+    assert store.checkpoint_path(light, images.fingerprint).exists() and stopping.asked() is None
+    again = run.get_run(light, images, "cpu", store)
+    assert again.provenance["resumed"] == 1
+    assert all(np.array_equal(again.steps[n], whole.steps[n], equal_nan=True) for n in whole.steps)
+
+
+def start_worker(plan: Path, *arguments: str, **options) -> subprocess.Popen:
+    command = [sys.executable, "-m", "cifar_helpers.worker", str(plan), "--threads", "1", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def synthetic_plan(store: Store, images, configs, **more) -> Path:
+    jobs = [Job(config) for config in configs]
+    return batch.write_plan(store.root / "plan.json", jobs, "synthetic", images.fingerprint, "cpu", **more)
+
+
+def test_a_worker_ends_when_its_driver_is_gone(images, store):
+    process = start_worker(synthetic_plan(store, images, [LONG]), "--driven", stdin=subprocess.PIPE)
+    log = upkeep.log_path(store, LONG, images.fingerprint)
+    wait_for(log.exists)
+    process.stdin.close()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert "Stopped by SIGTERM" in process.stdout.read()
+
+
+@pytest.mark.parametrize(
+    ("plan", "arguments", "message"),
+    [
+        (None, [], "is no plan"),
+        ({"tasks": [[0]]}, ["--task", "3"], "has no task 3; it has 1"),
+        ({"fingerprint": "0" * 64}, [], "not those that the plan was made for"),
+    ],
+)
+def test_a_worker_refuses_what_it_cannot_use(plan, arguments, message, images, store):
+    path = synthetic_plan(store, images, [SMALL])
+    path.write_text("[" if plan is None else json.dumps(json.loads(path.read_text()) | plan))
+    process = start_worker(path, *arguments)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 2 and message in error and "Traceback" not in error
+
+
+# --- the driver ----------------------------------------------------------------------------------------------------
+
+
+def test_two_workers_share_a_plan_and_train_nothing_twice(images, store, capfd):
+    configs = [dataclasses.replace(SMALL, seed=seed) for seed in range(5)]
+    jobs = [Job(config) for config in configs]
+    assert batch.train(jobs, "synthetic", images.fingerprint, ["cpu"], 2, store) == {}
+    made = [store.get(config, images.fingerprint).provenance["finished_unix"] for config in configs]
+    assert batch.train(jobs, "synthetic", images.fingerprint, ["cpu"], 2, store) == {}
+    assert [store.get(config, images.fingerprint).provenance["finished_unix"] for config in configs] == made
+    assert "[5/5] done LeNet5" in capfd.readouterr().out
+    assert not list((store.root / ".batch").glob("plan-*"))
+
+
+def test_a_worker_that_dies_is_replaced_and_a_run_that_kills_two_is_given_up(images, store, capfd):
+    killed = []
+
+    def killer():
+        log = upkeep.log_path(store, LONG, images.fingerprint)
+        for _ in range(batch.DEATHS):
+            wait_for(log.exists)
+            time.sleep(0.3)
+            (found,) = subprocess.run(
+                ["pgrep", "-f", f"cifar_helpers.worker {store.root}"], capture_output=True, text=True, check=True
+            ).stdout.split()
+            log.unlink()
+            os.kill(int(found), signal.SIGKILL)
+            killed.append(found)
+
+    thread = threading.Thread(target=killer)
+    thread.start()
+    failed = batch.train([Job(LONG), Job(SMALL)], "synthetic", images.fingerprint, ["cpu"], 1, store)
+    thread.join()
+    assert len(set(killed)) == batch.DEATHS
+    assert list(failed) == [Job(LONG)] and "its worker died (status -9), 2 of 2 times" in failed[Job(LONG)]
+    assert store.get(SMALL, images.fingerprint)
+
+
+def test_a_worker_that_cannot_begin_says_why(images, store):
+    with pytest.raises(CourseError, match="cuda:7' is not available"):
+        batch.train([Job(SMALL)], "synthetic", images.fingerprint, ["cuda:7"], 1, store)
+
+
+def test_slots_and_threads():
+    assert batch.slots(["cuda:0", "cuda:1"], 2) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+    assert batch.threads_each(1000) == 1
+
+
+# --- Slurm, as far as it goes without one --------------------------------------------------------------------------
+
+
+def test_an_array_is_shared_out_evenly(images, store):
+    run.get_run(SMALL, images, "cpu", store)
+    jobs = [Job(dataclasses.replace(SMALL, seed=seed, steps=6 * (1 + seed))) for seed in range(6)]
+    shares = slurm.split(jobs, store, 3)
+    assert sorted(i for share in shares for i in share) == list(range(6)) and len(shares) == 3
+    assert len(slurm.split(jobs, store, 99)) == 6
+    with pytest.raises(CourseError, match="at least 1"):
+        slurm.split(jobs, store, 0)
+
+
+def test_what_the_user_gives_reaches_sbatch_as_arguments_and_never_a_shell(tmp_path, monkeypatch, images, capsys):
+    fake = tmp_path / "bin" / "sbatch"
+    fake.parent.mkdir()
+    fake.write_text(
+        f"#!{sys.executable}\nimport json, os, sys\n"
+        f"log = open({str(tmp_path / 'calls')!r}, 'a')\n"
+        "print(json.dumps([sys.argv[1:], os.environ['COURSE_PLAN']]), file=log)\nprint('17;cluster')\n"
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+    nasty = "gpu; touch /tmp/owned $(id)"
+    arguments = ["--profile", "smoke", "--data", "synthetic", "--only", "04", "--executor", "slurm", "--tasks", "3"]
+    assert report.main([*arguments, "--partition", nasty, "--at-most", "2"]) == 0
+    train, after = [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
+    assert f"--partition={nasty}" in train[0] and "--array=0-2%2" in train[0] and "--gpus-per-node=1" in train[0]
+    assert "--dependency=afterany:17" in after[0] and train[1] == after[1]
+    plan = json.loads(Path(train[1]).read_text())
+    assert plan["report"][:2] == ["--profile", "smoke"] and "--executor" not in plan["report"]
+    assert sorted(i for share in plan["tasks"] for i in share) == list(range(len(plan["jobs"])))
+    assert "job 17" in capsys.readouterr().out
+    assert report.main([*arguments, "--device", "cpu"]) == 0
+    assert "--gpus-per-node=1" not in (tmp_path / "calls").read_text().splitlines()[-1]
+
+
+def test_without_sbatch_it_says_so(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert report.main(["--profile", "smoke", "--data", "synthetic", "--executor", "slurm"]) == 2
+    assert "There is no sbatch here" in capsys.readouterr().err
+
+
+# --- status and pruning --------------------------------------------------------------------------------------------
+
+
+def test_status_names_what_failed_and_what_is_missing(images, capsys, monkeypatch):
+    arguments = ["--profile", "smoke", "--data", "synthetic", "--only", "09"]
+    jobs = planning.plan(["09_autograd"], {"profile": "smoke"})
+    load_cifar10("synthetic")
+    upkeep.give_up(Store(), jobs[0].config, images.fingerprint, "the reason")
+    run.get_run(jobs[1].config, images, "cpu")
+    assert report.main([*arguments, "--status"]) == 1
+    shown = capsys.readouterr().out
+    assert "the reason" in shown and "2 training runs: 1 failed, 1 recorded." in shown
+    assert "notebook 09_autograd: not run yet" in shown
+
+
+def test_prune_frees_only_what_no_notebook_needs_and_asks_first(images, capsys):
+    load_cifar10("synthetic")
+    needed = next(j.config for j in planning.plan(["08_insight"], {"profile": "smoke"}) if j.config.keep_weights)
+    other = dataclasses.replace(SMALL, keep_weights=True)
+    kept, freed = (run.get_run(config, images, "cpu") for config in (needed, other))
+    assert report.main(["--prune"]) == 0
+    assert "would be freed; add --yes" in capsys.readouterr().out and freed.has_weights
+    assert report.main(["--prune", "--yes"]) == 0
+    assert kept.has_weights and not freed.has_weights and Store().get(other, images.fingerprint)
+
+
+def test_probe_records_are_complete(images, store):
+    probe = ProbeConfig("same_batch", every=2)
+    record = run.get_run(SMALL, images, "cpu", store)
+    assert not worker.complete(record, Job(SMALL, (probe,)))
+    record = run.get_run(SMALL, images, "cpu", store, [probe])
+    assert worker.complete(record, Job(SMALL, (probe,))) and probes.read_all(record.folder, [probe])
