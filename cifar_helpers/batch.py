@@ -65,7 +65,7 @@ class Worker:
         self.title = ""
         self.shown = time.monotonic()
         command = [sys.executable, "-m", "cifar_helpers.worker", str(plan), "--device", device, "--driven"]
-        environment = dict(os.environ)
+        environment = os.environ | {"CIFAR_RUNS": str(store.root.resolve())}
         if threads:
             command += ["--threads", str(threads)]
             environment |= {"OMP_NUM_THREADS": str(threads)}
@@ -156,6 +156,7 @@ def train(
     devices: Sequence[str],
     per_device: int = 1,
     store: Store | None = None,
+    threads: int | None = None,
 ) -> Mapping[Job, str]:
     """Train every run of a plan on these devices and wait for the last.
 
@@ -165,6 +166,7 @@ def train(
     Args:
         data: as for ``data.load_cifar10``; fingerprint: of what lies there.
         devices: names for ``env.choose_device``; per_device: workers on each.
+        threads: CPU threads of a worker; None gives one worker torch's default, and shares the cores among several.
 
     Returns:
         The runs that could not be trained, with the reason.
@@ -179,7 +181,8 @@ def train(
         upkeep.try_again(store, job.config, fingerprint)
     by_name = {job.config.folder_name(fingerprint): job for job in jobs}
     places = slots(devices, per_device)[: max(1, len(jobs))]
-    threads = threads_each(len(places)) if len(places) > 1 else None
+    if threads is None and len(places) > 1:
+        threads = threads_each(len(places))
     plan = write_plan(store.root / ".batch" / f"plan-{os.getpid()}.json", jobs, data, fingerprint, devices[0])
     board, deaths = Board(len(jobs)), dict.fromkeys(by_name, 0)
     workers = [Worker(i, place, plan, store, threads, board.say) for i, place in enumerate(places, 1)]

@@ -1,0 +1,98 @@
+"""A report on a real Slurm: one node with two pretended GPUs, started by ``.ci/slurm``."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cifar_helpers import planning
+from cifar_helpers.data import load_cifar10
+from cifar_helpers.record import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def slurm(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+
+def runs_here() -> bool:
+    try:
+        return "UP" in slurm("scontrol", "ping")
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+pytestmark = pytest.mark.skipif(
+    not runs_here(), reason="no Slurm runs here; as root, .ci/slurm start FOLDER starts one"
+)
+
+
+def send(number: str, task: str) -> None:
+    """Signal a task's own process; scancel may stay until the task has ended, so it is not waited for."""
+    subprocess.Popen(["scancel", f"--signal={number}", "--batch", task])
+
+
+def wait_for(what, seconds: float):
+    until = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < until, f"waited in vain; squeue says:\n{slurm('squeue')}"
+        time.sleep(0.5)
+    return found
+
+
+def report(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "cifar_helpers.report", "--profile", "smoke", "--data", "synthetic", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+
+
+def state(job: str) -> str:
+    return slurm("squeue", "-h", "-j", job, "-o", "%T").replace("\n", " ")
+
+
+def task_log(store: Store, job: str, task: int) -> str:
+    path = store.root / "logs" / f"slurm-{job}_{task}.log"
+    return path.read_text() if path.exists() else ""
+
+
+def test_the_smoke_report_as_an_array_with_a_task_killed_and_one_at_its_time_limit(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    fingerprint, store = load_cifar10("synthetic").fingerprint, Store()
+    submitted = report("--executor", "slurm", "--tasks", "4", "--partition", "main", "--time", "01:00:00")
+    assert submitted.returncode == 0, submitted.stderr
+    jobs = json.loads(next((store.root / ".batch").glob("slurm-*.jobs")).read_text())
+    train, after = jobs["train"], jobs["report"]
+    assert "Dependency" in slurm("squeue", "-h", "-j", after, "-o", "%r")
+
+    # Kill the first task in the middle of a run, as a node that dies would, and put it back into the queue.
+    wait_for(lambda: task_log(store, train, 0).count("train ") > 2, 180)
+    send("KILL", f"{train}_0")
+    wait_for(lambda: "RUNNING" not in state(f"{train}_0"), 60)
+    slurm("scontrol", "requeue", f"{train}_0")
+    # Tell the second what it is told two minutes before its limit: it goes back into the queue by itself.
+    wait_for(lambda: task_log(store, train, 1).count("train ") > 2, 180)
+    send("USR1", f"{train}_1")
+    wait_for(lambda: "Stopped by SIGUSR1" in task_log(store, train, 1), 60)
+    wait_for(lambda: "PENDING" in state(f"{train}_1") or task_log(store, train, 1).count("Stopped") == 0, 60)
+    assert "missing" in report("--status").stdout
+
+    wait_for(lambda: not state(after), 1200)
+    log = (store.root / "logs" / f"slurm-{after}.log").read_text()
+    status = report("--status")
+    assert status.returncode == 0, status.stdout + log
+    assert "Failed" not in log and log.count(": ok") == len(list((ROOT / "notebooks").glob("[0-9]*.ipynb"))), log
+    folder = Path(os.environ["CIFAR_FIGURES"]) / "local" / "smoke"
+    assert (folder / "REPORT.md").exists() and list(folder.glob("04_training_curves.png"))
+    planned = planning.plan(list(planning.NOTEBOOKS), {"profile": "smoke"}, lambda c: store.get(c, fingerprint))
+    done = [
+        line.split()[1]
+        for task in range(4)
+        for line in task_log(store, train, task).splitlines()
+        if line.startswith("done")
+    ]
+    assert len(set(done)) == len(done), "a finished run was trained twice"
+    assert set(done) <= {job.config.folder_name(fingerprint) for job in planned}
