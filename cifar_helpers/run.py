@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import gc
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -47,7 +48,7 @@ from .record import RunConfig, RunRecord, Store
 from .train import ProbeRecorder, Progress, Recorder, evaluate, load_checkpoint, save_checkpoint, train
 
 FLUSH_EVERY = 50  # steps; also the most that a killed run can lose once CHECKPOINT_SECONDS have passed
-CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_SECONDS = float(os.environ.get("CIFAR_CHECKPOINT_SECONDS") or 30)
 EVALUATION_ITEMS = 1000  # training images whose eval-mode loss is followed
 
 

@@ -21,6 +21,8 @@ def slurm(*command: str) -> str:
 
 
 def runs_here() -> bool:
+    if not (os.environ.get("SLURM_CONF") or Path("/etc/slurm/slurm.conf").exists()):
+        return False
     try:
         return "UP" in slurm("scontrol", "ping")
     except (OSError, subprocess.SubprocessError):
@@ -47,7 +49,7 @@ def wait_for(what, seconds: float):
 
 def report(*arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "cifar_helpers.report", "--profile", "smoke", "--data", "synthetic", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT)
 
 
 def state(job: str) -> str:
