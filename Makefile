@@ -5,14 +5,15 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DATA),--data "$(DATA)") $(if $(DEVICE),--device "$(DEVICE)") \
-          $(if $(ONLY),--only $(ONLY)) $(if $(PUBLISH),--publish) $(if $(FAST),-p fast True)
+          $(if $(ONLY),--only $(ONLY)) $(if $(PUBLISH),--publish) $(if $(FAST),-p fast True) \
+          $(if $(JOBS),--jobs-per-gpu $(JOBS))
 
-.PHONY: help .venv report test lint notebooks-test lab bench clean
+.PHONY: help .venv report test lint notebooks-test lab bench soak audit clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  options of report: PROFILE=smoke|quick|laptop|full DATA=auto|cifar10|synthetic|PATH DEVICE=auto|cpu|cuda|mps'
-	@echo '                     ONLY="05 06" PUBLISH=1 FAST=1'
+	@echo '                     ONLY="05 06" PUBLISH=1 FAST=1 JOBS=2'
 
 .venv: $(READY) ## set up the environment and nothing else
 
@@ -45,6 +46,13 @@ lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 
 bench: $(READY) ## side-by-side timings, written to benchmarks/results.json
 	$(BIN)/python benchmarks/run.py $(ONLY)
+
+soak: $(READY) ## a hundred kills and 200 000 fuzzed inputs, half an hour; written to benchmarks/soak.json
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py
+
+audit: $(READY) ## look the installed packages up in the database of known vulnerabilities
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
+	$(BIN)/pip-audit --skip-editable
 
 clean: ## remove local figures and caches; runs, the data cache and .venv stay
 	rm -rf figures/local .pytest_cache .ruff_cache *.egg-info

@@ -185,6 +185,8 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object], cell_mi
     except Exception as error:
         judged = failure or died or f"no readable output ({type(error).__name__})"
     judged = (failure or died) if judged == "ok" and (failure or died) else judged
+    if cell_minutes and "KeyboardInterrupt" in judged:  # how a kernel that is told to give up answers
+        judged = f"{judged} a cell took longer than {cell_minutes:g} min (--cell-minutes)"
     return {"notebook": notebook.stem, "verdict": judged, "minutes": (time.monotonic() - began) / 60}
 
 

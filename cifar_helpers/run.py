@@ -285,6 +285,7 @@ class _Run:
 
     def is_due(self, step: int) -> bool:
         wanted = step % self.config.eval_every == 0 or step == self.config.steps or step in self.config.snapshots
+        wanted = wanted or stopping.asked() is not None
         return wanted or step % min(FLUSH_EVERY, self.batches.steps_per_epoch) == 0
 
     def go(self) -> None:

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from . import stopping
 from .env import write_atomically
 from .prober import Prober, random_state
 
@@ -42,8 +41,7 @@ def train(
 
     Args:
         batches: has ``steps(start, stop)``, an iterator of (step, images, labels) on the model's device.
-        on_flush: called with the number of finished steps when the recorder is due, and when a signal has asked for
-            the end; a true answer ends training.
+        on_flush: called with the number of finished steps when the recorder is due; a true answer ends training.
         probes: ``ProbeRecorder``s; those that want a step see it before and after the update, and change nothing.
         criterion: (logits, labels) → loss, the value that is recorded.
         penalty: called without arguments; its value joins the loss before the gradient is taken.
@@ -63,7 +61,7 @@ def train(
         optimizer.step()
         for probe in asked:
             probe.after_update(step, (images, labels), random)
-        if on_flush and (recorder.due(step + 1) or stopping.asked()) and on_flush(step + 1):
+        if on_flush and recorder.due(step + 1) and on_flush(step + 1):
             break
 
 

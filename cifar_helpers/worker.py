@@ -34,9 +34,16 @@ def read_plan(path: Path) -> dict:
         CourseError: there is none, or it is something else.
     """
     plan = read_json(path)
-    if not isinstance(plan, dict) or not {"data", "fingerprint", "device", "jobs"} <= set(plan):
-        raise CourseError(f"{path} is no plan. Plans are written by: python -m cifar_helpers.report")
-    return plan | {"jobs": [Job.from_json(each) for each in plan["jobs"]]}
+    try:
+        plan = dict(plan)
+        text = all(isinstance(plan[name], str) for name in ("data", "fingerprint", "device"))
+        indices = [i for task in plan.setdefault("tasks", []) for i in task]
+        if not text or not all(type(i) is int and 0 <= i < len(plan["jobs"]) for i in indices):
+            raise ValueError
+        return plan | {"jobs": [Job.from_json(each) for each in plan["jobs"]]}
+    except (KeyError, TypeError, ValueError, CourseError) as error:
+        reason = f" ({error})" if isinstance(error, CourseError) else ""
+        raise CourseError(f"{path} is no plan{reason}. Plans are written by python -m cifar_helpers.report.") from error
 
 
 def work(jobs: Sequence[Job], data, device, store: Store, say: Callable[[str], None], wait: bool = True) -> None:
@@ -169,8 +176,8 @@ def _run(options: argparse.Namespace) -> int:
     plan, store = read_plan(options.plan), Store()
     jobs = plan["jobs"]
     if options.task is not None:
-        if not 0 <= options.task < len(plan.get("tasks", ())):
-            raise CourseError(f"{options.plan} has no task {options.task}; it has {len(plan.get('tasks', ()))}.")
+        if not 0 <= options.task < len(plan["tasks"]):
+            raise CourseError(f"{options.plan} has no task {options.task}; it has {len(plan['tasks'])}.")
         jobs = [jobs[i] for i in plan["tasks"][options.task]]
     device = choose_device(options.device or plan["device"])
     data = load_cifar10(plan["data"])
