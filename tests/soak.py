@@ -61,7 +61,9 @@ def main(kills: int = 100, inputs: int = 200_000) -> int:
         killed = kill(Path(scratch), kills, seed) if kills else {}
         (Path(scratch) / "fuzz").mkdir()
         given = fuzz(Path(scratch) / "fuzz", inputs, seed) if inputs else {}
-    bad = {name: sum(each[name] for each in killed.values()) for name in ("lost", "corrupted", "retrained", "different")}
+    bad = {
+        name: sum(each[name] for each in killed.values()) for name in ("lost", "corrupted", "retrained", "different")
+    }
     summary = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine_card("cpu"),

@@ -264,6 +264,15 @@ def test_slots_and_threads():
     assert batch.threads_each(1000) == 1
 
 
+def test_a_report_trains_what_its_notebook_declares_and_the_notebook_reads_it(images, capfd):
+    arguments = ["--profile", "smoke", "--data", "synthetic", "--only", "09", "--device", "cpu"]
+    assert report.main(arguments) == 0
+    shown = capfd.readouterr().out
+    assert "training 2 on cpu" in shown and "2 runs: 0 trained now, 2 read" in shown
+    assert report.main([*arguments, "--status"]) == 0
+    assert "notebook 09_autograd: ok" in capfd.readouterr().out
+
+
 # --- Slurm, as far as it goes without one --------------------------------------------------------------------------
 
 

@@ -71,22 +71,21 @@ def test_two_drivers_at_once_train_every_run_once(ground, monkeypatch):
     assert len(logs) == len(campaigns.JOBS) and not any("trained again" in log for log in logs)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "one bit", "weights"])
-def test_a_damaged_record_is_set_aside_and_made_again(damage, ground, monkeypatch):
+@pytest.mark.parametrize(("number", "damage"), list(enumerate(("truncated", "one bit", "weights"), 100)))
+def test_a_damaged_record_is_set_aside_and_made_again(number, damage, ground, monkeypatch):
     folder, _ = ground
     monkeypatch.setenv("CIFAR_CACHE", str(folder / "cache"))
-    campaign = campaigns.Campaign(folder, "training", hash(damage) % 1000 + 100)
+    campaign = campaigns.Campaign(folder, "training", number)
     shutil.rmtree(campaign.store.root)
     shutil.copytree(folder / "whole", campaign.store.root)
     record = campaign.store.get(campaigns.JOBS[1].config, campaign.fingerprint)
     path = record.folder / ("weights.safetensors" if damage == "weights" else "steps.npz")
     content = bytearray(path.read_bytes())
-    if damage == "one bit":
-        content[len(content) // 2] ^= 1
+    content[len(content) // 2] ^= 1
     path.write_bytes(content[: len(content) // 2] if damage == "truncated" else content)
-    if damage == "weights":  # read only when asked for: then it is said, and what to do
-        with pytest.raises(CourseError, match="delete"):
-            _ = record.weights if path.write_bytes(content[:-9]) else None
+    if damage == "weights":  # they are read only when asked for; then it is said what to do
+        with pytest.raises(CourseError, match="the file is damaged.*delete"):
+            _ = record.weights
         return
     assert campaign.start().wait(300) == 0
     assert len(list(campaign.store.root.glob(".damaged/*"))) == 1

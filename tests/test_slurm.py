@@ -61,6 +61,7 @@ def task_log(store: Store, job: str, task: int) -> str:
     return path.read_text() if path.exists() else ""
 
 
+@pytest.mark.timeout(1800)
 def test_the_smoke_report_as_an_array_with_a_task_killed_and_one_at_its_time_limit(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     fingerprint, store = load_cifar10("synthetic").fingerprint, Store()
@@ -87,6 +88,8 @@ def test_the_smoke_report_as_an_array_with_a_task_killed_and_one_at_its_time_lim
     status = report("--status")
     assert status.returncode == 0, status.stdout + log
     assert "Failed" not in log and log.count(": ok") == len(list((ROOT / "notebooks").glob("[0-9]*.ipynb"))), log
+    trained = [line for line in log.splitlines() if "trained now" in line and " 0 trained now" not in line]
+    assert len(trained) == 1, "only the network that 03 itself defines is trained in a notebook"
     folder = Path(os.environ["CIFAR_FIGURES"]) / "local" / "smoke"
     assert (folder / "REPORT.md").exists() and list(folder.glob("04_training_curves.png"))
     planned = planning.plan(list(planning.NOTEBOOKS), {"profile": "smoke"}, lambda c: store.get(c, fingerprint))
