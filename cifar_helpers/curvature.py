@@ -69,7 +69,7 @@ def along(run: RunRecord, data: ImageData, store: Store, count: int, items: int,
 
     def compute() -> dict:
         target, model = choose_device(device), build_model(run.config)
-        images, labels = (part[:items] for part in data.split("train", run.config.n_items))
+        images, labels = (part[:items] for part in data.shuffled("train", run.config.n_items))
         normalisation = normalisation_of(run.config, data)
         (batch,) = evaluation_batches(images, labels, target, normalisation, batch_size=items)
         states = {step: run.snapshot(step) for step in run.config.snapshots} | {run.config.steps: run.weights}
@@ -81,5 +81,5 @@ def along(run: RunRecord, data: ImageData, store: Store, count: int, items: int,
                 values.append(top_eigenvalues(model, batch, count))
         return {"steps": list(states), "values": values}
 
-    inputs = {"run": run.key, "data": data.fingerprint, "count": count, "items": items}
+    inputs = {"run": run.key, "data": data.fingerprint, "count": count, "items": items, "images": "shuffled"}
     return store.measurement("eigenvalues", inputs, compute)

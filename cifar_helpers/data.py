@@ -89,6 +89,15 @@ class ImageData:
             index = chosen if index is None else index[chosen]
         return (images, labels) if index is None else (images[index], labels[index])
 
+    def shuffled(self, name: str, n_items: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """``split`` in a random order, the same every time: image folders come class by class.
+
+        For whoever takes the first few images, or batches whose statistics matter.
+        """
+        images, labels = self.split(name, n_items)
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
+        return images[order], labels[order]
+
 
 def stratified_indices(labels: torch.Tensor, n: int, seed: int) -> torch.Tensor:
     """Sorted indices of a random subset in which every class has its share, to within one image.

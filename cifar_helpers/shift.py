@@ -330,14 +330,15 @@ def mode_gap(run: RunRecord, data: ImageData, store: Store, device="auto") -> Ma
         target = choose_device(device)
         model = build_model(run.config)
         model.load_state_dict(run.weights)
-        model, (images, labels) = move(model, target), data.split("validation", run.config.eval_items)
+        model, (images, labels) = move(model, target), data.shuffled("validation", run.config.eval_items)
         whole = len(labels) // run.config.batch_size * run.config.batch_size  # a rest would be a smaller batch
         args = (images[:whole], labels[:whole], target, normalisation_of(run.config, data), run.config.batch_size)
         loss, accuracy = evaluate(model, evaluation_batches(*args))
         own = _by_batch(model, evaluation_batches(*args))
         return {"eval": loss, "eval_accuracy": accuracy} | own
 
-    return store.measurement("mode_gap", {"run": run.key, "data": data.fingerprint}, compute)
+    inputs = {"run": run.key, "data": data.fingerprint, "images": "shuffled"}
+    return store.measurement("mode_gap", inputs, compute)
 
 
 @torch.no_grad()

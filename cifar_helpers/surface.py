@@ -153,7 +153,7 @@ def path_plane(states: Sequence[Mapping[str, torch.Tensor]], names: Sequence[str
 
 
 def _training_images(run: RunRecord, data: ImageData, items: int, device) -> list:
-    images, labels = (part[:items] for part in data.split("train", run.config.n_items))
+    images, labels = (part[:items] for part in data.shuffled("train", run.config.n_items))
     return list(evaluation_batches(images, labels, choose_device(device), normalisation_of(run.config, data)))
 
 
@@ -188,7 +188,7 @@ def around(
         return {"losses": surface(model, batches, directions, across, recompute=recompute).tolist()}
 
     inputs = {"run": run.key, "data": data.fingerprint, "points": points, "items": items, "recompute": recompute}
-    inputs |= {"seeds": list(seeds)}
+    inputs |= {"seeds": list(seeds), "images": "shuffled"}
     return np.asarray(store.measurement("surface", inputs, compute)["losses"])
 
 
@@ -219,5 +219,5 @@ def along_path(run: RunRecord, data: ImageData, store: Store, points: int, items
         steps = [*run.config.snapshots, run.config.steps]
         return sides | {"path": path.tolist(), "steps": steps, "shares": shares.tolist()}
 
-    inputs = {"run": run.key, "data": data.fingerprint, "points": points, "items": items}
+    inputs = {"run": run.key, "data": data.fingerprint, "points": points, "items": items, "images": "shuffled"}
     return store.measurement("path_plane", inputs, compute)

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import hashlib
 import http.server
@@ -342,3 +343,17 @@ def test_the_split_all_is_train_and_validation(small_data):
     whole = small_data.split("all")
     assert len(whole[1]) == len(small_data.split("train")[1]) + len(small_data.split("validation")[1])
     assert torch.equal(whole[0], small_data.train_images)
+
+
+def test_shuffled_is_the_split_in_an_order_that_mixes_classes_however_the_files_lie(small_data):
+    order = small_data.train_labels.argsort(stable=True)
+    by_class = dataclasses.replace(
+        small_data, train_images=small_data.train_images[order], train_labels=small_data.train_labels[order]
+    )
+    images, labels = by_class.shuffled("train")
+    plain_images, plain_labels = by_class.split("train")
+    assert torch.equal(labels.sort().values, plain_labels.sort().values) and len(plain_labels[:40].unique()) == 1
+    assert len(labels[:40].unique()) == 10 and torch.equal(by_class.shuffled("train")[1], labels)
+    assert torch.equal(images.double().sum(), plain_images.double().sum())
+    where = (plain_images == images[0]).flatten(1).all(1).nonzero()[0, 0]
+    assert plain_labels[where] == labels[0]

@@ -1,6 +1,7 @@
 """Loss surfaces, Hessian eigenvalues and attributions, where the answer is known."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cifar_helpers import attribution, curvature, models, surface
+from cifar_helpers import attribution, curvature, models, run, surface
 from cifar_helpers.env import CourseError
+from cifar_helpers.record import RunConfig
 
 
 def trained_like(norm="batch"):
@@ -205,3 +207,13 @@ def test_similarity_is_a_rank_correlation():
 def test_an_unknown_layer_lists_those_known():
     with pytest.raises(CourseError, match="'features.99'.*features.0, features.4"):
         attribution.grad_cam(trained_like(), torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.long), "features.99")
+
+
+def test_images_of_a_surface_and_of_curvature_are_of_every_class_though_folders_are_sorted(small_data, store):
+    order = small_data.train_labels.argsort(stable=True)
+    by_class = dataclasses.replace(
+        small_data, train_images=small_data.train_images[order], train_labels=small_data.train_labels[order]
+    )
+    record = run.get_run(RunConfig("LeNet5", steps=1, batch_size=16, test=False), by_class, "cpu", store)
+    labels = torch.cat([y for _, y in surface._training_images(record, by_class, 100, "cpu")])
+    assert len(labels) == 100 and len(labels.unique()) == 10
