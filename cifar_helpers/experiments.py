@@ -28,7 +28,7 @@ class Profile:
 
     Attributes:
         data: what ``data=None`` in a notebook means.
-        minutes: what the part built so far is planned to take, on the machine the profile is for.
+        minutes: what the whole report is planned to take, on the machine the profile is for (``full``: a guess).
         steps: per run of the sweep over rates (and of the VGG-A family).
         seeds: number of seeds at ``BASE_RATE``; ``rate_seeds`` at the other rates.
         hard_steps, hard_settings: steps per run at the hard settings, and how many of these are tried.
@@ -72,7 +72,7 @@ PROFILES = {
         Profile(
             "smoke",
             "synthetic",
-            3,
+            6,
             steps=8,
             seeds=2,
             rate_seeds=1,
@@ -95,7 +95,7 @@ PROFILES = {
         Profile(
             "quick",
             "auto",
-            16,
+            22,
             steps=60,
             seeds=1,
             rate_seeds=1,
@@ -115,7 +115,7 @@ PROFILES = {
         Profile(
             "laptop",
             "auto",
-            180,
+            250,
             steps=351,
             seeds=3,
             rate_seeds=3,
@@ -129,7 +129,7 @@ PROFILES = {
         Profile(
             "full",
             "auto",
-            120,
+            3000,
             steps=7020,
             seeds=5,
             rate_seeds=5,

@@ -129,7 +129,11 @@ def train_missing(report: Report, devices: Sequence[str], per_device: int) -> Ma
     from . import batch
 
     failed: dict[Job, str] = {}
+    before: list[Job] = []
     while todo := [job for job in report.missing() if job not in failed]:
+        if todo == before:
+            raise CourseError(f"{len(todo)} runs stay without a record, the first: {todo[0].config.describe()}.")
+        before = todo
         workers = len(devices) * per_device
         how = f"by {workers} workers on {', '.join(devices)}" if workers > 1 else f"on {devices[0]}"
         print(f"{len(report.jobs()) - len(todo)} runs are recorded; training {len(todo)} {how}.", flush=True)
