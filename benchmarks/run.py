@@ -280,7 +280,7 @@ def serve(connection, name: str) -> None:
         connection.send(measure())
 
 
-def in_processes(names: list[str]) -> dict[str, list[float]]:
+def in_processes(names: list[str], rounds: int = ROUNDS) -> dict[str, list[float]]:
     """Measure every side in a process of its own, since the C library's memory settings hold for a whole process."""
     context, pipes, processes = multiprocessing.get_context("spawn"), {}, []
     for name in names:
@@ -292,7 +292,7 @@ def in_processes(names: list[str]) -> dict[str, list[float]]:
         pipes[name].send(True)
         return pipes[name].recv()
 
-    values = alternate({name: functools.partial(ask, name) for name in names})
+    values = alternate({name: functools.partial(ask, name) for name in names}, rounds)
     for name, process in zip(names, processes, strict=True):
         pipes[name].send(False)
         process.join()
@@ -439,7 +439,7 @@ def bench_fast(split, device) -> tuple[list[dict], dict]:
     what = "fast recipe's training time against the 1 017 s reported for airbench94 on two other, quicker cores"
     rows.append(row(what, text, "reported", len(runs)))
     (share, side), *_ = config.sizes
-    timed = in_processes([f"fast {side}", "fast 32", "fast airbench94", "fast airbench94, tuned"])
+    timed = in_processes([f"fast {side}", "fast 32", "fast airbench94", "fast airbench94, tuned"], rounds=4)
     small, full, *theirs = (statistics.median(values) for values in timed.values())
     images = config.steps * config.batch_size
     whole = (share * small + (1 - share) * full) * images
