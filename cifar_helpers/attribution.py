@@ -39,9 +39,12 @@ def grad_cam(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, layer
         (n, h, w), not negative.
 
     Raises:
-        CourseError: no such layer.
+        CourseError: no such layer, or one whose output has no places.
     """
-    found = LayerGradCam(model, find_layer(model, layer)).attribute(images, target=labels, relu_attributions=True)
+    where = find_layer(model, layer)
+    if isinstance(where, nn.Linear | nn.Flatten) or layer.startswith("classifier"):
+        raise CourseError(f"{layer} has no places to light up; take a convolution, or what stands behind one.")
+    found = LayerGradCam(model, where).attribute(images, target=labels, relu_attributions=True)
     return F.interpolate(found, images.shape[-2:], mode="bilinear").squeeze(1).detach()
 
 

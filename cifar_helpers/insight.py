@@ -184,7 +184,8 @@ def activation_after(model: nn.Module, name: str) -> str:
 def _layer(model: nn.Module, name: str) -> nn.Module:
     layers = dict(model.named_modules())
     if not name or name not in layers:
-        raise CourseError(f"There is no layer {name!r}; this network has {', '.join(n for n in layers if n)}.")
+        how = "shift.named translates labels such as 'conv 4'"
+        raise CourseError(f"There is no layer {name!r}; this network has {', '.join(n for n in layers if n)} ({how}).")
     return layers[name]
 
 
@@ -218,11 +219,14 @@ def strongest_images(run: RunRecord, data: ImageData, layer: str, units: int = 6
         Unit → indices of ``each`` images into the validation split, the strongest first; units spread evenly.
 
     Raises:
-        CourseError: no such layer, or the run's weights were not kept.
+        CourseError: no such layer, one whose output has no places, or the run's weights were not kept.
     """
     model, device = trained(run, device), choose_device(device)
     batches = evaluation_batches(*data.split("validation"), device, normalisation_of(run.config, data))
-    peaks = torch.cat([layer_outputs(model, x, [layer])[layer].flatten(2).amax(2) for x, _ in batches])
+    answers = [layer_outputs(model, x, [layer])[layer] for x, _ in batches]
+    if answers[0].dim() < 3:
+        raise CourseError(f"{layer} has no places; take a convolution, or what stands behind one.")
+    peaks = torch.cat([answer.flatten(2).amax(2) for answer in answers])
     chosen = np.linspace(0, peaks.shape[1] - 1, min(units, peaks.shape[1])).astype(int)
     return {int(unit): peaks[:, unit].argsort(descending=True)[:each].tolist() for unit in chosen}
 

@@ -58,7 +58,7 @@ class BatchNormByHand(nn.Module):
     Shape: (N, C, H, W) or (N, C), the same out.
 
     Raises:
-        ValueError: in training mode, a single value per channel: its variance is not defined.
+        ValueError: another number of channels; in training mode, a single value per channel: it has no variance.
     """
 
     def __init__(self, channels: int, eps: float = EPS, momentum: float = MOMENTUM):
@@ -69,6 +69,8 @@ class BatchNormByHand(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dim() < 2 or x.shape[1] != len(self.weight):
+            raise ValueError(f"Batch norm for {len(self.weight)} channels got an input of shape {tuple(x.shape)}.")
         mean, variance = self.running_mean, self.running_var
         if self.training:
             count = x.numel() // x.shape[1]

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.figure import Figure
 
 from .charts import COLOURS, DASHES, MARKERS
 from .figures import styled, title_of
 
 DIVERGING = "RdBu_r"
+TEN_MARKERS = "osD^v<>P*X"  # one per class
 
 
 def _tile(axis, image, **options) -> None:
@@ -141,8 +143,11 @@ def feature_maps(found: Mapping, classes: Sequence[str]) -> Figure:
         for c, name in enumerate(classes):
             mine = points[labels == c]
             style = {"ms": 3.5, "alpha": 0.6, "color": plt.get_cmap("tab10")(c), "mew": 0}
-            axis.plot(*mine.T, MARKERS[c % len(MARKERS)], **style, label=name if kind == "pca" else None)
-            axis.annotate(name, np.median(mine, axis=0), ha="center", size=9, weight="bold")
+            axis.plot(*mine.T, TEN_MARKERS[c % len(TEN_MARKERS)], **style, label=name if kind == "pca" else None)
+            if kind == "tsne":  # in the other map they would lie on top of each other
+                edge = [patheffects.withStroke(linewidth=2.5, foreground="white")]
+                middle = np.median(mine, axis=0)
+                axis.annotate(name, middle, ha="center", size=10, weight="bold", path_effects=edge)
         axis.set_xticks([])
         axis.set_yticks([])
         axis.set_title(f"{title}; trustworthiness {found['trustworthiness'][kind]:.2f}", fontsize=11)
@@ -168,8 +173,8 @@ def surfaces(found: Mapping[str, np.ndarray], across: Sequence[float]) -> Figure
     figure, axes = plt.subplots(1, len(found), figsize=(3.9 * len(found) + 0.8, 4.4), sharey=True, squeeze=False)
     levels = _levels(found)
     for axis, (title, losses) in zip(axes[0], found.items(), strict=True):
-        shown = np.nan_to_num(np.clip(losses, levels[0], levels[-1]), nan=levels[-1])
-        filled = axis.contourf(across, across, shown, levels=levels, cmap="cividis", norm="log")
+        shown = np.nan_to_num(np.maximum(losses, levels[0]), nan=2 * levels[-1], posinf=2 * levels[-1])
+        filled = axis.contourf(across, across, shown, levels=levels, cmap="cividis", norm="log", extend="max")
         axis.contour(across, across, shown, levels=levels, colors="white", linewidths=0.5, norm="log")
         axis.plot(0, 0, "+", color="#D55E00", ms=12, mew=2.5)
         axis.set(title=title, xlabel="along d₁ (filter norms)")
@@ -184,7 +189,7 @@ def surfaces(found: Mapping[str, np.ndarray], across: Sequence[float]) -> Figure
 @styled
 def surfaces_3d(found: Mapping[str, np.ndarray], across: Sequence[float]) -> Figure:
     """The same surfaces as landscapes, on one scale."""
-    figure = plt.figure(figsize=(4.2 * len(found), 4.4))
+    figure = plt.figure(figsize=(4.2 * len(found), 4.8))
     levels = _levels(found)
     x, y = np.meshgrid(across, across)
     for number, (title, losses) in enumerate(found.items(), 1):
@@ -192,8 +197,9 @@ def surfaces_3d(found: Mapping[str, np.ndarray], across: Sequence[float]) -> Fig
         height = np.log10(np.clip(np.nan_to_num(losses, nan=levels[-1]), levels[0], levels[-1]))
         low, high = np.log10(levels[0]), np.log10(levels[-1])
         axis.plot_surface(x, y, height, cmap="cividis", vmin=low, vmax=high, rstride=1, cstride=1)
-        axis.set(xlabel="d₁", ylabel="d₂", zlabel="log₁₀ loss", zlim=(low, high))
-        axis.set_title(title, fontsize=11)
+        axis.set(xlabel="d₁", ylabel="d₂", zlabel="log₁₀ loss (nats)", zlim=(low, high))
+        axis.set_title(title, fontsize=11, y=0.96)
+        axis.set_box_aspect(None, zoom=0.8)  # else its labels are cut off
     title_of(figure, "The same surfaces as landscapes")
     return figure
 
@@ -208,12 +214,17 @@ def paths(found: Mapping[str, Mapping]) -> Figure:
     figure, axes = plt.subplots(1, len(found), figsize=(5.4 * len(found), 4.8), squeeze=False)
     levels = _levels({name: np.asarray(each["losses"]) for name, each in found.items()})
     for axis, (name, each) in zip(axes[0], found.items(), strict=True):
-        shown = np.clip(np.nan_to_num(each["losses"], nan=levels[-1]), levels[0], levels[-1])
-        filled = axis.contourf(each["across"], each["up"], shown, levels=levels, cmap="cividis", norm="log")
+        shown = np.maximum(np.nan_to_num(each["losses"], nan=2 * levels[-1]), levels[0])
+        filled = axis.contourf(
+            each["across"], each["up"], shown, levels=levels, cmap="cividis", norm="log", extend="max"
+        )
         path = np.asarray(each["path"])
         axis.plot(*path.T, "o-", color="#D55E00", mfc="white", ms=5, linewidth=1.5)
         for i in (0, len(path) - 1):
-            axis.annotate(f"step {each['steps'][i]}", path[i], xytext=(6, 6), textcoords="offset points", size=10)
+            inward = -1 if path[i, 0] > np.mean(axis.get_xlim()) else 1
+            place = {"xytext": (9 * inward, 9), "textcoords": "offset points", "ha": "right" if inward < 0 else "left"}
+            box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
+            axis.annotate(f"step {each['steps'][i]}", path[i], **place, size=10, bbox=box)
         one, two = (100 * share for share in each["shares"])
         axis.set(title=name, xlabel=f"first component ({one:.0f} %)", ylabel=f"second component ({two:.0f} %)")
     bar = figure.colorbar(filled, ax=axes, label="loss (nats, log)")

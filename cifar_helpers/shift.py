@@ -20,7 +20,7 @@ from .env import CourseError, choose_device, true_fp32
 from .record import RunConfig, RunRecord, Store
 from .train import evaluate
 
-BINS, RANGE = 81, 6.0  # of activation histograms; what lies outside is counted in the outermost bins
+QUANTILES = 101  # of a channel's values, from the smallest to the largest
 
 
 def weight_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -51,7 +51,8 @@ def _chosen(model: nn.Module, names: Sequence[str] | None) -> list[str]:
     known = weight_layers(model)
     unknown = [name for name in names or () if name not in known]
     if unknown:
-        raise CourseError(f"There is no layer {', '.join(unknown)}; this network has {', '.join(known)}.")
+        how = "shift.named translates labels such as 'conv 4'"
+        raise CourseError(f"There is no layer {', '.join(unknown)}; this network has {', '.join(known)} ({how}).")
     return list(known) if names is None else [name for name in known if name in names]
 
 
@@ -144,8 +145,8 @@ def activations(model, images: torch.Tensor, layers: Sequence[str] | None = None
         seed: of noise in the network.
 
     Returns:
-        One dict per layer: ``layer``, ``counts`` (81 bins over ±6), ``mean`` and ``std`` over all values; ``unit``, the
-        same bins of the first channel alone; and lists ``units_mean`` and ``units_std``, per channel.
+        One dict per layer: ``layer``; ``mean`` and ``std`` over all values; ``channel``, 101 quantiles of the first
+        channel's; and lists ``channels_mean`` and ``channels_std``, one value per channel.
 
     Raises:
         CourseError: a layer that the network does not have.
@@ -168,19 +169,11 @@ def activations(model, images: torch.Tensor, layers: Sequence[str] | None = None
     rows = []
     for name, out in found.items():
         values = out.float().transpose(0, 1).flatten(1)
-        all_and_one = (values, values[0])
-        counts, unit = (
-            np.histogram(v.cpu().numpy().clip(-RANGE, RANGE), BINS, (-RANGE, RANGE))[0] for v in all_and_one
-        )
-        row = {
-            "layer": name,
-            "counts": counts.tolist(),
-            "unit": unit.tolist(),
-            "mean": values.mean().item(),
-            "std": values.std().item(),
-        }
-        units = {"units_mean": values.mean(1).tolist(), "units_std": values.std(1).tolist()}
-        rows.append(row | units)
+        row = {"layer": name, "mean": values.mean().item(), "std": values.std().item()}
+        spread = np.quantile(values[0].cpu().numpy(), np.linspace(0, 1, QUANTILES))
+        row["channel"] = [float(f"{value:.4g}") for value in spread]
+        channels = {"channels_mean": values.mean(1).tolist(), "channels_std": values.std(1).tolist()}
+        rows.append(row | channels)
     return rows
 
 
@@ -189,8 +182,8 @@ def at_snapshots(name: str, run: RunRecord, data: ImageData, store: Store, measu
 
     Args:
         name: of the measurement; inputs: JSON-ready arguments that decide it.
-        measure: called as ``measure(model, batch, seed)`` with the model after that many steps, the batch it sees next
-            and a seed for noise in the network, another at every step.
+        measure: called as ``measure(model, batches, step, seed)`` with the model after that many steps, the batches by
+            step (the one it sees next is ``batches[step]``) and a seed for noise in the network, another at every step.
 
     Returns:
         Step → what ``measure`` returned.
@@ -206,7 +199,7 @@ def at_snapshots(name: str, run: RunRecord, data: ImageData, store: Store, measu
         for step in run.config.snapshots:
             if run.diverged_at is None or step <= run.diverged_at:
                 model.load_state_dict(run.snapshot(step))
-                found[step] = measure(model, batches[step], run.config.seed * 1_000_003 + step)
+                found[step] = measure(model, batches, step, run.config.seed * 1_000_003 + step)
         return {"steps": list(found), "found": list(found.values())}
 
     stored = store.measurement(name, {"run": run.key, "data": data.fingerprint} | inputs, compute)
@@ -223,16 +216,35 @@ def shift_along(run: RunRecord, data: ImageData, store: Store, layers: Sequence[
     if config.optimizer.removeprefix("course.") != "SGD" or config.optimizer_args or config.schedule != "constant":
         raise CourseError("Internal covariate shift is measured along plain SGD: its step is known from the gradient.")
     return at_snapshots(
-        *("covariate_shift", run, data, store, lambda m, b, s: covariate_shift(m, b, config.lr, layers, s), device),
+        *(
+            "covariate_shift",
+            run,
+            data,
+            store,
+            lambda m, b, i, s: covariate_shift(m, b[i], config.lr, layers, s),
+            device,
+        ),
         layers=list(layers),
     )
 
 
 def activations_along(run: RunRecord, data: ImageData, store: Store, layers: Sequence[str], device="auto") -> dict:
-    """``activations`` at every snapshot of a run."""
-    return at_snapshots(
-        *("activations", run, data, store, lambda m, b, s: activations(m, b[0], layers, s), device), layers=list(layers)
-    )
+    """``activations`` at every snapshot of a run, on the batch it sees next; and again at the same weights.
+
+    Returns:
+        Step → rows of ``activations``, each with ``again_mean`` and ``again_std``, per channel, on the batch after that
+        and under another draw of noise.
+    """
+
+    def measure(model, batches, step: int, seed: int) -> list[dict]:
+        rows = activations(model, batches[step][0], layers, seed)
+        again = activations(model, batches[step + 1][0], layers, seed + 500_009)
+        return [
+            row | {"again_mean": other["channels_mean"], "again_std": other["channels_std"]}
+            for row, other in zip(rows, again, strict=True)
+        ]
+
+    return at_snapshots("activations", run, data, store, measure, device, layers=list(layers), version=2)
 
 
 def drift(by_step: Mapping[int, Sequence[dict]]) -> list[float]:
@@ -247,15 +259,35 @@ def drift(by_step: Mapping[int, Sequence[dict]]) -> list[float]:
     Returns:
         One value per pair of neighbouring steps.
     """
-    found = []
-    for before, after in itertools.pairwise(by_step.values()):
-        moves = []
-        for a, b in zip(before, after, strict=True):
-            spread = np.maximum(a["units_std"], 1e-12)
-            for quantity in ("units_mean", "units_std"):
-                moves.append((np.asarray(b[quantity]) - np.asarray(a[quantity])) / spread)
-        found.append(float(np.sqrt(np.mean(np.concatenate(moves) ** 2))))
-    return found
+    return [_move(before, after, "channels") for before, after in itertools.pairwise(by_step.values())]
+
+
+def still(by_step: Mapping[int, Sequence[dict]]) -> list[float]:
+    """What ``drift`` shows where no weight has moved: another batch, and another draw of noise, at the same weights.
+
+    Returns:
+        One value per measured step.
+    """
+    return [_move(rows, rows, "again") for rows in by_step.values()]
+
+
+def _move(before: Sequence[dict], after: Sequence[dict], kind: str) -> float:
+    moves = []
+    for a, b in zip(before, after, strict=True):
+        spread = np.maximum(a["channels_std"], 1e-12)
+        for quantity in ("mean", "std"):
+            moves.append((np.asarray(b[f"{kind}_{quantity}"]) - np.asarray(a[f"channels_{quantity}"])) / spread)
+    return float(np.sqrt(np.mean(np.concatenate(moves) ** 2)))
+
+
+def filter_norms(run: RunRecord, data: ImageData, store: Store) -> dict[int, float]:
+    """‖w‖₂ over all convolutions of a run at its snapshots: the weights whose size means nothing behind batch norm."""
+
+    def measure(model, batches, step: int, seed: int) -> float:
+        found = [m.weight for m in weight_layers(model).values() if isinstance(m, nn.Conv2d)]
+        return torch.stack(torch._foreach_norm(found)).norm().item()
+
+    return at_snapshots("filter_norms", run, data, store, measure, "cpu")
 
 
 def scaled(model: nn.Module, factor: float, layers: Sequence[str] | None = None) -> nn.Module:

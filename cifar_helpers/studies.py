@@ -203,13 +203,18 @@ def tolerance_map(profile: str, seed: int = 0) -> dict[tuple[str, float, float],
 
 
 def weight_decay(profile: str, seed: int = 0) -> dict[float, RunConfig]:
-    """Strength of weight decay → run with batch norm: what does it do to weights whose scale means nothing?"""
+    """Strength of weight decay → run with batch norm: what does it do to weights whose scale means nothing?
+
+    Weights are kept at eleven steps at most.
+    """
     plan = budget(profile)
+    looks = min(11, plan.decay_steps + 1)
+    kept = tuple(sorted({round(plan.decay_steps * i / (looks - 1)) for i in range(looks)}))
     return {
         decay: small_vgg(
             *(profile, "batch", plan.decay_steps, seed),
             optimizer_args={"weight_decay": decay} if decay else {},
-            gradients=True,
+            snapshots=kept,
         )
         for decay in DECAYS
     }

@@ -153,6 +153,8 @@ def path_plane(states: Sequence[Mapping[str, torch.Tensor]], names: Sequence[str
 
 
 def _training_images(run: RunRecord, data: ImageData, items: int, device) -> list:
+    if items < 1:
+        raise CourseError(f"A loss needs at least one image, not {items}.")
     images, labels = (part[:items] for part in data.shuffled("train", run.config.n_items))
     return list(evaluation_batches(images, labels, choose_device(device), normalisation_of(run.config, data)))
 

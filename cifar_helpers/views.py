@@ -201,32 +201,40 @@ def covariate_shift(found: Mapping[str, Mapping[str, Sequence]], quantity: str, 
 
 
 @styled
-def ridges(found: Mapping[str, Mapping[str, Sequence]], reach: float) -> Figure:
-    """Distribution of the values before a unit's activation at several steps, one ridge per step.
+def ridges(found: Mapping[str, Mapping[str, Sequence]]) -> Figure:
+    """Distribution of the values before a channel's activation at several steps, one ridge per step.
+
+    Every panel has an axis of its own, as wide as what it shows.
 
     Args:
-        found: network → layer → (step, counts) pairs; reach: half the width of the histograms.
+        found: network → layer → (step, quantiles) pairs, the quantiles evenly spaced from the smallest value on.
     """
     layers = list(next(iter(found.values())))
-    shape = {"figsize": (2.9 * len(layers), 3.4 * len(found)), "sharex": True, "squeeze": False}
+    shape = {"figsize": (2.9 * len(layers), 3.2 * len(found)), "squeeze": False}
     figure, axes = plt.subplots(len(found), len(layers), **shape)
     for row, (name, by_layer) in zip(axes, found.items(), strict=True):
         for axis, layer in zip(row, layers, strict=True):
             ridges = by_layer[layer]
-            for height, (_, counts) in enumerate(ridges):
-                places = np.linspace(-reach, reach, len(counts))
-                density = np.asarray(counts) / max(counts) * 1.6
+            ends = [np.interp((0.01, 0.99), np.linspace(0, 1, len(q)), q) for _, q in ridges]
+            low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+            room = 0.08 * (high - low) or 1e-12
+            edges = np.linspace(low - room, high + room, 61)
+            for height, (_, quantiles) in enumerate(ridges):
+                spread = np.asarray(quantiles) + np.linspace(0, 1e-9 * (room + abs(high)), len(quantiles))
+                share = np.diff(np.interp(edges, spread, np.linspace(0, 1, len(spread)), left=0, right=1))
+                density = np.convolve(share, [0.25, 0.5, 0.25], "same")
+                density = density / max(density.max(), 1e-12) * 1.6
                 shade = 0.25 + 0.7 * height / max(1, len(ridges) - 1)
-                axis.fill_between(
-                    places, -height, density - height, color=_style(name)["color"], alpha=shade, lw=0.8, zorder=height
-                )
+                places, colour = (edges[1:] + edges[:-1]) / 2, _style(name)["color"]
+                axis.fill_between(places, -height, density - height, color=colour, alpha=shade, lw=0.8, zorder=height)
             axis.set_yticks([-h for h in range(len(ridges))], [step for step, _ in ridges], fontsize=9)
             axis.grid(axis="y", visible=False)
             axis.set_title(f"{name}: {layer}", fontsize=11)
+            axis.locator_params(axis="x", nbins=4)
         row[0].set_ylabel("step")
     for axis in axes[-1]:
         axis.set_xlabel("value before ReLU")
-    title_of(figure, "What goes into one unit's activation along training (each ridge scaled to its peak)")
+    title_of(figure, "What goes into one channel's activation along training (own scale in every panel)")
     return figure
 
 
@@ -259,6 +267,8 @@ def tolerance(found: Mapping[str, np.ndarray], rates: Sequence[float], scales: S
             annot_kws={"size": 10},
         )
         axis.invert_yaxis()
+        axis.grid(False)
+        axis.tick_params(axis="y", labelrotation=0)
         axis.set(xlabel="learning rate", title=name)
     axes[0][0].set_ylabel("factor of the initial weights")
     title_of(figure, f"Which rates and initial scales train at all? SGD, {steps} steps (×: diverged)")
@@ -266,26 +276,27 @@ def tolerance(found: Mapping[str, np.ndarray], rates: Sequence[float], scales: S
 
 
 @styled
-def weight_decay(found: Mapping[float, object], smooth, span: int) -> Figure:
-    """Norm of the weights, effective rate and loss of batch-norm networks under several weight decays.
+def weight_decay(found: Mapping[float, tuple[object, Mapping[int, float]]], smooth, span: int) -> Figure:
+    """Norm of the filters, effective rate and loss of batch-norm networks under several weight decays.
 
     Args:
-        found: strength → run with recorded gradients.
+        found: strength → (run, {step: ‖w‖₂ over all convolutions}).
     """
     figure, axes = plt.subplots(1, 3, figsize=(11.5, 4.2))
-    for number, (decay, run) in enumerate(found.items()):
+    for number, (decay, (run, norms)) in enumerate(found.items()):
         style = {"color": COLOURS[number], "linestyle": DASHES[number]}
-        norm = run.steps["weight_norm"]
-        axes[0].plot(norm, **style, label=f"weight decay {decay:g}")
-        axes[1].plot(run.config.lr / norm**2, **style)
+        steps, sizes = list(norms), np.array(list(norms.values()))
+        points = style | {"marker": MARKERS[number], "mfc": "white"}
+        axes[0].plot(steps, sizes, **points, label=f"weight decay {decay:g}")
+        axes[1].plot(steps, 1e3 * run.config.lr / sizes**2, **points)
         axes[2].plot(smooth(run.steps["loss"], span), **style)
-    axes[0].set(title="size of the weights", ylabel="‖w‖₂")
-    axes[1].set(title="rate relative to the weights", ylabel="rate / ‖w‖₂²", yscale="log")
+    axes[0].set(title="size of all filters", ylabel="‖w‖₂")
+    axes[1].set(title="rate relative to the filters", ylabel="1000 · rate / ‖w‖₂²")
     axes[2].set(title=f"training loss, mean over {span} steps", ylabel="loss (nats)")
     for axis in axes:
         axis.set_xlabel("step")
     figure.legend(loc="outside lower center", ncols=3, fontsize=11)
-    title_of(figure, "Weight decay behind batch norm: weights, effective rate, loss")
+    title_of(figure, "Weight decay behind batch norm: filters, effective rate, loss")
     return figure
 
 

@@ -72,12 +72,12 @@ def test_above_a_frozen_half_the_shift_begins_with_the_second_layer():
 def test_noise_is_another_at_another_seed_and_the_same_at_the_same():
     model, images = small("noisy_batch"), a_batch()[0]
     one, again, other = (shift.activations(model, images, ["features.0"], seed)[0] for seed in (1, 1, 2))
-    assert one == again and np.abs(np.subtract(one["units_mean"], other["units_mean"])).mean() > 0.1
+    assert one == again and np.abs(np.subtract(one["channels_mean"], other["channels_mean"])).mean() > 0.1
 
 
 def test_drift_is_measured_in_the_deviation_before():
     def row(mean, std):
-        return [{"layer": "conv", "units_mean": [mean, mean], "units_std": [std, std]}]
+        return [{"layer": "conv", "channels_mean": [mean, mean], "channels_std": [std, std]}]
 
     moved = shift.drift({0: row(0.0, 2.0), 5: row(1.0, 2.0), 9: row(1.0, 3.0)})
     assert moved == pytest.approx([0.5 / 2**0.5, 0.5 / 2**0.5])
@@ -122,8 +122,8 @@ def test_activations_behind_batch_norm_are_standardised():
     rows = shift.activations(small("batch"), 5 * a_batch(64)[0])
     assert len(rows) == 8
     for row in rows:
-        assert np.abs(row["units_mean"]).max() < 1e-4 and np.allclose(row["units_std"], 1, atol=0.05)
-        assert len(row["counts"]) == shift.BINS and sum(row["counts"]) % 64 == 0
+        assert np.abs(row["channels_mean"]).max() < 1e-4 and np.allclose(row["channels_std"], 1, atol=0.05)
+        assert len(row["channel"]) == shift.QUANTILES and row["channel"] == sorted(row["channel"])
     first = shift.activations(small("none"), a_batch()[0], ["features.0"])[0]
     conv = small("none").features[0](a_batch()[0])
     assert first["mean"] == pytest.approx(conv.mean().item(), abs=1e-6)
@@ -173,3 +173,25 @@ def test_mode_gap_compares_running_with_batch_statistics(small_data, store):
     grouped = dataclasses.replace(TINY, model_args={"width": 0.125, "norm": "group"})
     same = shift.mode_gap(run.get_run(grouped, small_data, "cpu", store), small_data, store, "cpu")
     assert same["eval"] == pytest.approx(same["train"], rel=1e-5)
+
+
+def test_another_batch_at_the_same_weights_moves_nothing_behind_batch_norm(small_data, store):
+    moved = {}
+    for norm in ("none", "batch", "noisy_batch"):
+        config = RunConfig(
+            "VGG_A", {"width": 0.125, "norm": norm}, steps=2, batch_size=32, snapshots=(0, 2), test=False
+        )
+        record = run.get_run(config, small_data, "cpu", store)
+        layer = shift.named(config, ["conv 2"])["conv 2"]
+        by_step = shift.activations_along(record, small_data, store, [layer], "cpu")
+        assert list(by_step) == [0, 2] and len(shift.still(by_step)) == 2 and len(shift.drift(by_step)) == 1
+        moved[norm] = shift.still(by_step)[0]
+    assert moved["batch"] < 1e-3 < moved["none"] and moved["noisy_batch"] > 0.1
+
+
+def test_filter_norms_are_those_of_the_convolutions_alone(small_data, store):
+    config = RunConfig("VGG_A", {"width": 0.125, "norm": "batch"}, steps=1, batch_size=8, snapshots=(0,), test=False)
+    record = run.get_run(config, small_data, "cpu", store)
+    model = run.build_model(config)
+    squares = sum(m.weight.square().sum().item() for m in model.modules() if isinstance(m, nn.Conv2d))
+    assert shift.filter_norms(record, small_data, store)[0] == pytest.approx(squares**0.5, rel=1e-5)

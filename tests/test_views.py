@@ -46,12 +46,13 @@ def all_figures():
     series = {"conv 2": {"no norm": [([0, 5], [0.1, 0.2])], "batch norm": seeds}}
     yield views.covariate_shift(series, "relative", "ratio", "Shift")
     yield views.covariate_shift(series, "cosine", "cosine", "Shift")
-    yield views.ridges({"no norm": {"conv 2": [(0, [1, 4, 1]), (5, [2, 3, 2])]}}, 6.0)
+    yield views.ridges({"no norm": {"conv 2": [(0, [-1, 0, 1]), (5, [0.5, 0.5, 2])]}})
+    yield views.ridges({"no norm": {"conv 2": [(0, [0, 0, 0])]}})  # a dead channel
     yield views.tolerance(
         {"no norm": np.array([[0.1, np.nan]]), "batch norm": np.array([[0.3, 0.2]])}, [0.1, 1], [1], 9
     )
     yield views.tolerance({"no norm": np.full((1, 2), np.nan)}, [0.1, 1], [1], 9)
-    yield views.weight_decay({0.0: fake(), 0.1: fake()}, compare.smooth, 3)
+    yield views.weight_decay({0.0: (fake(), {0: 3.0, 9: 4.0}), 0.1: (fake(), {0: 3.0})}, compare.smooth, 3)
     gap = {"eval": 2.0, "train": 1.9, "eval_accuracy": 0.3, "train_accuracy": 0.3}
     yield views.batch_sizes({("batch norm", 2): [gap], ("batch norm", 8): [gap], ("group norm", 8): [gap]})
     kernels = {"first": RANDOM.normal(size=(20, 3, 3, 3)), "deeper": RANDOM.normal(size=(16, 3, 3)), "layer": "conv"}
