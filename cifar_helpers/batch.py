@@ -71,7 +71,7 @@ class Worker:
             environment |= {"OMP_NUM_THREADS": str(threads)}
         self.log = store.root / "logs" / f"worker-{number}.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.log, "ab") as errors:
+        with open(self.log, "wb") as errors:
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,  # kept open: when this process is gone it closes, and the worker ends
@@ -104,7 +104,7 @@ class Worker:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 400))
             last = file.read().decode(errors="replace").strip().splitlines()[-1]
         step = last.partition(" · step ")[2]
-        return f"worker {self.number} ({self.device}): {self.title}{f' · step {step}' if step else ''}"
+        return f"worker {self.number} ({self.device}): {f'step {step} · ' if step else ''}{self.title}"
 
     def ask_to_end(self) -> None:
         """SIGTERM: it writes a checkpoint after the step it is at."""
@@ -184,7 +184,7 @@ def train(
     if threads is None and len(places) > 1:
         threads = threads_each(len(places))
     plan = write_plan(store.root / ".batch" / f"plan-{os.getpid()}.json", jobs, data, fingerprint, devices[0])
-    board, deaths = Board(len(jobs)), dict.fromkeys(by_name, 0)
+    board, deaths = Board(len(jobs)), {}
     workers = [Worker(i, place, plan, store, threads, board.say) for i, place in enumerate(places, 1)]
     try:
         while running := [worker for worker in workers if worker.process.poll() is None]:
@@ -196,15 +196,23 @@ def train(
                 if code in (None, 0, SOME_FAILED):  # at work, or at its end
                     continue
                 worker.reader.join(5)
-                name = worker.current
-                if name not in by_name:
-                    raise CourseError(_last_lines(worker.log) or f"A worker ended with status {code} before it began.")
-                deaths[name] += 1
-                reason = f"its worker died (status {code}), {deaths[name]} of {DEATHS} times"
-                board.say(f"{by_name[name].config.describe()}: {reason}; its log: {store.root}/logs/{name}.log")
-                if deaths[name] >= DEATHS:
-                    upkeep.give_up(store, by_name[name].config, fingerprint, reason)
+                reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+                reason += " (often: out of memory)" if code == -signal.SIGKILL else ""
+                name = worker.current if worker.current in by_name else ""
+                deaths[name] = deaths.get(name, 0) + 1
+                if not name and (code > 0 or deaths[name] > DEATHS * len(workers)):
+                    raise CourseError(_last_lines(worker.log) or f"A worker was {reason} before it began a run.")
+                if name:
+                    job, times = by_name[name], f"{deaths[name]} of {DEATHS} times"
+                    reason = f"its worker was {reason}, {times}" if code < 0 else f"its worker {reason}, {times}"
+                    log = upkeep.log_path(store, job.config, fingerprint)
+                    board.say(f"{job.config.describe()}: {reason}; its log: {log}")
+                    if deaths[name] >= DEATHS:
+                        upkeep.give_up(store, job.config, fingerprint, reason)
                 workers[i] = Worker(worker.number, worker.device, plan, store, threads, board.say)
+    except KeyboardInterrupt:
+        board.say("Stopping: every worker writes a checkpoint after its step, which may take a minute.")
+        raise
     finally:
         _end(workers)
         plan.unlink(missing_ok=True)

@@ -21,13 +21,13 @@ from pathlib import Path
 import nbformat
 
 from . import stopping
-from .env import ROOT, CourseError, write_atomically
+from .env import ROOT, CourseError, disk_error, write_atomically
 
 KERNEL = "cifar-course"
 FAILURE = "failure: "  # how the child's last line begins where papermill itself failed
 STOP_SECONDS = 30.0  # a notebook's time to end its kernel
 SHOWN_LINES = re.compile(
-    r"^( {2}train |\d+ runs: |The (record|cached|checkpoint)|SYNTHETIC|.*another process is training"
+    r"^( {2}train |\d+ runs: |The (record|cached|checkpoint)|.*another process is training"
     r"|.*trained once more|.*not bit for bit)"
 )
 
@@ -162,7 +162,8 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object], cell_mi
     """
     began, failure = time.monotonic(), ""
     output.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "cifar_helpers.notebooks", str(notebook), str(output), json.dumps(parameters)]
+    unfinished = output.with_name(f".{output.name}")
+    command = [sys.executable, "-m", "cifar_helpers.notebooks", str(notebook), str(unfinished), json.dumps(parameters)]
     command += [str(cell_minutes * 60)] if cell_minutes else []
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -178,15 +179,19 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object], cell_mi
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(STOP_SECONDS)
             child.kill()
+            unfinished.unlink(missing_ok=True)
             raise
     died = f"its process ended with status {child.returncode}" if child.returncode else ""
     try:
-        judged = verdict(nbformat.read(output, as_version=4))
+        judged = verdict(nbformat.read(unfinished, as_version=4))
+        os.replace(unfinished, output)
     except Exception as error:
         judged = failure or died or f"no readable output ({type(error).__name__})"
+    finally:
+        unfinished.unlink(missing_ok=True)
     judged = (failure or died) if judged == "ok" and (failure or died) else judged
     if cell_minutes and "KeyboardInterrupt" in judged:  # how a kernel that is told to give up answers
-        judged = f"{judged} a cell took longer than {cell_minutes:g} min (--cell-minutes)"
+        judged = f"{judged.partition(':')[0]} took longer than {cell_minutes:g} min (--cell-minutes)"
     return {"notebook": notebook.stem, "verdict": judged, "minutes": (time.monotonic() - began) / 60}
 
 
@@ -215,6 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     stdout_file=_Echo(),
                     execution_timeout=int(float(timeout[0])) if timeout else None,
                 )
+    except OSError as error:
+        print(f"{FAILURE}{_first_line(str(disk_error(output_path, error)))}", flush=True)
     except Exception as error:
         print(f"{FAILURE}{type(error).__name__}: {_first_line(str(error))}", flush=True)
     return 0

@@ -183,11 +183,21 @@ def plan(notebooks: Sequence[str], parameters: Mapping[str, object], read: Reade
 
 
 def state(job: Job, fingerprint: str, store: Store) -> str:
-    """``recorded``, ``probes missing``, ``failed``, ``unfinished`` (a checkpoint lies there), or ``missing``."""
+    """How far a run is.
+
+    Returns:
+        ``recorded``, ``training``, ``probes missing``, ``failed``, ``unfinished`` (a checkpoint lies there) or
+        ``missing``.
+    """
     record = store.get(job.config, fingerprint)
     if record:
         whole = len(probes.read_all(record.folder, job.probes)) == len(set(job.probes))
-        return "recorded" if whole else "probes missing"
+        if whole:
+            return "recorded"
+    if store.is_held(job.config.key(fingerprint)):
+        return "training"
+    if record:
+        return "probes missing"
     if failure(store, job.config, fingerprint):
         return "failed"
     return "unfinished" if store.checkpoint_path(job.config, fingerprint).exists() else "missing"
@@ -261,32 +271,49 @@ def _kinds(config: RunConfig) -> list[tuple]:
 # --- Showing it ----------------------------------------------------------------------------------------------------
 
 
-def lines(jobs: Sequence[Job], fingerprint: str | None, store: Store, every: bool = True) -> list[str]:
-    """The plan as text: every run with its state, then sums and the minutes that are left on every known device.
+def lines(jobs: Sequence[Job], fingerprint: str | None, store: Store) -> list[str]:
+    """The plan as text: sums and the minutes left on every known device, per notebook, then every run with its state.
+
+    A run that several notebooks share counts for the first of them.
 
     Args:
         fingerprint: of the data; None where it has not been read yet, so that nothing is known to be recorded.
-        every: list the runs one by one.
     """
-    found, shown = Speeds(store), []
+    found = Speeds(store)
     states = [state(job, fingerprint, store) if fingerprint else "missing" for job in jobs]
     names = {card: chr(ord("A") + i) for i, card in enumerate(found.cards[:4])}
     times = {card: [found.seconds(job, card) for job in jobs] for card in names}
-    if every:
-        head = "".join(f"{f'min on {name}':>9} " for name in names.values())
-        shown.append(f"{'state':14}  {'notebooks':11} {'steps':>7} {head} run")
-        for i, job in enumerate(jobs):
-            cells = [f"{times[card][i] / 60:.1f}" if times[card][i] is not None else "–" for card in names]
-            minutes = "".join(f"{cell:>9} " for cell in cells)
-            needed = " ".join(job.notebooks)
-            shown.append(f"{states[i]:14}  {needed:11} {job.config.steps:7} {minutes} {job.config.describe()}")
-    counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
-    shown += ["", f"{len(jobs)} runs: {counts}."]
     left = [i for i, s in enumerate(states) if s != "recorded"]
+    counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
+    shown = [f"{len(jobs)} runs: {counts}." if jobs else "Nothing to train."]
     for card, name in names.items():
-        known = [times[card][i] for i in left if times[card][i] is not None]
-        unknown = f" and {len(left) - len(known)} runs of no known time" if len(known) < len(left) else ""
-        shown.append(f"  {name}: {card}: {sum(known) / 60:,.0f} min left for one worker{unknown}")
+        shown.append(f"  {name}: {card}: {_sum([times[card][i] for i in left])} left for one worker")
     if not names:
         shown.append("  No run is recorded on any device yet, so no time is predicted.")
+    head = "".join(f"{f'min on {name}':>12}" for name in names.values())
+    shown += ["", f"{'notebook':9} {'runs':>5} {'recorded':>9}{head}"]
+    first = [job.notebooks[0] if job.notebooks else "" for job in jobs]
+    for number in dict.fromkeys(first):
+        mine = [i for i, name in enumerate(first) if name == number]
+        minutes = "".join(f"{_sum([times[c][i] for i in mine if i in left], short=True):>12}" for c in names)
+        shown.append(f"{number:9} {len(mine):5} {sum(states[i] == 'recorded' for i in mine):9}{minutes}")
+    shown += ["", f"{'state':14}  {'notebooks':11} {'steps':>7}{head}  run"]
+    for i, job in enumerate(jobs):
+        minutes = "".join(f"{_sum([times[card][i]], short=True):>12}" for card in names)
+        key = f" [{job.config.key(fingerprint)[:6]}]" if fingerprint else ""
+        shown.append(
+            f"{states[i]:14}  {' '.join(job.notebooks):11} {job.config.steps:7}{minutes}  {job.config.describe()}{key}"
+        )
     return shown
+
+
+def _sum(seconds: Sequence[float | None], short: bool = False) -> str:
+    """A sum of times in minutes, with what is not known of it."""
+    known = [each for each in seconds if each is not None]
+    minutes = sum(known) / 60
+    text = f"{minutes:,.1f}" if minutes < 10 else f"{minutes:,.0f}"
+    if len(known) == len(seconds):
+        return text if short else f"{text} min"
+    if short:
+        return f"≥ {text}" if known else "–"
+    return f"at least {text} min ({len(seconds) - len(known)} runs of no known time)"

@@ -210,6 +210,17 @@ class Store:
         finally:
             lock.release()
 
+    def is_held(self, key: str) -> bool:
+        """Whether a process holds the right to train the run with this key."""
+        path = self.root / ".locks" / f"{key}.lock"
+        if not path.exists():
+            return False
+        try:
+            with FileLock(path, timeout=0):
+                return False
+        except (Timeout, OSError):
+            return True
+
     def checkpoint_path(self, config: RunConfig, fingerprint: str) -> Path:
         """File that holds an unfinished run's state."""
         return self.root / ".checkpoints" / f"{config.folder_name(fingerprint)}.safetensors"

@@ -9,7 +9,10 @@ Nothing here imports torch before something is trained, so that plan and status 
 
 import argparse
 import ast
+import functools
+import math
 import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -136,7 +139,7 @@ def train_missing(report: Report, devices: Sequence[str], per_device: int) -> Ma
         before = todo
         workers = len(devices) * per_device
         how = f"by {workers} workers on {', '.join(devices)}" if workers > 1 else f"on {devices[0]}"
-        print(f"{len(report.jobs()) - len(todo)} runs are recorded; training {len(todo)} {how}.", flush=True)
+        print(f"Recorded runs: {len(report.jobs()) - len(todo)}; to train: {len(todo)}, {how}.", flush=True)
         todo = batch.longest_first(todo, report.store) if workers > 1 else todo
         failed |= batch.train(todo, report.source, report.fingerprint, devices, per_device, report.store)
     for job, reason in failed.items():
@@ -195,8 +198,9 @@ def _conclude(report: Report, results: list[dict], began: str, target, unfinishe
         print(f"{r['notebook']:{width}}  {r['minutes']:7.1f}  {r['verdict']}")
     print(f"\nReport: {summary.write_local(report.profile, results, began, target, report.extra)}", flush=True)
     failed = [r["notebook"] for r in results if r["verdict"] != "ok"]
+    unfinished = [job for job in unfinished if planning.state(job, report.fingerprint, report.store) != "recorded"]
     if unfinished:
-        print(f"{len(unfinished)} runs could not be trained; --status lists them with their logs.", file=sys.stderr)
+        print(f"Not trained: {len(unfinished)} runs; --status lists them with their logs.", file=sys.stderr)
     if failed:
         print(
             f"Failed: {', '.join(failed)}. The rest is done; run the same command again after mending.", file=sys.stderr
@@ -205,21 +209,20 @@ def _conclude(report: Report, results: list[dict], began: str, target, unfinishe
 
 
 def show_plan(report: Report) -> None:
-    """Print every run the notebooks need, what is recorded, and the predicted minutes."""
+    """Print what the notebooks need, what of it is recorded, and the predicted minutes."""
     report.look_up_images()
     if report.fingerprint is None:
-        print("The images have not been read here yet, so nothing counts as recorded.")
+        print("The images have not been read here yet, so nothing counts as recorded; a report reads them first.")
     jobs = report.jobs()
     print("\n".join(planning.lines(jobs, report.fingerprint, report.store)))
     if any("03" in job.notebooks and job.config.model == "AlexNet" for job in jobs):
-        print("  03's greedy tuning of AlexNet trains on from each choice: runs join the plan as it is decided.")
+        print("03's greedy tuning of AlexNet goes on from each choice: its next runs join the plan as it is decided.")
 
 
 def show_status(report: Report) -> int:
     """Print what is unfinished, failed (and why) or missing, and what Slurm has queued; 0 if all is recorded."""
     report.look_up_images()
-    jobs = report.jobs()
-    known = report.fingerprint is not None
+    jobs, known = report.jobs(), report.fingerprint is not None
     states = {job: planning.state(job, report.fingerprint, report.store) if known else "missing" for job in jobs}
     for job, state in states.items():
         if state != "recorded":
@@ -238,21 +241,36 @@ def show_status(report: Report) -> int:
     return 0 if set(states.values()) <= {"recorded"} else 1
 
 
-def prune(yes: bool) -> None:
-    """Print which weights and checkpoints no profile's notebooks need, and delete them if told so."""
+def prune(options: argparse.Namespace) -> None:
+    """Print which weights and checkpoints no profile's notebooks need, and delete them if told so.
+
+    Raises:
+        CourseError: no images have been read here, so that nobody knows which runs are needed.
+    """
     store, known = Store(), [entry["fingerprint"] for entry in (read_json(locate.index_file()) or {}).values()]
-    stems = [path.stem for path in choose()]
-    needed = set()
+    if not known:
+        raise CourseError("No images have been read here yet (or CIFAR_CACHE is another), so nothing can be judged.")
+    given = {name: parse_parameter(value) for name, value in options.parameter}
+    stems, needed = [path.stem for path in choose()], set()
     for fingerprint in known:
         for profile in PROFILES:
-            jobs = planning.plan(stems, {"profile": profile}, lambda c, f=fingerprint: store.get(c, f))
-            needed |= {job.config.folder_name(fingerprint) for job in jobs}
-    files = upkeep.prune(store, needed) if yes else upkeep.prunable(store, needed)
+            for more in ({}, {"fast": True}, given):
+                read = functools.partial(_recorded, store, fingerprint)
+                jobs = planning.plan(stems, {"profile": profile} | more, read)
+                needed |= {job.config.folder_name(fingerprint) for job in jobs}
+    files = upkeep.prune(store, needed) if options.yes else upkeep.prunable(store, needed)
     for path, size in files:
         print(f"{size / 1e6:9.1f} MB  {path.relative_to(store.root)}")
     total = sum(size for _, size in files) / 1e6
-    end = "freed" if yes else "would be freed; add --yes to do it"
+    end = "freed" if options.yes else "would be freed; add --yes to do it"
     print(f"{total:9.1f} MB in {len(files)} files {end}. Records, which figures are made of, stay.")
+    print(
+        "Kept are the weights and unfinished runs of all profiles with default parameters; -p seed 5 keeps those too."
+    )
+
+
+def _recorded(store: Store, fingerprint: str, config):
+    return store.get(config, fingerprint)
 
 
 def submit(report: Report, options: argparse.Namespace) -> None:
@@ -263,24 +281,61 @@ def submit(report: Report, options: argparse.Namespace) -> None:
     if report.fingerprint is None:
         report.read_images()
     todo = report.missing()
-    for job in todo:
-        upkeep.try_again(report.store, job.config, report.fingerprint)
-    shares = slurm.split(todo, report.store, options.tasks) if todo else []
-    path = slurm.plan_path(report.store)
-    after = report.arguments(options)
+    shares = slurm.split(todo, report.store, options.tasks, report.device != "cpu") if todo else []
+    path, after = slurm.plan_path(report.store), report.arguments(options)
     write_plan(path, todo, report.source, report.fingerprint, report.device, tasks=shares, report=after)
     passed = {name: getattr(options, name.replace("-", "_")) for name in slurm.PASSED}
-    given = {name: value for name, value in passed.items() if value}
-    jobs = slurm.submit(path, len(shares), given, report.device != "cpu", options.at_most)
+    given = [f"--{name}={value}" for name, value in passed.items() if value] + options.sbatch
+    try:
+        jobs = slurm.submit(path, len(shares), given, report.device != "cpu", options.at_most)
+    except CourseError:
+        path.unlink()
+        raise
+    for job in todo:
+        upkeep.try_again(report.store, job.config, report.fingerprint)
     slurm.remember(path, jobs)
     if todo:
         print(f"{len(todo)} runs in {len(shares)} tasks: job {jobs['train']}")
-    print(f"notebooks and report after them: job {jobs['report']}\nFollow it with --status.")
+    print(f"notebooks and report after them: job {jobs['report']}")
+    print("Follow it with:", shlex.join(["python", "-m", "cifar_helpers.report", *after, "--status"]))
 
 
-def default_profile(device: str) -> str:
-    """``full`` where the device is a CUDA GPU, else ``quick``."""
-    return "full" if choose_device(device).type == "cuda" else "quick"
+def _usual_profile(options: argparse.Namespace) -> tuple[str, str]:
+    """The profile where none is given, and why: ``full`` with Slurm and on a CUDA GPU, else ``quick``."""
+    submitted = slurm.last_profile(Store()) if options.status else None
+    if submitted:
+        return submitted, "submitted last"
+    if options.executor == "slurm":
+        return "full", "on a cluster"
+    if choose_device(options.device).type == "cuda":
+        return "full", "on a GPU"
+    return "quick", "on a machine without a CUDA GPU"
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a positive number of minutes, not {text!r}")
+    return value
+
+
+def _refuse_contradictions(options: argparse.Namespace) -> None:
+    """Raise ``CourseError`` where an option would be ignored without a word."""
+    cluster = ("tasks", "at-most", "sbatch", *slurm.PASSED)
+    given = [name for name in cluster if getattr(options, name.replace("-", "_")) not in (None, [])]
+    if given and options.executor == "local":
+        raise CourseError(f"--{given[0]} is for a cluster: add --executor slurm.")
+    if options.yes and not options.prune:
+        raise CourseError("--yes belongs to --prune.")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -296,8 +351,8 @@ def parser() -> argparse.ArgumentParser:
         "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a further parameter"
     )
     made.add_argument("--publish", action="store_true", help="replace the committed report in figures/ by this one")
-    made.add_argument("--jobs-per-gpu", type=int, default=1, metavar="N", help="runs at a time on each device (1)")
-    made.add_argument("--cell-minutes", type=float, metavar="M", help="end a notebook whose cell takes longer")
+    made.add_argument("--jobs-per-gpu", type=_whole, default=1, metavar="N", help="runs at a time on each device (1)")
+    made.add_argument("--cell-minutes", type=_minutes, metavar="M", help="end a notebook whose cell takes longer")
     instead = made.add_argument_group("instead of running").add_mutually_exclusive_group()
     instead.add_argument("--plan", action="store_true", help="list the training runs, what is recorded, the minutes")
     instead.add_argument("--status", action="store_true", help="what ran, failed, is missing")
@@ -305,34 +360,36 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--yes", action="store_true", help="with --prune: delete them")
     cluster = made.add_argument_group("on a cluster")
     cluster.add_argument("--executor", choices=("local", "slurm"), default="local", help="where it runs (local)")
-    cluster.add_argument("--tasks", type=int, metavar="N", help="tasks of the array (default: half an hour each)")
-    cluster.add_argument("--at-most", type=int, metavar="N", help="tasks at a time")
+    cluster.add_argument("--tasks", type=_whole, metavar="N", help="tasks of the array (default: half an hour each)")
+    cluster.add_argument("--at-most", type=_whole, metavar="N", help="tasks at a time")
     for name in slurm.PASSED:
         cluster.add_argument(f"--{name}", help="as sbatch takes it")
+    cluster.add_argument(
+        "--sbatch", action="append", default=[], metavar="OPTION", help="a further one, as in --sbatch=--reservation=ai"
+    )
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the report."""
     options = parser().parse_args(arguments)
-    reading = options.plan or options.status or options.prune or options.executor == "slurm"
     try:
-        if options.profile is None:
-            options.profile = "full" if options.executor == "slurm" else default_profile(options.device)
-            why = f"a {'GPU' if options.profile == 'full' else 'machine without a CUDA GPU'}"
-            print(f"No profile given: {options.profile}, as on {'a cluster' if options.executor == 'slurm' else why}.")
-        get_profile(options.profile)
+        _refuse_contradictions(options)
         if options.prune:
-            prune(options.yes)
+            prune(options)
             return 0
+        if options.profile is None:
+            options.profile, why = _usual_profile(options)
+            print(f"No profile given: {options.profile}, as {why}.")
+        get_profile(options.profile)
         report = Report(options)
         if options.plan:
             show_plan(report)
-        elif options.status:
+            return 0
+        if options.status:
             return show_status(report)
-        elif reading:
+        if options.executor == "slurm":
             submit(report, options)
-        if reading:
             return 0
         with stopping.interrupting():
             return _run(report, options)

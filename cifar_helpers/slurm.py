@@ -21,25 +21,25 @@ from .record import Store
 
 PASSED = ("partition", "account", "qos", "time", "constraint", "cpus-per-task", "mem")  # on to sbatch as they are
 TASK_MINUTES = 30.0  # predicted training of one task, where times are known
+UNKNOWN_TASKS = 32
 MOST_TASKS = 500  # of an array; Slurm's usual limit is 1000
 
 
-def split(jobs: Sequence[Job], store: Store, tasks: int | None = None) -> list[list[int]]:
+def split(jobs: Sequence[Job], store: Store, tasks: int | None = None, gpu: bool = True) -> list[list[int]]:
     """Share the jobs out to the tasks of an array: indices of the jobs of each, the longest first, evenly by time.
 
     Args:
-        tasks: how many; None takes as many as give each about half an hour, one per run where no time is known.
+        tasks: how many; None takes as many as give each about half an hour, 32 where no time is known.
+        gpu: whether they run on GPUs, whose recorded times then count.
     """
     found = planning.Speeds(store)
-    gpus = [card for card in found.cards if "thread" not in card]
-    times = [found.seconds(job, gpus[0]) if gpus else None for job in jobs]
+    alike = [card for card in found.cards if ("thread" not in card) == gpu]
+    times = [found.seconds(job, alike[0]) if alike else None for job in jobs]
     known = [seconds for seconds in times if seconds is not None]
     usual = sum(known) / len(known) if known else 1.0
     guessed = [usual if seconds is None else seconds for seconds in times]
     if tasks is None:
-        tasks = round(sum(guessed) / 60 / TASK_MINUTES) + 1 if known else len(jobs)
-    if tasks < 1:
-        raise CourseError(f"--tasks must be at least 1, not {tasks}.")
+        tasks = round(sum(guessed) / 60 / TASK_MINUTES) + 1 if known else UNKNOWN_TASKS
     shares: list[list[int]] = [[] for _ in range(min(tasks, MOST_TASKS, len(jobs)))]
     load = [0.0] * len(shares)
     for i in sorted(range(len(jobs)), key=lambda i: -guessed[i]):
@@ -49,13 +49,13 @@ def split(jobs: Sequence[Job], store: Store, tasks: int | None = None) -> list[l
     return shares
 
 
-def submit(plan: Path, tasks: int, passed: Mapping[str, str], gpu: bool, at_most: int | None = None) -> dict[str, str]:
+def submit(plan: Path, tasks: int, passed: Sequence[str], gpu: bool, at_most: int | None = None) -> dict[str, str]:
     """Submit the array (unless there is nothing to train) and the job after it.
 
     Args:
         plan: file with ``jobs``, ``tasks`` and ``report``, the arguments of the report that follows.
         tasks: length of the array.
-        passed: values of ``PASSED`` options.
+        passed: options of sbatch, each one argument.
         gpu: whether every job asks for one.
         at_most: tasks that may run at a time.
 
@@ -65,7 +65,7 @@ def submit(plan: Path, tasks: int, passed: Mapping[str, str], gpu: bool, at_most
     Raises:
         CourseError: there is no sbatch here, or it refuses; its own words are in the message.
     """
-    common = [f"--{name}={value}" for name, value in passed.items()] + (["--gpus-per-node=1"] if gpu else [])
+    common = (["--gpus-per-node=1"] if gpu else []) + list(passed)
     logs = plan.parent.parent / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     jobs = {}
@@ -78,7 +78,7 @@ def submit(plan: Path, tasks: int, passed: Mapping[str, str], gpu: bool, at_most
 
 
 def _sbatch(plan: Path, script: str, arguments: Sequence[str]) -> str:
-    command = ["sbatch", "--parsable", f"--chdir={ROOT}", *arguments, str(ROOT / "batch" / script)]
+    command = ["sbatch", "--parsable", "--export=ALL", f"--chdir={ROOT}", *arguments, str(ROOT / "batch" / script)]
     environment = os.environ | {"COURSE_PYTHON": sys.executable, "COURSE_PLAN": str(plan)}
     if not shutil.which("sbatch"):
         raise CourseError("There is no sbatch here: --executor slurm is for the login node of a Slurm cluster.")
@@ -98,14 +98,26 @@ def remember(plan: Path, jobs: Mapping[str, str]) -> None:
     write_atomically(plan.with_suffix(".jobs"), json.dumps(dict(jobs)))
 
 
+def _last(store: Store) -> Path | None:
+    return max(store.root.glob(".batch/slurm-*.jobs"), default=None)
+
+
+def last_profile(store: Store) -> str | None:
+    """Profile of the last submission; None where there is none."""
+    last = _last(store)
+    given = (read_json(last.with_suffix(".json")) or {}).get("report", []) if last else []
+    return given[given.index("--profile") + 1] if "--profile" in given[:-1] else None
+
+
 def queue(store: Store) -> list[str]:
-    """Lines of squeue for the last submission; empty where there is none, or no Slurm."""
-    last = max(store.root.glob(".batch/slurm-*.jobs"), default=None)
+    """Lines of squeue for the last submission, ended jobs too; empty where there is none, or no Slurm."""
+    last = _last(store)
     jobs = read_json(last, {}) if last else {}
     if not jobs or not shutil.which("squeue"):
         return []
-    command = ["squeue", "-r", "-o", "%.14i %.20j %.9T %.10M %R", "-j", ",".join(jobs.values())]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    command = ["squeue", "-r", "-t", "all", "-o", "%.14i %.20j %.10T %.10M %R", "-j", ",".join(jobs.values())]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    return found if len(found) > 1 else []
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -259,9 +259,10 @@ def notebook_text(path: Path, start: str) -> list[str]:
 
 def _what_we_saw(executed: Path) -> list[str]:
     """What the notebook's closing cell printed, as a list."""
-    if not executed.exists():
+    try:
+        cells = nbformat.read(executed, as_version=4).cells
+    except Exception:  # none yet, or cut off where a disk was full
         return []
-    cells = nbformat.read(executed, as_version=4).cells
     for heading, cell in itertools.pairwise(cells):
         if heading.source.strip() == "## What we saw" and cell.cell_type == "code":
             printed = "".join(output.text for output in cell.outputs if output.output_type == "stream")

@@ -28,9 +28,12 @@ def failure(store: Store, config: RunConfig, fingerprint: str) -> dict | None:
 
 def give_up(store: Store, config: RunConfig, fingerprint: str, error: str) -> None:
     """Write down that a run failed, so that no worker of this round tries it again."""
-    time = datetime.now(UTC).isoformat(timespec="seconds")
-    entry = {"error": error, "log": str(log_path(store, config, fingerprint)), "time": time}
-    with contextlib.suppress(CourseError):  # on a full disk the worker's line has said it
+    time, log = datetime.now(UTC).isoformat(timespec="seconds"), log_path(store, config, fingerprint)
+    entry = {"error": error, "log": str(log), "time": time}
+    with contextlib.suppress(CourseError, OSError):  # on a full disk the worker's line has said it
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "a", encoding="utf-8") as file:
+            print(f"{time} {error}", file=file)
         write_atomically(failure_path(store, config, fingerprint), json.dumps(entry, indent=1))
 
 
@@ -40,10 +43,10 @@ def try_again(store: Store, config: RunConfig, fingerprint: str) -> None:
 
 
 def prunable(store: Store, needed: Collection[str] = ()) -> list[tuple[Path, int]]:
-    """Files that can go: weights and checkpoints of runs that are not needed, and what was damaged.
+    """Files that can go: weights and checkpoints of runs that are not needed, and what was damaged or left behind.
 
     A record's small files, which figures are made of, always stay; so do checkpoints of needed runs that are not
-    finished.
+    finished, and of runs that are being trained.
 
     Args:
         needed: folder names of the runs whose weights, or unfinished training, are still wanted.
@@ -55,7 +58,8 @@ def prunable(store: Store, needed: Collection[str] = ()) -> list[tuple[Path, int
     found += [path for path in store.root.glob("*-*/weights*.safetensors") if path.parent.name not in needed]
     for path in store.root.glob(".checkpoints/*.safetensors"):
         run = path.name.split(".")[0]
-        if run not in needed or (store.root / run / SMALL_FILES[-1]).exists():
+        finished = (store.root / run / SMALL_FILES[-1]).exists()
+        if (finished or run not in needed) and not store.is_held(run.rpartition("-")[2]):
             found.append(path)
     return [(path, path.stat().st_size) for path in sorted(found)]
 

@@ -133,6 +133,8 @@ def requeue() -> bool:
     job = os.environ.get("SLURM_JOB_ID")
     if not job or not shutil.which("scontrol"):
         return False
+    if "SLURM_ARRAY_JOB_ID" in os.environ:  # one task has the whole array's number as its own
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     state = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, check=False)
     if state.stdout.split() != ["RUNNING"]:
         return False
@@ -156,7 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _run(options)
             except stopping.Stopped:
                 asked = stopping.asked()
-                print(f"Stopped by {asked.name}; finished runs are kept, the others go on from here.", flush=True)
+                with contextlib.suppress(BrokenPipeError):  # who drove it may be gone
+                    print(f"Stopped by {asked.name}; finished runs are kept, the others go on from here.", flush=True)
                 return 0 if requeue() else 128 + asked
     except CourseError as error:
         print(error, file=sys.stderr)

@@ -121,7 +121,7 @@ def test_times_are_predicted_from_the_most_similar_runs(images, store):
     assert found.seconds(Job(dataclasses.replace(SMALL, batch_size=32)), card) == pytest.approx(2 * took)
     assert found.seconds(Job(RunConfig("MyNet")), card) is None
     text = "\n".join(planning.lines([Job(SMALL), Job(twice), Job(RunConfig("MyNet"))], images.fingerprint, store))
-    assert "3 runs: 1 recorded, 2 missing" in text and "1 runs of no known time" in text
+    assert "3 runs: 1 recorded, 2 missing" in text and "1 runs of no known time" in text and "at least" in text
 
 
 def test_the_plan_of_the_whole_course_prints_quickly_without_torch(tmp_path):
@@ -250,7 +250,7 @@ def test_a_worker_that_dies_is_replaced_and_a_run_that_kills_two_is_given_up(ima
     failed = batch.train([Job(LONG), Job(SMALL)], "synthetic", images.fingerprint, ["cpu"], 1, store)
     thread.join()
     assert len(set(killed)) == batch.DEATHS
-    assert list(failed) == [Job(LONG)] and "its worker died (status -9), 2 of 2 times" in failed[Job(LONG)]
+    assert list(failed) == [Job(LONG)] and "killed by SIGKILL (often: out of memory), 2 of 2 times" in failed[Job(LONG)]
     assert store.get(SMALL, images.fingerprint)
 
 
@@ -268,7 +268,7 @@ def test_a_report_trains_what_its_notebook_declares_and_the_notebook_reads_it(im
     arguments = ["--profile", "smoke", "--data", "synthetic", "--only", "09", "--device", "cpu"]
     assert report.main(arguments) == 0
     shown = capfd.readouterr().out
-    assert "training 2 on cpu" in shown and "2 runs: 0 trained now, 2 read" in shown
+    assert "to train: 2, on cpu" in shown and "2 runs: 0 trained now, 2 read" in shown
     assert report.main([*arguments, "--status"]) == 0
     assert "notebook 09_autograd: ok" in capfd.readouterr().out
 
@@ -282,8 +282,27 @@ def test_an_array_is_shared_out_evenly(images, store):
     shares = slurm.split(jobs, store, 3)
     assert sorted(i for share in shares for i in share) == list(range(6)) and len(shares) == 3
     assert len(slurm.split(jobs, store, 99)) == 6
-    with pytest.raises(CourseError, match="at least 1"):
-        slurm.split(jobs, store, 0)
+    assert len(slurm.split(jobs, store)) == 6 and len(slurm.split(jobs, store, gpu=False)) == 1  # no GPU's times known
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tasks", "3"], "add --executor slurm"),
+        (["--partition", "gpu"], "add --executor slurm"),
+        (["--yes"], "belongs to --prune"),
+        (["--jobs-per-gpu", "0"], "at least 1"),
+        (["--executor", "slurm", "--tasks", "0"], "at least 1"),
+        (["--cell-minutes", "nan"], "positive number of minutes"),
+        (["--plan", "--status"], "not allowed with"),
+    ],
+)
+def test_options_that_contradict_or_make_no_sense_are_refused(arguments, message, capsys):
+    try:
+        assert report.main(["--profile", "smoke", "--data", "synthetic", *arguments]) == 2
+    except SystemExit as end:  # argparse
+        assert end.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_what_the_user_gives_reaches_sbatch_as_arguments_and_never_a_shell(tmp_path, monkeypatch, images, capsys):

@@ -188,3 +188,11 @@ def test_the_experiments_are_the_handouts():
     assert {run.n_items for run in experiments.bn_sweep("smoke", n_items=0)} == {0}  # refused where the data is known
     at_base = [run for run in experiments.bn_sweep("laptop") if run.lr == experiments.BASE_RATE]
     assert len({run.seed for run in at_base}) >= 3
+
+
+def test_no_link_is_committed():
+    """A link to one machine's environment would replace another's when it is pulled."""
+    import subprocess
+
+    listed = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not [line for line in listed.splitlines() if line.startswith("120000")]
