@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from conftest import encoded, write_folder, write_tar
 from torchvision.transforms import functional as tv
 
-from cifar_helpers import data, datafiles, synthetic
+from cifar_helpers import data, datafiles, locate, synthetic
 from cifar_helpers.env import CourseError
 
 
@@ -167,7 +167,7 @@ def no_network(*args, **kwargs):
 
 def test_without_network_cifar10_stops_and_auto_falls_back_loudly(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("urllib.request.urlopen", no_network)
-    monkeypatch.setattr(data, "ROOT", tmp_path)
+    monkeypatch.setattr(locate, "ROOT", tmp_path)
     with pytest.raises(CourseError, match="CIFAR10_ROOT"):
         data.load_cifar10("cifar10")
     loaded = data.load_cifar10("auto")
@@ -183,14 +183,14 @@ def test_a_download_with_the_wrong_checksum_is_refused(tmp_path, monkeypatch):
         address = f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz"
         monkeypatch.setenv(data.MIRROR_VARIABLE, address)
         monkeypatch.setattr("torchvision.datasets.CIFAR10.url", address)
-        monkeypatch.setattr(data, "ROOT", tmp_path)
+        monkeypatch.setattr(locate, "ROOT", tmp_path)
         with pytest.raises(CourseError, match="corrupted"):
             data.load_cifar10("cifar10")
         server.shutdown()
 
 
 def test_cifar10_root_and_the_data_folder_are_found(image_files, tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "ROOT", tmp_path)
+    monkeypatch.setattr(locate, "ROOT", tmp_path)
     (tmp_path / "data").mkdir()
     write_tar(image_files, tmp_path / "data" / "mine.tar.gz", "w:gz")
     found = data.load_cifar10("auto")
