@@ -29,7 +29,7 @@ report: $(READY) ## run the notebooks, write the report (the main job)
 	@$(BIN)/python -m cifar_helpers.report $(OPTIONS)
 
 test: lint $(READY) ## lint, unit tests, and every notebook in the smoke profile
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 	$(MAKE) --no-print-directory notebooks-test
 
 lint: $(READY)
@@ -39,7 +39,7 @@ lint: $(READY)
 notebooks-test: $(READY)
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	  CIFAR_RUNS=$$scratch/runs CIFAR_FIGURES=$$scratch/figures CIFAR_CACHE=$$scratch/cache JUPYTER_PREFER_ENV_PATH=1 \
-	  $(BIN)/python -m pytest --nbmake --nbmake-timeout=240 notebooks
+	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --nbmake --nbmake-timeout=240 notebooks
 
 lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 	JUPYTER_PREFER_ENV_PATH=1 $(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --notebook-dir=. notebooks/01_data.ipynb

@@ -327,6 +327,7 @@ def test_the_worker_prints_errors_without_a_traceback(tmp_path, capsys):
 # --- the whole line on the stand-in --------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(900)  # one thread of a slow machine
 def test_vgg_a_with_batch_norm_passes_90_percent_on_the_synthetic_images_within_200_steps(store):
     (train_set, train_labels), (test, test_labels) = synthetic.draw(6000, 0), synthetic.draw(500, 1)
     tensors = [torch.from_numpy(a) for a in (train_set, train_labels, test, test_labels)]
