@@ -62,7 +62,7 @@ ROOMS = {
     "surface": {"build", "data", "env", "insight", "record"},
     "curvature": {"build", "data", "env", "measure", "record"},
     "attribution": {"env", "surface"},
-    "summary": {"env", "budgets", "record", "experiments", "compare", "sources", "studies"},
+    "summary": {"env", "budgets", "record", "experiments", "compare", "recipes", "sources", "studies"},
     "upkeep": {"env", "record"},
     "planning": {"env", "experiments", "probes", "recipes", "record", "studies", "sweeps", "upkeep"},
     "worker": {"env", "data", "planning", "probes", "record", "run", "stopping", "upkeep"},
