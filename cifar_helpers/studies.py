@@ -104,7 +104,7 @@ BUDGETS = {
         surface=5,
         surface_items=500,
         eigenvalues=1,
-        curvature_items=100,
+        curvature_items=40,
         every=40,
         eval_items=1000,
     ),
