@@ -258,19 +258,30 @@ def probe_along_gradient(
     return Probe(np.asarray(etas, dtype=np.float64), **arrays, **scalars)
 
 
-def hessian_times(model, batch, vector: Sequence, loss_function: Callable = F.cross_entropy) -> list[torch.Tensor]:
-    """Product of the loss's Hessian with a vector, by double backward: the limit that a probe tends to as η → 0.
+def hessian_products(model, batch, loss_function: Callable = F.cross_entropy) -> Callable[[Sequence], list]:
+    """Products of the loss's Hessian with as many vectors as wanted, by double backward through one graph.
 
     Args:
         model, batch, loss_function: as in ``probe_along_gradient``; running statistics are updated as by any forward.
-        vector: one tensor per parameter.
+
+    Returns:
+        A function from a vector, one tensor per parameter, to the product; the weights must not move in between.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     loss = loss_function(model(batch[0]), batch[1])
     gradient = torch.autograd.grad(loss, parameters, create_graph=True)
-    along = sum((g * v).sum() for g, v in zip(gradient, vector, strict=True))
-    products = torch.autograd.grad(along, parameters, allow_unused=True)
-    return [torch.zeros_like(p) if h is None else h for p, h in zip(parameters, products, strict=True)]
+
+    def times(vector: Sequence) -> list[torch.Tensor]:
+        along = sum((g * v).sum() for g, v in zip(gradient, vector, strict=True))
+        products = torch.autograd.grad(along, parameters, allow_unused=True, retain_graph=True)
+        return [torch.zeros_like(p) if h is None else h for p, h in zip(parameters, products, strict=True)]
+
+    return times
+
+
+def hessian_times(model, batch, vector: Sequence, loss_function: Callable = F.cross_entropy) -> list[torch.Tensor]:
+    """Product of the loss's Hessian with one vector: the limit that a probe tends to as η → 0."""
+    return hessian_products(model, batch, loss_function)(vector)
 
 
 def probe_values(found, quantity: str, layer: str = "all") -> np.ndarray:

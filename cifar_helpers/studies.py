@@ -42,7 +42,8 @@ class Budget:
         decay_steps: of the runs with weight decay.
         items: images that each run of the batch-size study sees; ``batches``: which sizes.
         surface: points along each side of the loss surface; ``surface_items``: images each point is evaluated on.
-        eigenvalues: how many of the largest Hessian eigenvalues; ``curvature_items``: images of that Hessian.
+        eigenvalues: how many of the largest Hessian eigenvalues; ``curvature_items``: images of that Hessian;
+            ``tolerance``: relative, of these eigenvalues.
         every, eval_items, n_items, batch_size: as in ``RunConfig``.
     """
 
@@ -61,6 +62,7 @@ class Budget:
     surface_items: int
     eigenvalues: int
     curvature_items: int
+    tolerance: float = 1e-3
     every: int = 100
     eval_items: int | None = 2000
     n_items: int | None = None
@@ -83,7 +85,8 @@ BUDGETS = {
         surface=3,
         surface_items=32,
         eigenvalues=1,
-        curvature_items=16,
+        curvature_items=8,
+        tolerance=0.05,
         every=4,
         eval_items=60,
         n_items=160,
@@ -105,6 +108,7 @@ BUDGETS = {
         surface_items=500,
         eigenvalues=1,
         curvature_items=40,
+        tolerance=0.01,
         every=40,
         eval_items=1000,
     ),
