@@ -185,31 +185,29 @@ def train(
         threads = threads_each(len(places))
     plan = write_plan(store.root / ".batch" / f"plan-{os.getpid()}.json", jobs, data, fingerprint, devices[0])
     board, deaths = Board(len(jobs)), {}
-    workers = [Worker(i, place, plan, store, threads, board.say) for i, place in enumerate(places, 1)]
+
+    def start(number: int, place: str) -> Worker:
+        return Worker(number, place, plan, store, threads, board.say)
+
+    workers = [start(number, place) for number, place in enumerate(places, 1)]
     try:
-        while running := [worker for worker in workers if worker.process.poll() is None]:
-            board.show(running)
+        while unfinished := [worker for worker in workers if worker.process.poll() not in (0, SOME_FAILED)]:
+            board.show(unfinished)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                running[0].process.wait(1.0)
-            for i, worker in enumerate(workers):
-                code = worker.process.poll()
-                if code in (None, 0, SOME_FAILED):  # at work, or at its end
-                    continue
-                worker.reader.join(5)
-                reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-                reason += " (often: out of memory)" if code == -signal.SIGKILL else ""
-                name = worker.current if worker.current in by_name else ""
-                deaths[name] = deaths.get(name, 0) + 1
-                if not name and (code > 0 or deaths[name] > DEATHS * len(workers)):
-                    raise CourseError(_last_lines(worker.log) or f"A worker was {reason} before it began a run.")
-                if name:
-                    job, times = by_name[name], f"{deaths[name]} of {DEATHS} times"
-                    reason = f"its worker was {reason}, {times}" if code < 0 else f"its worker {reason}, {times}"
-                    log = upkeep.log_path(store, job.config, fingerprint)
-                    board.say(f"{job.config.describe()}: {reason}; its log: {log}")
-                    if deaths[name] >= DEATHS:
-                        upkeep.give_up(store, job.config, fingerprint, reason)
-                workers[i] = Worker(worker.number, worker.device, plan, store, threads, board.say)
+                unfinished[0].process.wait(1.0)
+            for worker in unfinished:
+                if worker.process.poll() not in (None, 0, SOME_FAILED):
+                    worker.reader.join(5)
+                    name = worker.current if worker.current in by_name else ""
+                    deaths[name] = deaths.get(name, 0) + 1
+                    reason = _death(worker, deaths[name], by_name.get(name), len(workers))
+                    if name:
+                        config = by_name[name].config
+                        log = upkeep.log_path(store, config, fingerprint)
+                        board.say(f"{config.describe()}: {reason}; its log: {log}")
+                        if deaths[name] >= DEATHS:
+                            upkeep.give_up(store, config, fingerprint, reason)
+                    workers[worker.number - 1] = start(worker.number, worker.device)
     except KeyboardInterrupt:
         board.say("Stopping: every worker writes a checkpoint after its step, which may take a minute.")
         raise
@@ -218,6 +216,20 @@ def train(
         plan.unlink(missing_ok=True)
     failures = {job: upkeep.failure(store, job.config, fingerprint) for job in jobs}
     return {job: failure["error"] for job, failure in failures.items() if failure}
+
+
+def _death(worker: Worker, times: int, job: Job | None, workers: int) -> str:
+    """Why a worker is no more, in words.
+
+    Raises:
+        CourseError: it ended by itself before it began a run, or workers keep being killed there: another would too.
+    """
+    code = worker.process.returncode
+    reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+    reason += " (often: out of memory)" if code == -signal.SIGKILL else ""
+    if job is None and (code > 0 or times > DEATHS * workers):
+        raise CourseError(_last_lines(worker.log) or f"A worker {reason} before it began a run.")
+    return f"its worker {reason}, {times} of {DEATHS} times"
 
 
 def _end(workers: Sequence[Worker]) -> None:

@@ -182,6 +182,11 @@ def plan(notebooks: Sequence[str], parameters: Mapping[str, object], read: Reade
     return list(merged.values())
 
 
+def complete(record: RunRecord, job: Job) -> bool:
+    """Whether a record has every probe that the plan wants."""
+    return len(probes.read_all(record.folder, job.probes)) == len(set(job.probes))
+
+
 def state(job: Job, fingerprint: str, store: Store) -> str:
     """How far a run is.
 
@@ -190,10 +195,8 @@ def state(job: Job, fingerprint: str, store: Store) -> str:
         ``missing``.
     """
     record = store.get(job.config, fingerprint)
-    if record:
-        whole = len(probes.read_all(record.folder, job.probes)) == len(set(job.probes))
-        if whole:
-            return "recorded"
+    if record and complete(record, job):
+        return "recorded"
     if store.is_held(job.config.key(fingerprint)):
         return "training"
     if record:

@@ -23,7 +23,17 @@ def asked() -> signal.Signals | None:
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[None]:
+def _handling(handler, numbers) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+        _asked.clear()
+
+
+def listening() -> contextlib.AbstractContextManager:
     """Take these signals as a request; a second SIGINT interrupts at once. For the main thread of a command line."""
 
     def note(number: int, frame) -> None:
@@ -31,30 +41,17 @@ def listening() -> Iterator[None]:
             raise KeyboardInterrupt
         _asked.append(number)
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        _asked.clear()
+    return _handling(note, SIGNALS)
 
 
-@contextlib.contextmanager
-def interrupting() -> Iterator[None]:
+def interrupting() -> contextlib.AbstractContextManager:
     """Let SIGTERM and SIGUSR1 interrupt like a Ctrl-C, but as ``Stopped``; for drivers, which end what they drive."""
 
     def stop(number: int, frame) -> None:
         _asked.append(number)
         raise Stopped
 
-    before = {number: signal.signal(number, stop) for number in SIGNALS if number != signal.SIGINT}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        _asked.clear()
+    return _handling(stop, [number for number in SIGNALS if number != signal.SIGINT])
 
 
 def end_with_parent() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from . import stopping, upkeep
 from .env import CourseError, read_json
-from .planning import Job
+from .planning import Job, complete
 from .record import BusyError, Store
 
 POLL_SECONDS = 2.0  # between two looks at runs that others are training
@@ -100,13 +100,6 @@ def _attempt(job: Job, data, device, store: Store, say: Callable[[str], None]) -
             print(text if known else traceback.format_exc())
         upkeep.give_up(store, config, data.fingerprint, text)
         say(f"{FAILED} {name} {text}")
-
-
-def complete(record, job: Job) -> bool:
-    """Whether a record has every probe that the plan wants."""
-    from .probes import read_all
-
-    return len(read_all(record.folder, job.probes)) == len(set(job.probes))
 
 
 @contextlib.contextmanager

@@ -364,6 +364,6 @@ def test_prune_frees_only_what_no_notebook_needs_and_asks_first(images, capsys):
 def test_probe_records_are_complete(images, store):
     probe = ProbeConfig("same_batch", every=2)
     record = run.get_run(SMALL, images, "cpu", store)
-    assert not worker.complete(record, Job(SMALL, (probe,)))
+    assert not planning.complete(record, Job(SMALL, (probe,)))
     record = run.get_run(SMALL, images, "cpu", store, [probe])
-    assert worker.complete(record, Job(SMALL, (probe,))) and probes.read_all(record.folder, [probe])
+    assert planning.complete(record, Job(SMALL, (probe,))) and probes.read_all(record.folder, [probe])
