@@ -69,6 +69,7 @@ ROOMS = {
     "batch": {"env", "planning", "record", "upkeep", "worker"},
     "slurm": {"env", "planning", "record", "report"},
     "notebooks": {"env", "stopping"},
+    "checks": {"env", "data", "layers", "losses", "measure", "models", "norms", "optim", "prober"},
     "report": {
         *("batch", "data", "env", "experiments", "locate", "notebooks", "planning", "record"),
         *("slurm", "stopping", "summary", "upkeep", "worker"),
@@ -115,13 +116,15 @@ def test_pins_satisfy_the_requirements():
 
 
 def test_rooms_import_only_what_the_design_allows():
-    rooms = {path.stem: path for path in (ROOT / "cifar_helpers").glob("*.py") if path.stem != "__init__"}
-    assert set(rooms) == set(ROOMS)
-    for name, path in rooms.items():
+    package = ROOT / "cifar_helpers"
+    rooms = [(path.stem, path, 1) for path in package.glob("*.py") if path.stem != "__init__"]
+    rooms += [(path.parent.name, path, 2) for path in package.glob("*/*.py")]  # a room that is a folder
+    assert {name for name, _, _ in rooms} == set(ROOMS)
+    for name, path, level in rooms:
         source = path.read_text()
         imported = set()
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.ImportFrom) and node.level == 1:
+            if isinstance(node, ast.ImportFrom) and node.level == level:
                 imported |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 else []

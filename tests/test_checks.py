@@ -1,0 +1,101 @@
+"""Every exercise: the notebook's own solution passes, every wrong variant in ``answers/`` fails by its own message."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from cifar_helpers import checks
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = {path.stem[:2]: nbformat.read(path, as_version=4) for path in (ROOT / "notebooks").glob("*.ipynb")}
+HANDOUTS = {  # tasks of the handout and of the issue that must be among them
+    *("channel_statistics",),
+}
+
+
+def wrong_variants() -> dict[str, list]:
+    """Exercise → (variant, part of its message), from the ``WRONG`` of every module in ``answers/``."""
+    found: dict[str, list] = {}
+    for path in sorted((ROOT / "tests/answers").glob("*.py")):
+        module = importlib.import_module(f"answers.{path.stem}")
+        for name, variants in module.WRONG.items():
+            found.setdefault(name, []).extend(variants)
+    return found
+
+
+WRONG = wrong_variants()
+CASES = [(name, *case) for name, cases in WRONG.items() for case in cases]
+
+
+def is_import(node: ast.stmt) -> bool:
+    return isinstance(node, (ast.Import, ast.ImportFrom))
+
+
+def solution(exercise: checks.Exercise):
+    """What the notebook's solution cell defines, after the notebook's imports."""
+    code = [cell for cell in NOTEBOOKS[exercise.notebook].cells if cell.cell_type == "code"]
+    imports = [node for cell in code for node in ast.parse(cell.source).body if is_import(node)]
+    names: dict = {}
+    exec(compile(ast.Module(imports, []), "imports", "exec"), names)
+    cells = [cell for cell in code if cell.metadata.get("nbgrader", {}).get("grade_id") == exercise.name]
+    assert len(cells) == 1, f"{len(cells)} cells have the grade_id {exercise.name}"
+    exec(compile(cells[0].source, exercise.name, "exec"), names)
+    return names[exercise.answer]
+
+
+@pytest.mark.parametrize("name", checks.EXERCISES)
+def test_the_reference_solution_passes(name):
+    outcome = checks.EXERCISES[name].check(solution(checks.EXERCISES[name]))
+    assert outcome.state == "solved", outcome
+
+
+@pytest.mark.parametrize("name", checks.EXERCISES)
+def test_a_stub_says_that_it_is_not_solved(name):
+    def stub(*args, **kwargs):
+        raise NotImplementedError()
+
+    assert checks.EXERCISES[name].check(stub).state == "unsolved"
+
+
+@pytest.mark.parametrize(("name", "variant", "part"), CASES, ids=[f"{c[0]}-{c[1].__name__}" for c in CASES])
+def test_a_wrong_variant_is_named(name, variant, part):
+    outcome = checks.EXERCISES[name].check(variant)
+    assert outcome.state == "mistaken" and part in outcome.message, outcome
+
+
+@pytest.mark.parametrize("name", checks.EXERCISES)
+def test_five_wrong_variants_each_with_its_own_message(name):
+    messages = [str(checks.EXERCISES[name].check(variant)) for variant, _ in WRONG[name]]
+    assert len(messages) >= 5 and len(set(messages)) == len(messages), messages
+
+
+def test_two_exercises_a_notebook_and_the_handouts_own():
+    counts = dict.fromkeys(NOTEBOOKS, 0)
+    for exercise in checks.EXERCISES.values():
+        counts[exercise.notebook] += 1
+    assert min(counts.values()) >= 2, counts
+    assert set(checks.EXERCISES) >= HANDOUTS
+
+
+@pytest.mark.parametrize("number", NOTEBOOKS)
+def test_nbgrader_can_use_the_cells(number):
+    """A solution cell and, below it, a locked check of one point; ids are unique."""
+    cells = [cell for cell in NOTEBOOKS[number].cells if "nbgrader" in cell.metadata]
+    ids = [cell.metadata.nbgrader.grade_id for cell in cells]
+    assert len(set(ids)) == len(ids) and len(ids) % 2 == 0
+    for answer, check in zip(cells[::2], cells[1::2], strict=True):
+        name, asked, judged = answer.metadata.nbgrader.grade_id, answer.metadata.nbgrader, check.metadata.nbgrader
+        assert asked.solution and not asked.grade and not asked.locked and judged.grade and judged.locked
+        assert judged.grade_id == f"check_{name}" and judged.points == 1
+        assert asked.schema_version == judged.schema_version == 3
+        assert check.source == f"checks.{name}({checks.EXERCISES[name].answer})"
+        assert answer.source.count("### BEGIN SOLUTION") == answer.source.count("### END SOLUTION") == 1
+
+
+def test_nbgrader_gets_an_error_where_an_answer_is_wrong(monkeypatch):
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    with pytest.raises(checks.NotSolvedError, match="returns None"):
+        checks.channel_statistics(lambda images: None)
