@@ -5,9 +5,12 @@ import importlib
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+import torch
 
 from cifar_helpers import checks
+from cifar_helpers.checks import engine
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = {path.stem[:2]: nbformat.read(path, as_version=4) for path in (ROOT / "notebooks").glob("*.ipynb")}
@@ -99,3 +102,20 @@ def test_nbgrader_gets_an_error_where_an_answer_is_wrong(monkeypatch):
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
     with pytest.raises(checks.NotSolvedError, match="returns None"):
         checks.channel_statistics(lambda images: None)
+
+
+def test_an_input_changed_inside_a_list_is_noticed_and_put_right():
+    given = [np.zeros(2), [torch.zeros(3)]]
+
+    def answer(values):
+        values[1][0] += 1
+        return values
+
+    with pytest.raises(checks.Mistake, match="in place"):
+        engine.call(answer, given)
+    assert given[1][0].sum() == 0
+
+
+def test_a_list_of_numbers_or_tensors_is_as_good_as_an_array():
+    numbers = [torch.tensor(1.0, requires_grad=True), torch.tensor(2.0)]
+    assert engine.same(numbers, np.array([1.0, 2.0])) and not engine.same([[1.0], [2.0, 3.0]], np.ones(2))

@@ -132,7 +132,7 @@ def call(student: Callable, *inputs):
     if result is None:
         raise Mistake("It returns None. A function without `return` does.")
     for before, after in zip(inputs, given, strict=True):
-        if isinstance(before, (torch.Tensor, np.ndarray)) and not same(after, before):
+        if not _unchanged(before, after):
             raise Mistake(
                 "It changes its input in place; whoever calls it still needs the old values. Work on new ones."
             )
@@ -142,7 +142,15 @@ def call(student: Callable, *inputs):
 def _copy(value):
     if isinstance(value, torch.Tensor):
         return value.detach().clone().requires_grad_(value.requires_grad)
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_copy, value))
     return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _unchanged(before, after) -> bool:
+    if isinstance(before, (tuple, list)):
+        return len(before) == len(after) and all(map(_unchanged, before, after))
+    return not isinstance(before, (torch.Tensor, np.ndarray)) or same(after, before)
 
 
 def same(got, right, tolerance: float = 1e-5) -> bool:
@@ -164,6 +172,8 @@ def same(got, right, tolerance: float = 1e-5) -> bool:
 
 
 def _array(value) -> np.ndarray:
+    if isinstance(value, (tuple, list)):
+        value = [_array(each) for each in value]
     return np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value, dtype=np.float64)
 
 
