@@ -15,7 +15,24 @@ from cifar_helpers.checks import engine
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = {path.stem[:2]: nbformat.read(path, as_version=4) for path in (ROOT / "notebooks").glob("*.ipynb")}
 HANDOUTS = {  # tasks of the handout and of the issue that must be among them
-    *("channel_statistics",),
+    *("channel_statistics", "training_step", "swish", "l1_penalty", "sgd", "adam", "residual_block"),
+}
+
+
+class Raises:
+    def __init__(self, *inputs):
+        raise ValueError("no")
+
+
+GARBAGE = {  # what a student may hand over in place of an answer
+    "nothing": None,
+    "a number": 3,
+    "other arguments": lambda: None,
+    "a class that raises": Raises,
+    "a text": lambda *inputs: "text",
+    "an empty tuple": lambda *inputs: (),
+    "what it was given": lambda *inputs: inputs[0],
+    "not a number": lambda *inputs: float("nan"),
 }
 
 
@@ -73,6 +90,13 @@ def test_a_wrong_variant_is_named(name, variant, part):
 def test_five_wrong_variants_each_with_its_own_message(name):
     messages = [str(checks.EXERCISES[name].check(variant)) for variant, _ in WRONG[name]]
     assert len(messages) >= 5 and len(set(messages)) == len(messages), messages
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+@pytest.mark.parametrize("name", checks.EXERCISES)
+def test_garbage_is_a_mistake_and_no_exception(name, garbage):
+    outcome = checks.EXERCISES[name].check(GARBAGE[garbage])
+    assert outcome.state == "mistaken" and outcome.message, outcome
 
 
 def test_two_exercises_a_notebook_and_the_handouts_own():

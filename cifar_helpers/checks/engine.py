@@ -103,6 +103,8 @@ def _judge(name: str, check: Callable, student) -> Outcome:
     with torch.random.fork_rng(devices=[]), np.errstate(all="ignore"):
         torch.manual_seed(0)
         try:
+            if not callable(student):
+                raise Mistake(f"This is {student!r:.60}. Hand over the function itself: its name, without brackets.")
             check(student)
         except Mistake as mistake:
             return Outcome(name, MISTAKEN, str(mistake))
