@@ -8,10 +8,10 @@ OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DATA),--data "$(DATA)")
           $(if $(ONLY),--only $(ONLY)) $(if $(PUBLISH),--publish) $(if $(FAST),-p fast True) \
           $(if $(JOBS),--jobs-per-gpu $(JOBS))
 
-.PHONY: help .venv report test lint notebooks-test lab bench soak audit clean
+.PHONY: help .venv report test test-browser lint notebooks-test lab bench soak audit clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  options of report: PROFILE=smoke|quick|laptop|full DATA=auto|cifar10|synthetic|PATH DEVICE=auto|cpu|cuda|mps'
 	@echo '                     ONLY="05 06" PUBLISH=1 FAST=1 JOBS=2'
 
@@ -40,6 +40,11 @@ notebooks-test: $(READY)
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	  CIFAR_RUNS=$$scratch/runs CIFAR_FIGURES=$$scratch/figures CIFAR_CACHE=$$scratch/cache JUPYTER_PREFER_ENV_PATH=1 \
 	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --nbmake --nbmake-timeout=240 notebooks
+
+test-browser: $(READY) ## every notebook in JupyterLab in headless Chromium; screenshots in .artefacts/browser
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	$(BIN)/python -m pytest -n 2 --dist load -m browser tests/browser
 
 lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 	JUPYTER_PREFER_ENV_PATH=1 $(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --notebook-dir=. notebooks/01_data.ipynb
