@@ -5,5 +5,15 @@ They teach; they do not guard an exam, since the package holds a reference for e
 
 from .data import channel_statistics
 from .engine import EXERCISES, Exercise, Mistake, NotSolvedError, Outcome
+from .norms import batch_norm, vgg_batch_norm
 
-__all__ = ["EXERCISES", "Exercise", "Mistake", "NotSolvedError", "Outcome", "channel_statistics"]
+__all__ = [
+    "EXERCISES",
+    "Exercise",
+    "Mistake",
+    "NotSolvedError",
+    "Outcome",
+    "batch_norm",
+    "channel_statistics",
+    "vgg_batch_norm",
+]
