@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = {path.stem[:2]: nbformat.read(path, as_version=4) for path in (ROOT / "notebooks").glob("*.ipynb")}
 HANDOUTS = {  # tasks of the handout and of the issue that must be among them
     *("channel_statistics", "training_step", "swish", "l1_penalty", "sgd", "adam", "residual_block"),
+    *("divide_backward", "matmul_backward", "sum_backward"),
 }
 
 

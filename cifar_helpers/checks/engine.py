@@ -199,6 +199,17 @@ def compare(got, right, mistakes: Mapping[str, object], otherwise: str, toleranc
     raise Mistake(otherwise + shapes)
 
 
+def several(got, *names: str) -> tuple:
+    """The values of a result that should have one for each name, to compare one by one.
+
+    Raises:
+        Mistake: they are not as many.
+    """
+    if not isinstance(got, (tuple, list)) or len(got) != len(names):
+        raise Mistake(f"It gives {_shape(got)}; {len(names)} values are wanted: {', then '.join(names)}.")
+    return tuple(got)
+
+
 def _shape(value) -> str:
     if isinstance(value, (tuple, list)):
         return f"{len(value)} values"

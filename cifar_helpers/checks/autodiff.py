@@ -1,0 +1,177 @@
+"""Checks of the exercises on automatic differentiation (notebook 09): backward of an operation on numpy arrays.
+
+The oracle is ``torch.autograd`` in double precision. Square arrays come first, for there a wrong formula has the right
+shape and can be recognised; then shapes that differ.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+from .engine import Mistake, call, compare, exercise, same, several
+
+NO_INCOMING = (
+    "This is the slope of the operation alone. How the loss depends on its output comes in as `grad`, and belongs to "
+    "the chain rule too."
+)
+
+
+def _normal(*shape: int) -> np.ndarray:
+    return torch.randn(shape, dtype=torch.float64).numpy()
+
+
+def _autograd(operation: Callable, grad: np.ndarray, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    leaves = [torch.tensor(array, requires_grad=True) for array in arrays]
+    found = torch.autograd.grad(operation(*leaves), leaves, torch.as_tensor(grad))
+    return tuple(t.numpy() for t in found)
+
+
+def _compare_two(got, right: tuple, names: tuple[str, str], mistakes: tuple[Mapping, Mapping], otherwise: str) -> None:
+    """Compare two gradients, each with the mistakes made there."""
+    got = several(got, *(f"the gradient of {name}" for name in names))
+    if not same(got, right) and same(got, right[::-1]):
+        raise Mistake("Both are there, the other way round: first the gradient of the first input.")
+    for name, *parts in zip(names, got, right, mistakes, strict=True):
+        compare(*parts, f"The gradient of {name} is off. {otherwise}")
+
+
+@exercise("09", "my_divide_backward")
+def divide_backward(student) -> None:
+    """Gradients of X / Y with numpy's broadcasting (source 003, question 1; oracle: ``torch.autograd``)."""
+    for x, y in (((3, 3), (3, 3)), ((3, 4), (4,)), ((2, 4, 3), (4, 1)), ((2, 1, 3), (4, 1)), ((2, 3), ())):
+        x, y = _normal(*x), 1.5 + np.abs(_normal(*y))
+        grad = _normal(*(x / y).shape)
+        to_x, to_y = _autograd(torch.div, grad, x, y)
+        _compare_two(
+            call(student, grad, x, y),
+            (to_x, to_y),
+            ("X", "Y"),
+            (
+                {
+                    NO_INCOMING: _collected(np.ones_like(grad) / y, x.shape),
+                    "X's gradient is scaled the wrong way: how much does x / y change when x grows by 1?": (
+                        _collected(grad * y, x.shape)
+                    ),
+                }
+                | _uncollected(grad / y, x.shape),
+                {
+                    NO_INCOMING: _collected(-x / y**2, y.shape),
+                    "Where a denominator grows, a positive quotient falls: look at the sign of Y's gradient.": -to_y,
+                    "Y's gradient has the wrong power of Y. What is the derivative of 1 / y?": (
+                        _collected(-grad * x / y, y.shape)
+                    ),
+                }
+                | _uncollected(-grad * x / y**2, y.shape),
+            ),
+            "Differentiate x / y for single numbers; then think of the copies that broadcasting makes.",
+        )
+
+
+def _copied(shape: tuple[int, ...], wide: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes along which broadcasting copies an array of one shape to fill another."""
+    full = (1,) * (len(wide) - len(shape)) + shape
+    return tuple(i for i, length in enumerate(full) if length != wide[i])
+
+
+def _collected(part: np.ndarray, shape: tuple[int, ...], reduce: Callable = np.sum) -> np.ndarray:
+    """What the copies of each entry add up to."""
+    return reduce(part, axis=_copied(shape, part.shape), keepdims=True).reshape(shape)
+
+
+def _uncollected(part: np.ndarray, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """What a backward gives that does not add up the copies, or not all of them."""
+    if not _copied(shape, part.shape):
+        return {}
+    return {
+        "A gradient has the shape of the quotient, not of its own array. An entry that broadcasting has copied reaches "
+        "the loss through every copy.": part,
+        "A mean over the copies says too little: the loss feels every one of them.": _collected(part, shape, np.mean),
+        "The axes that broadcasting puts in front are dealt with; along an axis of length 1 it copies too.": (
+            part.sum(tuple(range(part.ndim - len(shape))))
+        ),
+    }
+
+
+@exercise("09", "my_matmul_backward")
+def matmul_backward(student) -> None:
+    """Gradients of X W, for one matrix and for a stack of them (source 003, question 3; oracle: ``torch.autograd``)."""
+    for x, w in (((3, 3), (3, 3)), ((5, 3), (3, 2)), ((3, 3, 3), (3, 3)), ((4, 5, 3), (3, 2)), ((2, 2, 1, 3), (3, 4))):
+        x, w = _normal(*x), _normal(*w)
+        grad = _normal(*(x @ w).shape)
+        to_x, to_w = _autograd(torch.matmul, grad, x, w)
+        bare = _autograd(torch.matmul, np.ones_like(grad), x, w)
+        for_x, for_w = {NO_INCOMING: bare[0]}, {NO_INCOMING: bare[1]}
+        if x.ndim > 2:
+            each = x.swapaxes(-1, -2) @ grad
+            for_w |= {
+                "Every matrix of the stack gave W a gradient. There is one W, and the loss feels it through all of "
+                "them.": each,
+                "A mean over the stack says too little: W works on the loss through every matrix of it.": (
+                    each.mean(tuple(range(x.ndim - 2)))
+                ),
+            }
+        if x.shape[-2:] == w.shape == grad.shape[-2:]:
+            wrong = _wrong_orders(grad, x, w)
+            for_x, for_w = for_x | wrong[0], for_w | wrong[1]
+        _compare_two(
+            call(student, grad, x, w),
+            (to_x, to_w),
+            ("X", "W"),
+            (for_x, for_w),
+            "Write C_nm as a sum over f, and collect the terms in which one entry stands.",
+        )
+
+
+def _wrong_orders(grad: np.ndarray, x: np.ndarray, w: np.ndarray) -> tuple[dict, dict]:
+    """What wrong orders and missing transposes give; where all matrices are square nothing else stops them."""
+    stack, turned = tuple(range(x.ndim - 2)), x.swapaxes(-1, -2)
+    entrywise = "A matrix product mixes entries; its backward mixes them as well. Entry by entry it cannot be done."
+    side = "For W's gradient the sum runs over the rows of the batch: which factor stands on the left?"
+    for_x = {
+        entrywise: grad * w,
+        "X's gradient: over which of W's two indices does the sum run? Try it with a W that is not square.": grad @ w,
+        "X's gradient has its factors in the wrong order. W stood on the right of X.": w.T @ grad,
+    }
+    for_w = {
+        entrywise + " This holds for W too.": (grad * x).sum(stack),
+        "W's gradient: over which of X's two indices does the sum run? Try it with an X that is not square.": (
+            (x @ grad).sum(stack)
+        ),
+        side: (grad @ turned).sum(stack),
+        "W's gradient has rows and columns exchanged; where W is square, nothing complains.": (
+            (grad.swapaxes(-1, -2) @ x).sum(stack)
+        ),
+    }
+    if stack:
+        whole = "In a stack `.T` reverses all the axes, the stack's too. Only the two of each matrix change places."
+        for_w |= {whole: (x.T @ grad).sum(stack), whole + " And the stack has one W.": x.T @ grad}
+    return for_x, for_w
+
+
+@exercise("09", "my_sum_backward")
+def sum_backward(student) -> None:
+    """Gradient of a sum along an axis or over everything (source 003, question 8; oracle: ``torch.autograd``)."""
+    for shape, axis in (((3, 3), None), ((3, 3), 0), ((3, 3), 1), ((2, 3, 4), 1), ((4, 2), -1), ((5,), 0)):
+        x = _normal(*shape)
+        grad = _normal(*np.shape(x.sum(axis)))
+        (right,) = _autograd(lambda t, axis=axis: t.sum() if axis is None else t.sum(axis), grad, x)
+        mistakes = {
+            NO_INCOMING: np.ones_like(x),
+            "This is the gradient of the sum as it came. X has more entries, and each of them needs one.": grad,
+            "That is the backward of a mean: by how much does a sum grow when one entry grows by 1?": (
+                right * grad.size / x.size
+            ),
+            "X's values have no part in it: a sum grows by as much as an entry does, however large that is.": right * x,
+            "Added up, the entries of `grad` forget which row or column they belong to.": np.full(shape, grad.sum()),
+        }
+        if (shape, axis) == ((3, 3), 1):  # elsewhere numpy stops
+            mistakes["It went along the wrong axis: numpy lines shapes up from the right. Which axis is missing?"] = (
+                np.broadcast_to(grad, shape)
+            )
+        compare(
+            call(student, grad, x, axis),
+            right,
+            mistakes,
+            "The gradient is off. Which entry of the sum does an entry of X go into?",
+        )
