@@ -30,15 +30,18 @@ def computation_graph(nodes: Mapping, arrows: Sequence[tuple], operations: Colle
             graph.nodes[node]["column"] = min(columns[user] for user in graph.successors(node)) - 1
     place = nx.multipartite_layout(graph, subset_key="column", scale=1)
     figure, axis = plt.subplots(figsize=(11, 3.8))
-    for tail, head in arrows:
-        arrow = {"arrowstyle": "-|>", "color": "#666666", "linewidth": 1.3, "shrinkA": 20, "shrinkB": 22}
-        axis.annotate("", place[head], place[tail], arrowprops=arrow, zorder=1)
+    boxes = {}
     for node, label in nodes.items():
         is_operation = node in operations
-        shape = {"boxstyle": "circle,pad=0.35" if is_operation else "square,pad=0.4", "linewidth": 1.5}
+        shape = {"boxstyle": "circle,pad=0.3" if is_operation else "square,pad=0.4", "linewidth": 1.5}
         colours = {"facecolor": "#FBE3D6" if is_operation else "#DCEBF5", "edgecolor": COLOURS[1 - (not is_operation)]}
         text = label.replace("CrossEntropy", "cross-\nentropy")
-        axis.text(*place[node], text, ha="center", va="center", size=9.5, bbox=shape | colours, zorder=2)
+        drawn = axis.text(*place[node], text, ha="center", va="center", size=11, bbox=shape | colours, zorder=1)
+        boxes[node] = drawn.get_bbox_patch()
+    for tail, head in arrows:  # after the boxes, whose edges they end at are known only once drawn
+        ends = {"patchA": boxes[tail], "patchB": boxes[head], "shrinkA": 0, "shrinkB": 1}
+        arrow = {"arrowstyle": "-|>", "mutation_scale": 20, "color": "#333333", "linewidth": 1.8}
+        axis.annotate("", place[head], place[tail], arrowprops=arrow | ends, zorder=2)
     across, down = np.transpose(list(place.values()))
     axis.set_xlim(across.min() - 0.1, across.max() + 0.1)
     axis.set_ylim(down.min() - 0.15, down.max() + 0.15)

@@ -75,6 +75,30 @@ def all_figures():
     yield portraits.eigenvalues({"no norm": ([0, 5], [[2.0, 1.0], [3.0, 1.0]])}, 20.0)
 
 
+def outline(patch) -> np.ndarray:
+    """Points along the edge of a drawn patch, in pixels."""
+    (polygon,) = patch.get_transform().transform_path(patch.get_path()).to_polygons()[:1]
+    return mpl.path.Path(polygon).interpolated(50).vertices
+
+
+def test_an_arrow_of_a_graph_goes_from_edge_to_edge():
+    nodes = {1: "x\n2 × 3", 2: "MatMul", 3: "weights\n3 × 4", 4: "2 × 4", 5: "Sum", 6: "loss"}
+    arrows = [(1, 2), (3, 2), (2, 4), (4, 5), (5, 6)]
+    figure = views.computation_graph(nodes, arrows, {2, 5}, "A graph")
+    figure.canvas.draw()
+    texts = figure.axes[0].texts
+    boxes = {node: next(t.get_bbox_patch() for t in texts if t.get_text() == label) for node, label in nodes.items()}
+    drawn = [text.arrow_patch for text in texts if not text.get_text()]
+    for ends, arrow in zip(arrows, drawn, strict=True):
+        path = arrow.get_transform().transform_path(arrow.get_path())
+        points = path.vertices[path.codes != mpl.path.Path.CLOSEPOLY]
+        assert np.ptp(points, axis=0).max() > 20  # pixels
+        for node in ends:
+            apart = np.linalg.norm(outline(boxes[node])[:, None] - points, axis=-1)
+            assert apart.min() < 6
+            assert not any(boxes[node].contains_point(point, radius=-4) for point in points)
+
+
 def test_every_figure_draws_and_says_what_it_compares():
     before = dict(mpl.rcParams)
     for figure in all_figures():
