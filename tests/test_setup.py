@@ -69,6 +69,7 @@ ROOMS = {
     "batch": {"env", "planning", "record", "upkeep", "worker"},
     "slurm": {"env", "planning", "record", "report"},
     "notebooks": {"env", "stopping"},
+    "quiz": {"env"},
     "checks": {"env", "data", "layers", "losses", "measure", "models", "norms", "optim", "prober"},
     "report": {
         *("batch", "data", "env", "experiments", "locate", "notebooks", "planning", "record"),
