@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = {path.stem[:2]: nbformat.read(path, as_version=4) for path in (ROOT / "notebooks").glob("*.ipynb")}
 HANDOUTS = {  # tasks of the handout and of the issue that must be among them
     *("channel_statistics", "training_step", "swish", "l1_penalty", "sgd", "adam", "residual_block"),
+    *("batch_norm", "vgg_batch_norm", "min_max_curve", "direct_probe"),
+    *("gradient_predictiveness", "beta_smoothness"),
     *("divide_backward", "matmul_backward", "sum_backward"),
 }
 

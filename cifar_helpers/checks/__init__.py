@@ -7,6 +7,14 @@ from .autodiff import divide_backward, matmul_backward, sum_backward
 from .data import channel_statistics
 from .engine import EXERCISES, Exercise, Mistake, NotSolvedError, Outcome
 from .inside import batch_norm_backward, covariate_shift, filter_normalise, grad_cam, hessian_vector_product
+from .landscape import (
+    beta_smoothness,
+    direct_probe,
+    effective_beta,
+    gradient_cosine,
+    gradient_predictiveness,
+    min_max_curve,
+)
 from .norms import batch_norm, vgg_batch_norm
 
 __all__ = [
@@ -17,13 +25,19 @@ __all__ = [
     "Outcome",
     "batch_norm",
     "batch_norm_backward",
+    "beta_smoothness",
     "channel_statistics",
     "covariate_shift",
+    "direct_probe",
     "divide_backward",
+    "effective_beta",
     "filter_normalise",
     "grad_cam",
+    "gradient_cosine",
+    "gradient_predictiveness",
     "hessian_vector_product",
     "matmul_backward",
+    "min_max_curve",
     "sum_backward",
     "vgg_batch_norm",
 ]

@@ -21,6 +21,11 @@ PACKAGE = str(Path(__file__).parents[1])
 SOLVED, MISTAKEN, UNSOLVED = "solved", "mistaken", "unsolved"
 SIGNS = {SOLVED: ("✓", "#009E73"), MISTAKEN: ("✗", "#D55E00"), UNSOLVED: ("○", "#7F7F7F")}
 EXERCISES: dict[str, "Exercise"] = {}
+HINTS = {  # part of an error's text → what it means
+    "a leaf Variable that requires grad": "Autograd watches the weights, and an update is no part of the loss.",
+    "modified by an inplace operation": "Autograd still needs the value that was overwritten.",
+    "does not require grad": "Nothing that autograd watches leads to this number.",
+}
 
 
 class Mistake(Exception):  # noqa: N818 (the student's, not the program's)
@@ -112,6 +117,7 @@ def _judge(name: str, check: Callable, student) -> Outcome:
             if type(error) is NotImplementedError and not str(error):  # torch raises it too, with a text
                 return Outcome(name, UNSOLVED, "not solved yet. Replace the line that raises NotImplementedError.")
             text = " ".join(str(error).split())[:300]
+            text += "".join(f" {hint}" for part, hint in HINTS.items() if part in text)
             return Outcome(name, MISTAKEN, f"It stopped with {type(error).__name__}{_place(error)}: {text}")
     return Outcome(name, SOLVED, "right.")
 

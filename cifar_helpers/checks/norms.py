@@ -137,7 +137,7 @@ def _evaluation(found, x, gamma, beta, mean, var, momentum, eps) -> None:
         "The output in evaluation mode is off. It is the same formula with other statistics.",
     )
     sentence = "The running values change in evaluation mode. Looking at test images must leave no trace."
-    compare(list(found[1:]), torch.stack([mean, var]), {}, sentence)
+    compare(tuple(found[1:]), (mean, var), {}, sentence)
 
 
 # --- VGG-A with batch norm -----------------------------------------------------------------------------------------
@@ -254,4 +254,4 @@ def _parameters(network: nn.Module, reference: nn.Module) -> None:
             "is not trained."
         )
     if count > right:
-        raise Mistake(f"It has {count:,} parameters, {right:,} run: some layers are built and never called.")
+        raise Mistake(f"It has {count:,} parameters, of which {right:,} are used: a layer is built and never called.")
