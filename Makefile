@@ -8,12 +8,13 @@ OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DATA),--data "$(DATA)")
           $(if $(ONLY),--only $(ONLY)) $(if $(PUBLISH),--publish) $(if $(FAST),-p fast True) \
           $(if $(JOBS),--jobs-per-gpu $(JOBS))
 
-.PHONY: help .venv report test test-browser lint notebooks-test lab bench soak audit clean
+.PHONY: help .venv report test test-browser lint notebooks-test lab site site-tools bench soak audit clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  options of report: PROFILE=smoke|quick|laptop|full DATA=auto|cifar10|synthetic|PATH DEVICE=auto|cpu|cuda|mps'
 	@echo '                     ONLY="05 06" PUBLISH=1 FAST=1 JOBS=2'
+	@echo '  option of site: SITE_PROFILE=smoke|quick|laptop|full'
 
 .venv: $(READY) ## set up the environment and nothing else
 
@@ -48,6 +49,13 @@ test-browser: $(READY) ## every notebook in JupyterLab in headless Chromium; scr
 
 lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 	JUPYTER_PREFER_ENV_PATH=1 $(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --notebook-dir=. notebooks/01_data.ipynb
+
+site: site-tools ## the executed notebooks, the report and the guides as pages in site/
+	@$(BIN)/python -m cifar_helpers.site $(if $(SITE_PROFILE),--profile "$(SITE_PROFILE)")
+
+site-tools: $(READY)
+	@$(BIN)/python -c 'import furo, myst_nb, sphinx' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[site]'
 
 bench: $(READY) ## side-by-side timings, written to benchmarks/results.json
 	$(BIN)/python benchmarks/run.py $(ONLY)

@@ -70,6 +70,7 @@ ROOMS = {
     "slurm": {"env", "planning", "record", "report"},
     "notebooks": {"env", "stopping"},
     "quiz": {"env"},
+    "site": {"env"},
     "checks": {"env", "data", "layers", "losses", "measure", "models", "norms", "optim", "prober"},
     "report": {
         *("batch", "data", "env", "experiments", "locate", "notebooks", "planning", "record"),
