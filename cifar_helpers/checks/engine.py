@@ -201,7 +201,7 @@ def compare(got, right, mistakes: Mapping[str, object], otherwise: str, toleranc
     for sentence, wrong in mistakes.items():
         if same(got, wrong, tolerance):
             raise Mistake(sentence)
-    shapes = f" It gives {_shape(got)}, {_shape(right)} is wanted." if _shape(got) != _shape(right) else ""
+    shapes = f" It gives {_shape(got)}; wanted: {_shape(right)}." if _shape(got) != _shape(right) else ""
     raise Mistake(otherwise + shapes)
 
 

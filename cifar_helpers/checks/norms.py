@@ -143,7 +143,7 @@ def _evaluation(found, x, gamma, beta, mean, var, momentum, eps) -> None:
 # --- VGG-A with batch norm -----------------------------------------------------------------------------------------
 
 KINDS = (
-    *("conv2d", "linear", "relu", "relu_", "max_pool2d", "avg_pool2d", "softmax", "log_softmax"),
+    *("conv2d", "linear", "relu", "relu_", "max_pool2d", "avg_pool2d", "softmax", "log_softmax", "dropout"),
     *("batch_norm", "instance_norm", "group_norm", "layer_norm"),
 )
 CALL = inspect.signature(F.batch_norm)
@@ -189,7 +189,7 @@ def vgg_batch_norm(student) -> None:
     """VGG-A with batch norm after every convolution (the handout's ``VGG_BatchNorm``; oracle: the package's)."""
     network, reference = call(student), models.VGG_A_BatchNorm()
     if not isinstance(network, nn.Module):
-        raise Mistake(f"It builds a {type(network).__name__}; a network is an nn.Module.")
+        raise Mistake(f"What it builds is of the type {type(network).__name__}; a network is an nn.Module.")
     layers, shape = _layers(network.train())
     wanted, _ = _layers(reference)
     _normalisation(layers)
@@ -219,7 +219,7 @@ def _normalisation(layers: list[_Layer]) -> None:
         if kind in kinds:
             raise Mistake(f"{kind} normalises each image by itself. Batch norm measures a channel over the batch.")
     if "batch_norm" not in kinds:
-        raise Mistake("No batch norm runs: this is the plain network. A layer that is built must also be called.")
+        raise Mistake("No nn.BatchNorm2d runs: this is the plain network. A layer that is built must also be called.")
     if any("softmax" in kind for kind in kinds):
         raise Mistake("It ends in a softmax. The loss, cross-entropy, takes logits and has the softmax in itself.")
     places = {

@@ -221,6 +221,11 @@ def a_stage_too_narrow():
     return vgg(right, plan=(64, "M", 128, "M", 128, 256, "M", 512, 512, "M", 512, 512, "M"))
 
 
+def dropout_too():
+    drop = (nn.Dropout(), nn.Linear(512, 512), nn.ReLU())
+    return vgg(right, head=[nn.Flatten(), *drop, *drop, nn.Linear(512, 10)])
+
+
 class NeverCalled(nn.Module):
     def __init__(self):
         super().__init__()
@@ -280,6 +285,7 @@ WRONG = {
         (softmax_at_the_end, "softmax"),
         (relu_at_the_end, "follows the last linear layer"),
         (a_stage_too_narrow, "For 8 layers"),
+        (dropout_too, "goes on with dropout"),
         (NeverCalled, "never called"),
         (InAList, "plain list"),
     ],
