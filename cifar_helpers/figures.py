@@ -115,8 +115,7 @@ def save(figure: Figure, name: str, caption: str, data, profile: str, runs: Sequ
     _fix_legends(figure)
     figure.text(0.995, -0.01, foot(made_from), ha="right", va="top", fontsize=9, color="#444444")
     if data.label == "SYNTHETIC":
-        stamp = {"rotation": 22, "ha": "center", "va": "center", "color": "#B00020", "alpha": 0.22}
-        figure.text(0.5, 0.5, "SYNTHETIC", fontsize=64, fontweight="bold", zorder=10, **stamp)
+        stamp(figure)
     folder = figures_dir(profile)
     options = {"bbox_inches": "tight", "pad_inches": 0.12}
     with mpl.rc_context(STYLE):
@@ -127,6 +126,12 @@ def save(figure: Figure, name: str, caption: str, data, profile: str, runs: Sequ
             )
     entry = {"kind": "figure", "name": name, "caption": caption, "private": private} | made_from
     write_atomically(folder / f"{name}.json", json.dumps(entry, indent=1))
+
+
+def stamp(figure: Figure) -> None:
+    """Mark a figure that is made from the synthetic stand-in."""
+    style = {"rotation": 22, "ha": "center", "va": "center", "color": "#B00020", "alpha": 0.22}
+    figure.text(0.5, 0.5, "SYNTHETIC", fontsize=64, fontweight="bold", zorder=10, **style)
 
 
 def _fix_legends(figure: Figure) -> None:
