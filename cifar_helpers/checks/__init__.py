@@ -4,7 +4,7 @@ They teach; they do not guard an exam, since the package holds a reference for e
 """
 
 from .autodiff import divide_backward, matmul_backward, sum_backward
-from .data import channel_statistics
+from .data import channel_statistics, mirror
 from .engine import EXERCISES, Exercise, Mistake, NotSolvedError, Outcome
 from .inside import batch_norm_backward, covariate_shift, filter_normalise, grad_cam, hessian_vector_product
 from .landscape import (
@@ -15,7 +15,10 @@ from .landscape import (
     gradient_predictiveness,
     min_max_curve,
 )
+from .networks import conv_cost, residual_block, swish
 from .norms import batch_norm, vgg_batch_norm
+from .optimizers import adam, sgd
+from .training import l1_penalty, training_step
 
 __all__ = [
     "EXERCISES",
@@ -23,10 +26,12 @@ __all__ = [
     "Mistake",
     "NotSolvedError",
     "Outcome",
+    "adam",
     "batch_norm",
     "batch_norm_backward",
     "beta_smoothness",
     "channel_statistics",
+    "conv_cost",
     "covariate_shift",
     "direct_probe",
     "divide_backward",
@@ -36,8 +41,14 @@ __all__ = [
     "gradient_cosine",
     "gradient_predictiveness",
     "hessian_vector_product",
+    "l1_penalty",
     "matmul_backward",
     "min_max_curve",
+    "mirror",
+    "residual_block",
+    "sgd",
     "sum_backward",
+    "swish",
+    "training_step",
     "vgg_batch_norm",
 ]

@@ -1,5 +1,7 @@
 """Wrong answers to the exercises of notebook 01, as students write them: exercise → (variant, part of its message)."""
 
+import torch
+
 
 def over_everything(images):
     x = images.float() / 255
@@ -36,6 +38,67 @@ def in_place(images):
     return images.float().mean(dim=(0, 2, 3)), images.float().std(dim=(0, 2, 3))
 
 
+def mirrors_the_input(images, chosen):
+    images[chosen] = images[chosen].flip(3)
+    return images
+
+
+def mirrors_all(images, chosen):
+    return images.flip(-1)
+
+
+def upside_down(images, chosen):
+    out = images.clone()
+    out[chosen] = images[chosen].flip(2)
+    return out
+
+
+def half_a_turn(images, chosen):
+    out = images.clone()
+    out[chosen] = images[chosen].flip(2, 3)
+    return out
+
+
+def other_colours(images, chosen):
+    out = images.clone()
+    out[chosen] = images[chosen].flip(1)
+    return out
+
+
+def the_others(images, chosen):
+    out = images.flip(3)
+    out[chosen] = images[chosen]
+    return out
+
+
+def only_the_chosen(images, chosen):
+    return images[chosen].flip(3)
+
+
+def chosen_first(images, chosen):
+    return torch.cat([images[chosen].flip(3), images[~chosen]])
+
+
+def lost_in_the_loop(images, chosen):
+    for image, c in zip(images, chosen, strict=True):
+        if c:
+            image = image.flip(2)
+    return images
+
+
+def mask_over_columns(images, chosen):
+    return torch.where(chosen, images.flip(3), images)
+
+
+def tosses_again(images, chosen):
+    coin = torch.rand(len(images)) < 0.5
+    return torch.where(coin.view(-1, 1, 1, 1), images.flip(3), images)
+
+
+def flips_the_batch(images, chosen):
+    return torch.where(chosen.view(-1, 1, 1, 1), images.flip(0), images)
+
+
 WRONG = {
     "channel_statistics": [
         (over_everything, "same value"),
@@ -45,5 +108,19 @@ WRONG = {
         (of_each_image, "how much the images differ"),
         (other_way_round, "other way round"),
         (in_place, "in place"),
+    ],
+    "mirror": [
+        (mirrors_the_input, "in place"),
+        (mirrors_all, "All images"),
+        (upside_down, "on their heads"),
+        (half_a_turn, "half a turn"),
+        (other_colours, "other colours"),
+        (flips_the_batch, "become other images"),
+        (the_others, "the others are mirrored"),
+        (only_the_chosen, "Only the chosen"),
+        (chosen_first, "another order"),
+        (lost_in_the_loop, "No image has changed"),
+        (mask_over_columns, "columns"),
+        (tosses_again, "`chosen` names"),
     ],
 }

@@ -1,0 +1,250 @@
+"""Checks of the exercises on optimizers of one's own (notebook 02): SGD with momentum, Adam."""
+
+import itertools
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+
+from .engine import Mistake, compare, exercise, same
+
+Tensors = list[torch.Tensor]
+Rule = Callable[
+    [dict, int, torch.Tensor, torch.Tensor], torch.Tensor
+]  # state, step (from 1), weight, gradient → weight
+STEPS = 4
+UNMOVED = "The network's own weights have not moved. Does the step change them, or make new tensors?"
+FIRST_ONLY = "Only the first parameter moves."
+UPHILL = "It climbs: which way does the gradient point?"
+FIXED = "Right for one setting and not for another: which numbers does the object keep, and are they used?"
+
+
+@exercise("02", "MySGD")
+def sgd(student) -> None:
+    """SGD with momentum over four steps (Polyak 1964; oracle: ``torch.optim.SGD`` fed the same gradients)."""
+    lr, mu = 0.1, 0.8
+    rules = {
+        UPHILL: _momentum(-lr, mu),
+        "It moves, but without momentum: every step starts from a velocity of zero. Where is the last one kept?": (
+            _momentum(lr, 0)
+        ),
+        "Only a share of the gradient joins the velocity. In this formula all of it does.": _momentum(lr, mu, 1 - mu),
+        "The momentum weakens the new gradient. What is it that should fade?": _momentum(lr, 1, mu),
+        "The larger share goes to the new gradient, the smaller to the old velocity. Which number belongs to which?": (
+            _momentum(lr, 1 - mu, mu)
+        ),
+        "Nothing of the old velocity fades.": _momentum(lr, 1),
+        "The weights follow the velocity of the step before: it has not met this gradient yet.": (
+            _momentum(lr, mu, late=True)
+        ),
+        "This is Nesterov's look-ahead, a variant. Here the weights follow the velocity alone.": (
+            _momentum(lr, mu, ahead=True)
+        ),
+        "Velocity and gradient are one tensor after the first step, so the next backward writes into both.": (
+            _momentum(lr, mu, alias=True)
+        ),
+    }
+    shared = "One velocity serves all parameters. Each has a direction of its own.", _momentum(lr, mu)
+    otherwise = "The weights are not where v ← μ v + g and w ← w − lr · v lead."
+    _compare_with(torch.optim.SGD, student, (lr, mu), rules, shared, otherwise)
+    _compare_with(torch.optim.SGD, student, (0.05, 0.0), {}, None, FIXED)
+    _compare_frozen(student, (lr, mu))
+
+
+@exercise("02", "MyAdam")
+def adam(student) -> None:
+    """Adam over four steps (Kingma & Ba 2015; oracle: ``torch.optim.Adam`` fed the same gradients)."""
+    lr, betas, eps = setting = 0.1, (0.8, 0.95), 0.1  # a large ε, so that its place shows
+    every_call = itertools.count(1)
+    rules = {
+        UPHILL: _adam(-lr, betas, eps),
+        "Both means start at zero and are too small at first. What makes up for that?": _adam(
+            lr, betas, eps, first=False, scale=_uncorrected
+        ),
+        "The mean of the gradient starts at zero and is too small at first.": _adam(lr, betas, eps, first=False),
+        "The mean of the squares starts at zero and is too small at first.": _adam(lr, betas, eps, scale=_uncorrected),
+        "The first step divides by zero: what number has the first step?": _adam(lr, betas, eps, clock=lambda t: t - 1),
+        "The start is made up for as if every step were the first.": _adam(lr, betas, eps, clock=lambda t: 1),
+        "The steps are counted once for each parameter, not once for all.": _adam(
+            lr, betas, eps, clock=lambda t: next(every_call)
+        ),
+        "ε stands under the root. There it does something else than beside it.": _adam(lr, betas, eps, scale=_inside),
+        "ε is added before the start at zero is made up for, and so is divided too.": _adam(
+            lr, betas, eps, scale=_added_early
+        ),
+        "Where the gradient is zero it divides zero by zero.": _adam(
+            lr, betas, eps, scale=lambda v, c, eps: (v / c) ** 0.5
+        ),
+        "It divides by a mean of squares; which unit has that, and which has a gradient?": _adam(
+            lr, betas, eps, scale=lambda v, c, eps: v / c + eps
+        ),
+        "The two betas have changed places.": _adam(lr, betas[::-1], eps),
+        "The second mean is one of squares: here it is one of the gradients themselves.": _adam(
+            lr, betas, eps, square=lambda g, m: g
+        ),
+        "The second mean is one of squared gradients, not of the squared first mean.": _adam(
+            lr, betas, eps, square=lambda g, m: m * m
+        ),
+        "These are sums that fade, not means: with what weight does a new value enter?": _adam(
+            lr, betas, eps, mix=lambda beta, old, new: beta * old + new
+        ),
+        "Old mean and new value have changed places: which of them does β keep?": _adam(
+            lr, betas, eps, mix=lambda beta, old, new: (1 - beta) * old + beta * new
+        ),
+        "Every step starts from nothing. Where are the means of the last one kept?": _adam(
+            lr, betas, eps, mix=lambda beta, old, new: (1 - beta) * new
+        ),
+        "The numbers of the paper are written into the step; which does the object keep?": _adam(
+            lr, (0.9, 0.999), 1e-8
+        ),
+    }
+    shared = "All parameters share their two means. Each has gradients of its own.", _adam(*setting)
+    otherwise = "The weights are not where the formulas of Adam lead."
+    _compare_with(torch.optim.Adam, student, setting, rules, shared, otherwise)
+    _compare_with(torch.optim.Adam, student, (0.05, (0.9, 0.999), 1e-8), {}, None, FIXED)
+    _compare_frozen(student, setting)
+
+
+# --- What usual mistakes do ----------------------------------------------------------------------------------------
+
+
+def _momentum(lr: float, keep: float, take=1.0, late=False, ahead=False, alias=False) -> Rule:
+    """v ← keep · v + take · g, then w ← w − lr · v.
+
+    Args:
+        late: w follows the old v.
+        ahead: w follows keep · v + g.
+        alias: from the second step on, the old v is the tensor that holds the gradient.
+    """
+
+    def rule(state: dict, t: int, w: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        old = g if alias and t == 2 else state.get("v", torch.zeros_like(g))
+        v = state["v"] = keep * old + take * g
+        return w - lr * (old if late else keep * v + g if ahead else v)
+
+    return rule
+
+
+def _beside(v, correction, eps):
+    return (v / correction) ** 0.5 + eps
+
+
+def _inside(v, correction, eps):
+    return (v / correction + eps) ** 0.5
+
+
+def _added_early(v, correction, eps):
+    return (v**0.5 + eps) / correction**0.5
+
+
+def _uncorrected(v, correction, eps):
+    return v**0.5 + eps
+
+
+def _adam(
+    lr: float,
+    betas,
+    eps: float,
+    first: bool = True,
+    scale: Callable = _beside,
+    square: Callable = lambda g, m: g * g,
+    clock: Callable = lambda t: t,
+    mix: Callable = lambda beta, old, new: beta * old + (1 - beta) * new,
+) -> Rule:
+    """Adam with parts that can be exchanged.
+
+    Args:
+        first: whether the first mean is freed of its start at zero.
+        scale: of second mean, its correction and ε: what the step is divided by.
+        square: of gradient and first mean: what the second mean is of.
+        clock: step, counted from 1 → step as the rule counts.
+        mix: of β, old mean and new value: the new mean.
+    """
+
+    def rule(state: dict, t: int, w: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        (beta1, beta2), t = betas, clock(t)
+        m = state["m"] = mix(beta1, state.get("m", 0 * g), g)
+        v = state["v"] = mix(beta2, state.get("v", 0 * g), square(g, m))
+        return w - lr * (m / (1 - beta1**t) if first else m) / scale(v, 1 - beta2**t, eps)
+
+    return rule
+
+
+# --- Driving an optimizer ------------------------------------------------------------------------------------------
+
+
+def _compare_with(
+    oracle, student, setting: tuple, rules: Mapping[str, Rule], shared: tuple[str, Rule] | None, otherwise: str
+) -> None:
+    """Compare the weights after four steps with the oracle's.
+
+    Args:
+        oracle, student: (parameters, *setting) → optimizer.
+        rules: sentence → rule that this mistake follows.
+        shared: the sentence for one state in place of one for each parameter, and the rule.
+    """
+    start = [torch.randn(shape, dtype=torch.double) for shape in 3 * [(2, 3)]]  # of one shape, as it hides most
+    gradients = [[torch.randn_like(w) for w in start] for _ in range(STEPS)]
+    for step in gradients:
+        step[0][0, 0] = 0
+    right = _drive(oracle, setting, start, gradients)
+    mistakes = {UNMOVED: start, FIRST_ONLY: [right[0], *start[1:]]}
+    mistakes |= {sentence: _follow(rule, start, gradients) for sentence, rule in rules.items()}
+    if shared:
+        sentence, rule = shared
+        mistakes[sentence] = _follow(rule, start, gradients, shared=True)
+    compare(_drive(student, setting, start, gradients), right, mistakes, otherwise)
+
+
+def _follow(rule: Rule, weights: Tensors, gradients: list[Tensors], shared: bool = False) -> Tensors:
+    """Where a rule leads; ``shared``: with one state for all parameters."""
+    one: dict = {}
+    states = [one if shared else {} for _ in weights]
+    for t, step in enumerate(gradients, start=1):
+        weights = [rule(state, t, w, g) for state, w, g in zip(states, weights, step, strict=True)]
+    return weights
+
+
+def _drive(optimizer_class, setting: tuple, start: Tensors, gradients: list[Tensors]) -> Tensors:
+    """Where an optimizer leads.
+
+    Raises:
+        Mistake: it has no step, is watched by autograd, touches the gradients, or leaves what is no parameter.
+    """
+    weights = [nn.Parameter(w.clone()) for w in start]
+    optimizer = optimizer_class(weights, *setting)
+    if not callable(getattr(optimizer, "step", None)):
+        raise Mistake("An optimizer is an object with a method `step`.")
+    for step in gradients:
+        for w, g in zip(weights, step, strict=True):
+            if w.grad is None:
+                w.grad = g.clone()
+            else:
+                w.grad.copy_(g)  # into the same tensor, as backward does unless gradients are set to None
+        _take_step(optimizer)
+        if not same([w.grad for w in weights], step):
+            raise Mistake("The step changes the gradients themselves. They belong to whoever called backward.")
+    if not all(w.is_leaf and w.requires_grad for w in weights):
+        raise Mistake("After the step the weights are no parameters any more: they ask for no gradient.")
+    return [w.detach() for w in weights]
+
+
+def _take_step(optimizer) -> None:
+    try:
+        optimizer.step()
+    except RuntimeError as error:
+        if "in-place" not in str(error):
+            raise
+        raise Mistake("Autograd watches the update as if it were a part of the network, and refuses it.") from error
+
+
+def _compare_frozen(student, setting: tuple) -> None:
+    frozen, moving = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    optimizer = student([frozen, moving], *setting)
+    moving.grad = torch.ones(2)
+    try:
+        optimizer.step()
+    except (AttributeError, TypeError) as error:
+        raise Mistake("A parameter without gradient (`grad` is None), as in a frozen layer, stops it.") from error
+    if same(moving, torch.ones(2)) or not same(frozen, torch.ones(2)):
+        raise Mistake("A parameter without gradient (`grad` is None) stays where it is; the others move on.")
