@@ -39,18 +39,21 @@ GARBAGE = {  # what a student may hand over in place of an answer
 }
 
 
-def wrong_variants() -> dict[str, list]:
-    """Exercise → (variant, part of its message), from the ``WRONG`` of every module in ``answers/``."""
+def answers(kind: str) -> dict[str, list]:
+    """Exercise → its answers of this kind in every module of ``answers/``.
+
+    ``WRONG``: (variant, part of its message). ``RIGHT``: right answers that are unlike the notebook's.
+    """
     found: dict[str, list] = {}
     for path in sorted((ROOT / "tests/answers").glob("*.py")):
-        module = importlib.import_module(f"answers.{path.stem}")
-        for name, variants in module.WRONG.items():
-            found.setdefault(name, []).extend(variants)
+        for name, given in getattr(importlib.import_module(f"answers.{path.stem}"), kind, {}).items():
+            found.setdefault(name, []).extend(given)
     return found
 
 
-WRONG = wrong_variants()
+WRONG = answers("WRONG")
 CASES = [(name, *case) for name, cases in WRONG.items() for case in cases]
+OTHERWISE_RIGHT = [(name, answer) for name, given in answers("RIGHT").items() for answer in given]
 
 
 def is_import(node: ast.stmt) -> bool:
@@ -72,6 +75,12 @@ def solution(exercise: checks.Exercise):
 @pytest.mark.parametrize("name", checks.EXERCISES)
 def test_the_reference_solution_passes(name):
     outcome = checks.EXERCISES[name].check(solution(checks.EXERCISES[name]))
+    assert outcome.state == "solved", outcome
+
+
+@pytest.mark.parametrize(("name", "answer"), OTHERWISE_RIGHT, ids=[f"{c[0]}-{c[1].__name__}" for c in OTHERWISE_RIGHT])
+def test_a_right_answer_of_another_form_passes(name, answer):
+    outcome = checks.EXERCISES[name].check(answer)
     assert outcome.state == "solved", outcome
 
 

@@ -156,7 +156,7 @@ def _wrong_parameters(inputs, filters, kernel, size, stride, padding) -> dict[st
         "The parameters lack what every filter adds at the end.": weights,
         "What is added at the end belongs to the filters, not to the input's channels.": weights + inputs,
         "More than one number is added at the end: every filter has its own.": weights + 1,
-        "A filter is a square, not a row.": inputs * filters * kernel + filters,
+        "Your filter is a row of numbers; a filter covers a square.": inputs * filters * kernel + filters,
         "A filter that sees one channel has so many parameters. How many channels does the input have?": (
             filters * kernel**2 + filters
         ),
@@ -180,7 +180,7 @@ def _wrong_operations(inputs, filters, kernel, size, stride, padding) -> dict[st
         "The stride alone does not say how large the output is: kernel and padding count too.": (
             weights * (size // stride) ** 2
         ),
-        "This is one row of the output.": weights * (way // stride + 1),
+        "These are the multiply-adds of one row of the output.": weights * (way // stride + 1),
         "A multiplication together with its addition counts once.": 2 * weights * places,
         "What is added at the end is not multiplied by anything, and does not count.": (weights + filters) * places,
         "These are the multiply-adds of a single filter.": weights // filters * places,

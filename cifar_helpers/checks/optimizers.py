@@ -14,7 +14,7 @@ Rule = Callable[
 ]  # state, step (from 1), weight, gradient → weight
 STEPS = 4
 UNMOVED = "The network's own weights have not moved. Does the step change them, or make new tensors?"
-FIRST_ONLY = "Only the first parameter moves."
+FIRST_ONLY = "Only the first parameter moves. Does the loop end too soon?"
 UPHILL = "It climbs: which way does the gradient point?"
 FIXED = "Right for one setting and not for another: which numbers does the object keep, and are they used?"
 
@@ -33,7 +33,7 @@ def sgd(student) -> None:
         "The larger share goes to the new gradient, the smaller to the old velocity. Which number belongs to which?": (
             _momentum(lr, 1 - mu, mu)
         ),
-        "Nothing of the old velocity fades.": _momentum(lr, 1),
+        "Nothing of the old velocity fades, so it only grows. What is the momentum for?": _momentum(lr, 1),
         "The weights follow the velocity of the step before: it has not met this gradient yet.": (
             _momentum(lr, mu, late=True)
         ),
@@ -65,20 +65,20 @@ def adam(student) -> None:
         "The mean of the squares starts at zero and is too small at first.": _adam(lr, betas, eps, scale=_uncorrected),
         "The first step divides by zero: what number has the first step?": _adam(lr, betas, eps, clock=lambda t: t - 1),
         "The start is made up for as if every step were the first.": _adam(lr, betas, eps, clock=lambda t: 1),
-        "The steps are counted once for each parameter, not once for all.": _adam(
+        "The steps are counted anew for every parameter, so that the count runs ahead. What is one step?": _adam(
             lr, betas, eps, clock=lambda t: next(every_call)
         ),
         "ε stands under the root. There it does something else than beside it.": _adam(lr, betas, eps, scale=_inside),
         "ε is added before the start at zero is made up for, and so is divided too.": _adam(
             lr, betas, eps, scale=_added_early
         ),
-        "Where the gradient is zero it divides zero by zero.": _adam(
+        "Where a gradient is zero, zero is divided by zero. What guards against that?": _adam(
             lr, betas, eps, scale=lambda v, c, eps: (v / c) ** 0.5
         ),
         "It divides by a mean of squares; which unit has that, and which has a gradient?": _adam(
             lr, betas, eps, scale=lambda v, c, eps: v / c + eps
         ),
-        "The two betas have changed places.": _adam(lr, betas[::-1], eps),
+        "The two betas have changed places: which mean has the longer memory?": _adam(lr, betas[::-1], eps),
         "The second mean is one of squares: here it is one of the gradients themselves.": _adam(
             lr, betas, eps, square=lambda g, m: g
         ),
@@ -235,7 +235,9 @@ def _take_step(optimizer) -> None:
     except RuntimeError as error:
         if "in-place" not in str(error):
             raise
-        raise Mistake("Autograd watches the update as if it were a part of the network, and refuses it.") from error
+        raise Mistake(
+            "Autograd takes the update for a part of the network, and refuses it. Should it watch here at all?"
+        ) from error
 
 
 def _compare_frozen(student, setting: tuple) -> None:

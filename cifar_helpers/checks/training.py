@@ -74,11 +74,9 @@ def _compare_order(events: Sequence[str]) -> None:
     if not {"training", "evaluation"} & set(events):
         raise Mistake("The network does not see the images.")
     if "evaluation" in events:
-        raise Mistake(
-            "The network is still as its last evaluation left it: batch norm and dropout must know what is on."
-        )
+        raise Mistake("Batch norm and dropout still work as in evaluation: nobody told the network that it trains now.")
     if "backward" not in events:
-        raise Mistake("No gradient is computed. Which way do errors go through the network?")
+        raise Mistake("No gradient is computed. What sends the loss back through the network?")
     if not steps:
         raise Mistake("The optimizer that was handed in takes no step, so no weight moves.")
     if len(steps) > 1:
@@ -105,7 +103,7 @@ def _compare_loss(loss, right: _Reference, images: torch.Tensor, labels: torch.T
                 "Cross-entropy takes the logits as they are: it holds a softmax already.": (
                     F.cross_entropy(logits.softmax(1), labels)
                 ),
-                "The logits are no log-probabilities yet.": F.nll_loss(logits, labels),
+                "This loss takes log-probabilities, and logits are none yet.": F.nll_loss(logits, labels),
                 "This is the sum over the batch; with it, the rate would depend on the batch size.": mean * len(labels),
                 "Divided by the batch size twice: a mean is one already.": mean / len(labels),
             },
@@ -145,7 +143,7 @@ def _compare_penalty(student, net: nn.Module) -> None:
             ),
             "This is the penalty of L2, which squares. What does L1 take?": sum((w**2).sum() for w in weights),
             "This is half the penalty of L2, which squares. What does L1 take?": sum((w**2).sum() for w in weights) / 2,
-            "Roots and squares belong to the other norm.": sum(w.norm() for w in weights),
+            "These are lengths, with squares and a root in them. L1 has neither.": sum(w.norm() for w in weights),
             "Negative weights make this smaller, so that they are rewarded.": sum(w.sum() for w in weights),
             "Positive and negative weights cancel before the size is taken.": sum(w.sum().abs() for w in weights),
             "These are means; then a small layer counts as much as a large one.": sum(w.abs().mean() for w in weights),
@@ -158,4 +156,9 @@ def _compare_penalty(student, net: nn.Module) -> None:
         raise Mistake("The number is right, but it has lost its history: no gradient would ever reach the weights.")
     gradients = torch.autograd.grad(got, list(net.parameters()), materialize_grads=True)
     signs = [w.sign() if w.dim() > 1 else torch.zeros_like(w) for w in before]
-    compare(list(gradients), signs, {}, "The number is right, but its gradient is not: some weights do not feel it.")
+    compare(
+        list(gradients),
+        signs,
+        {},
+        "The number is right, but its gradient is not: there are weights that do not feel it.",
+    )

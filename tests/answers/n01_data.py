@@ -124,3 +124,16 @@ WRONG = {
         (tosses_again, "`chosen` names"),
     ],
 }
+
+
+def by_index(images, chosen):
+    out = images.clone()
+    out[chosen] = out[chosen].flip(-1)
+    return out
+
+
+def one_by_one(images, chosen):
+    return torch.stack([image.flip(2) if c else image for image, c in zip(images, chosen, strict=True)])
+
+
+RIGHT = {"mirror": [by_index, one_by_one]}

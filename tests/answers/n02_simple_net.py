@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+from cifar_helpers import optim
+
 # --- One training step ---------------------------------------------------------------------------------------------
 
 
@@ -549,11 +551,11 @@ WRONG = {
         (clears_late, "too early"),
         (never_steps, "takes no step"),
         (no_backward, "No gradient is computed"),
-        (as_it_was, "last evaluation"),
+        (as_it_was, "as in evaluation"),
         (keeps_the_graph, "whole computation"),
         (loss_afterwards, "after the step"),
         (softmax_twice, "softmax already"),
-        (no_log_softmax, "no log-probabilities"),
+        (no_log_softmax, "takes log-probabilities"),
         (summed, "sum over the batch"),
         (clipped, "do not go where"),
         (steps_twice, "more than one step"),
@@ -578,7 +580,7 @@ WRONG = {
         (biases_too, "biases too"),
         (by_name, "also called"),
         (squares, "L2"),
-        (norms, "the other norm"),
+        (norms, "lengths"),
         (no_absolute_values, "rewarded"),
         (absolute_value_of_the_sum, "cancel"),
         (means, "means"),
@@ -598,7 +600,7 @@ WRONG = {
         (Nesterov, "Nesterov"),
         (Climbs, "climbs"),
         (NewTensors, "have not moved"),
-        (UnderAutograd, "Autograd watches"),
+        (UnderAutograd, "Should it watch"),
         (OneVelocity, "One velocity"),
         (GradientAsVelocity, "one tensor"),
         (ChangesTheGradient, "gradients themselves"),
@@ -613,10 +615,10 @@ WRONG = {
         (CorrectsTheFirstOnly, "mean of the squares"),
         (CountsFromZero, "divides by zero"),
         (NeverCounts, "every step were the first"),
-        (CountsEveryParameter, "once for each parameter"),
+        (CountsEveryParameter, "counted anew"),
         (EpsUnderTheRoot, "under the root"),
         (EpsTooEarly, "is divided too"),
-        (NoEps, "zero by zero"),
+        (NoEps, "guards against"),
         (NoRoot, "unit"),
         (BetasSwapped, "betas"),
         (NotSquared, "gradients themselves"),
@@ -629,4 +631,60 @@ WRONG = {
         (AdamClimbs, "climbs"),
         (AdamMakesNewTensors, "have not moved"),
     ],
+}
+
+
+# --- Right answers unlike the notebook's ---------------------------------------------------------------------------
+
+
+def clears_afterwards(model, optimizer, images, labels):
+    model.train()
+    model.zero_grad()
+    loss = torch.nn.CrossEntropyLoss()(model(images), labels)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    model.eval()
+    return loss.detach()
+
+
+def by_tanh(x):
+    return x * (1 + torch.tanh(x / 2)) / 2
+
+
+def by_norm(model):
+    return torch.stack([p.norm(1) for p in model.parameters() if p.dim() > 1]).sum()
+
+
+def by_layer(model):
+    penalty = torch.zeros(1)[0]
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            penalty += layer.weight.abs().sum()
+    return penalty
+
+
+class RateInTheVelocity:
+    def __init__(self, params, lr, momentum):
+        self.params, self.lr, self.momentum, self.v = list(params), lr, momentum, {}
+
+    def step(self):
+        for w in self.params:
+            if w.grad is not None:
+                self.v[w] = self.momentum * self.v.get(w, 0) - self.lr * w.grad
+                w.data += self.v[w]
+
+
+class CorrectedRate(Adam):
+    def move(self, w, m, v, beta1, beta2):
+        root = (1 - beta2**self.t) ** 0.5
+        w.data.addcdiv_(m, v.sqrt() + root * self.eps, value=-self.lr * root / (1 - beta1**self.t))
+
+
+RIGHT = {
+    "training_step": [clears_afterwards],
+    "swish": [by_tanh, F.silu],
+    "l1_penalty": [by_norm, by_layer],
+    "sgd": [RateInTheVelocity, optim.SGD, torch.optim.SGD],
+    "adam": [CorrectedRate, optim.Adam, torch.optim.Adam],
 }

@@ -233,7 +233,7 @@ WRONG = {
         (no_biases, "lack what every filter"),
         (biases_of_the_input, "belongs to the filters"),
         (one_bias, "More than one number"),
-        (kernel_not_squared, "a row"),
+        (kernel_not_squared, "covers a square"),
         (one_channel, "sees one channel"),
         (at_every_place, "same parameters"),
         (places_of_the_input, "as large as the input"),
@@ -252,4 +252,30 @@ WRONG = {
         (operations_first, "other order"),
         (parameters_alone, "Two numbers"),
     ],
+}
+
+
+# --- Right answers unlike the notebook's ---------------------------------------------------------------------------
+
+
+def joined_in_place(x, conv1, bn1, conv2, bn2, shortcut):
+    out = torch.nn.Sequential(conv1, bn1, torch.nn.ReLU(inplace=True), conv2, bn2)(x)
+    out += shortcut(x)
+    return out.clamp_(min=0)
+
+
+def counted_place_by_place(inputs, filters, kernel, size, stride, padding):
+    places = len(range(-padding, size + padding - kernel + 1, stride)) ** 2
+    return [filters * (inputs * kernel * kernel + 1), places * filters * inputs * kernel * kernel]
+
+
+def rounded_by_int(inputs, filters, kernel, size, stride, padding):
+    side = int((size + 2 * padding - kernel) / stride + 1)
+    weights = inputs * filters * kernel**2
+    return float(weights + filters), float(weights * side**2)
+
+
+RIGHT = {
+    "residual_block": [joined_in_place],
+    "conv_cost": [counted_place_by_place, rounded_by_int],
 }
