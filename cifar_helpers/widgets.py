@@ -76,6 +76,7 @@ class Explorer(ipywidgets.VBox):
         self.output = ipywidgets.Output()  # where a reader, and the report's verdict, look for a traceback
         row = ipywidgets.HBox(self.controls, layout={"flex_flow": "row wrap", "max_width": WIDTH})
         super().__init__([row, self.picture, self.sentence, self.problem, self.output])
+        self.add_class("cifar-explorer")
         for control in self.controls:
             control.observe(self.redraw, "value")
         self.redraw()

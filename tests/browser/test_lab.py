@@ -78,7 +78,7 @@ def move(page, explorer, number: int) -> None:
                 changed, before = changed + 1, picture.get_attribute("src")
                 break
     assert changed, f"no control of explorer {number} changes its picture"
-    assert not explorer.locator(".explorer-error").count()
+    assert not explorer.locator("[role=alert]").count()
 
 
 def differs(page, picture, before: str, milliseconds: int = 1500) -> bool:
@@ -112,7 +112,7 @@ def test_notebook_in_the_browser(page, lab, shot, path):
     assert not errors.count(), errors.first.inner_text()[:1000]
     images, broken = page.evaluate(BROKEN)
     assert images and not broken
-    for number, explorer in enumerate(page.locator(".explorer").all()):
+    for number, explorer in enumerate(page.locator(".cifar-explorer").all()):
         move(page, explorer, number)
     questions = page.locator(".quiz-question").all()
     assert len(questions) >= 3
@@ -128,7 +128,7 @@ def test_notebook_in_the_browser(page, lab, shot, path):
         )
         assert page.evaluate(TOO_WIDE) == []
         page.evaluate("() => document.querySelector('.jp-Notebook').scrollIntoView()")
-        for part, where in enumerate(page.locator(".explorer, .quiz-question").all()[:2]):
+        for part, where in enumerate(page.locator(".cifar-explorer, .quiz-question").all()[:2]):
             where.scroll_into_view_if_needed()
             shot(f"{path.stem}-{name}-{part}")
     page.evaluate(f"() => {PANEL}.sessionContext.shutdown()")
