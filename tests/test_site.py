@@ -169,6 +169,8 @@ def test_guides_speak_of_what_exists(guide):
         assert re.match(r"https?:", link) or (guide.parent / link).exists(), link
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"[`\n]make ([a-z-]+)", text)) <= targets
+    for name in re.findall(r"`((?:cifar_helpers|tests|batch)/[\w./]+)`", text):
+        assert (ROOT / name).exists(), name
 
 
 def test_the_marks_point_to_sections_that_exist():
