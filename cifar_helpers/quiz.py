@@ -156,7 +156,9 @@ def ask(*names: str) -> Shown:
     known = load()[0].values()
     chosen: dict[str, Question] = {}
     for name in names or ("",):
-        fitting = {q.id: q for q in known if name in (q.id, q.notebook, q.source)}
+        fitting = {q.id: q for q in known if name in (q.id, q.notebook)}
+        numbered = sorted((q for q in known if name == q.source), key=lambda q: (len(q.id), q.id))  # 2 before 10
+        fitting |= {q.id: q for q in numbered}
         if not fitting or not name:
             groups = sorted({q.notebook for q in known} | {q.source for q in known if q.source})
             raise CourseError(
@@ -241,7 +243,9 @@ def _as_html(questions: list[Question]) -> str:
         options = "".join(f"<li>{_html(option.answer)}</li>" for option in question.options)
         reasons = "".join(f"<li>{_html(line)}</li>" for line in _reasons(question))
         parts.append(f"<p><b>{number}.</b> {_html(question.question)}</p><ul>{options}</ul>")
-        parts.append(f"<details><summary>Answer and reasons</summary><ul>{reasons}</ul></details>")
+        parts.append(
+            f"<details style='margin-bottom: 1em'><summary>Answer and reasons</summary><ul>{reasons}</ul></details>"
+        )
     return f"<div>{''.join(parts)}</div>"
 
 

@@ -150,13 +150,13 @@ def test_a_lab_sees_the_widget_and_a_static_view_the_text(in_lab, monkeypatch):
 
 def test_the_text_holds_everything_and_folds_the_answers_away():
     shown = quiz.ask("002")
-    parts = re.split(r"<details>.*?</details>", shown.html)
+    parts = re.split(r"<details.*?</details>", shown.html)
     assert len(parts) == 11
     flat = " ".join(repr(shown).split())
     asked, answers = flat.split(" Answers ")
     for number in range(1, 11):
         question = QUESTIONS[f"002-{number}"]
-        assert question.question in asked and quiz._html(question.question) in "".join(parts)
+        assert f"{number}. {question.question}" in asked and quiz._html(question.question) in parts[number - 1]
         for option in question.options:
             assert option.reason in answers and option.reason not in asked
             assert quiz._html(option.reason) in shown.html and quiz._html(option.reason) not in "".join(parts)
@@ -238,3 +238,28 @@ def test_unknown_predictions_and_answers_are_refused():
     with pytest.raises(CourseError, match="Predict the narrower band over the rates: no BN / BN"):
         quiz.predict("05-band", "perhaps")
     assert not quiz.predictions_file().exists()
+
+
+# --- the notebooks
+
+
+def calls(notebook, function: str) -> list[tuple[int, str]]:
+    """(cell, name) of every cell that calls a function of the room with one name."""
+    found = [(i, re.fullmatch(rf'quiz\.{function}\("(.+)"\)', c.source)) for i, c in enumerate(notebook.cells)]
+    return [(i, match[1]) for i, match in found if match]
+
+
+@pytest.mark.parametrize("number", NOTEBOOKS)
+def test_the_notebook_asks(number):
+    notebook = NOTEBOOKS[number]
+    ((place, name),) = calls(notebook, "ask")
+    before, after = notebook.cells[place - 1], notebook.cells[place + 1]
+    assert name == number and before.source.startswith("## Check yourself")
+    assert after.source.startswith("## Exercises"), "the questions stand between what was seen and what is to be done"
+    predicted = calls(notebook, "predict")
+    assert [name for _, name in predicted] == [name for name in PREDICTIONS if name.startswith(number)]
+    recalled = {name: place for place, name in calls(notebook, "recall")}
+    for place, name in predicted:
+        assert re.search(r"[Pp]redict|Before you run", notebook.cells[place - 1].source), name
+        between = [cell for cell in notebook.cells[place + 1 : recalled.get(name, 0)] if cell.cell_type == "code"]
+        assert between, f"{name} is not shown again beside its result"
