@@ -23,6 +23,7 @@ from .env import ROOT, CourseError, figures_dir, read_json, runs_dir
 SETTINGS = ROOT / "docs" / "site"
 PAGES = ("README.md", "CITATION.cff", "docs/student.md", "docs/instructor.md", "docs/glossary.md")
 WIDGET = "application/vnd.jupyter.widget-view+json"
+FORMULA = re.compile(r"\$([^$<>\n]+)\$")  # in HTML, as HTMLMath reads it
 NOT_RUN = "*This notebook was not executed for these pages: it is shown without results.*"
 
 
@@ -142,9 +143,11 @@ def _value(node: ast.expr | None, texts: dict[str, str]) -> str | None:
 
 
 def _static(output: NotebookNode) -> NotebookNode:
-    """The output without its widget: what it shows to a viewer that has none."""
-    if "data" in output:
-        output.data.pop(WIDGET, None)
+    """The output without its widget, as a viewer that has none shows it; formulas in HTML as MathJax finds them."""
+    data = output.get("data", {})
+    data.pop(WIDGET, None)
+    if "text/html" in data:
+        data["text/html"] = FORMULA.sub(r'<span class="math">\\(\1\\)</span>', data["text/html"])
     return output
 
 

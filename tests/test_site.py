@@ -129,10 +129,15 @@ def test_the_notebooks_figures_all_have_captions():
 
 
 def test_a_widget_leaves_its_static_form():
-    notebook = new_notebook(cells=[code("ask()", widget(**{"text/html": "<p>Why?</p>"})), code("explore()", widget())])
+    notebook = new_notebook(
+        cells=[code("ask()", widget(**{"text/html": "<p>$a_1$?</p>"})), code("explore()", widget())]
+    )
     notebook.metadata["widgets"] = {"state": {}}
     shown = [cell.outputs[0].data for cell in site.readable(notebook, {}).cells]
-    assert shown == [{"text/plain": "Box()", "text/html": "<p>Why?</p>"}, {"text/plain": "Box()"}]
+    assert shown == [
+        {"text/plain": "Box()", "text/html": r'<p><span class="math">\(a_1\)</span>?</p>'},
+        {"text/plain": "Box()"},
+    ]
     assert "widgets" not in notebook.metadata
 
 
