@@ -178,6 +178,18 @@ def test_guides_speak_of_what_exists(guide):
         assert (ROOT / name).exists(), name
 
 
+def test_the_private_check_works(monkeypatch):
+    from cifar_helpers import checks
+    from cifar_helpers.data import channel_statistics
+
+    monkeypatch.setattr(checks.engine, "EXERCISES", registered := {})
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/instructor.md").read_text(), re.DOTALL)
+    exec(compile(blocks[0], "instructor.md", "exec"), {})
+    check = registered["one_grey_image"].check
+    assert check(channel_statistics).state == "solved"
+    assert check(lambda images: channel_statistics(images * 2)).state == "mistaken"
+
+
 def test_the_marks_point_to_sections_that_exist():
     table = (ROOT / "docs/instructor.md").read_text().partition("## Plan 3")[2].partition("\n## ")[0]
     named = [name for line in table.splitlines() if line.startswith("|") for name in re.findall(r"\*([^*]+)\*", line)]
