@@ -114,7 +114,7 @@ def _momentum(lr: float, keep: float, take=1.0, late=False, ahead=False, alias=F
     Args:
         late: w follows the old v.
         ahead: w follows keep · v + g.
-        alias: from the second step on, the old v is the tensor that holds the gradient.
+        alias: in the second step the old v is the tensor that backward has written the gradient into.
     """
 
     def rule(state: dict, t: int, w: torch.Tensor, g: torch.Tensor) -> torch.Tensor:

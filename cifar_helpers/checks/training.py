@@ -117,8 +117,11 @@ def _compare_loss(loss, right: _Reference, images: torch.Tensor, labels: torch.T
 @exercise("02", "my_l1_penalty")
 def l1_penalty(student) -> None:
     """The L1 penalty of two small networks, and its gradient (oracle: the sum and the signs, written out)."""
-    convolutional = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1), nn.Linear(2, 3))
-    for net in (convolutional, nn.Sequential(nn.Linear(5, 4), nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 2)))):
+    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1), nn.Linear(2, 4), nn.Linear(4, 3)
+    for net in (
+        nn.Sequential(*layers),
+        nn.Sequential(nn.Linear(5, 4), nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 2))),
+    ):
         for parameter in net.parameters():
             nn.init.normal_(parameter)
         _compare_penalty(student, net)
@@ -149,6 +152,12 @@ def _compare_penalty(student, net: nn.Module) -> None:
             "These are means; then a small layer counts as much as a large one.": sum(w.abs().mean() for w in weights),
             "Only the last layer counts. What happens to the sum of those before it?": weights[-1].abs().sum(),
             "Only the first layer counts. Does the loop end too soon?": weights[0].abs().sum(),
+            "Only convolutions count; linear layers have weights too.": sum(
+                w.abs().sum() for w in weights if w.dim() > 2
+            ),
+            "Only linear layers count; convolutions have weights too.": sum(
+                w.abs().sum() for w in weights if w.dim() == 2
+            ),
         },
         "This is not the sum of the absolute values of all weights with two axes or more.",
     )

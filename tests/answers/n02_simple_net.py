@@ -234,6 +234,14 @@ def first_layer_only(model):
             return penalty
 
 
+def convolutions_only(model):
+    return sum(m.weight.abs().sum() for m in model.modules() if isinstance(m, torch.nn.Conv2d))
+
+
+def linear_layers_only(model):
+    return sum(p.abs().sum() for p in model.parameters() if p.ndim == 2)
+
+
 def a_number(model):
     return sum(p.abs().sum().item() for p in model.parameters() if p.dim() > 1)
 
@@ -586,6 +594,8 @@ WRONG = {
         (means, "means"),
         (last_layer_only, "last layer"),
         (first_layer_only, "first layer"),
+        (convolutions_only, "Only convolutions"),
+        (linear_layers_only, "Only linear"),
         (a_number, "lost its history"),
         (wrapped_again, "do not feel it"),
         (changes_the_weights, "others afterwards"),
