@@ -279,7 +279,9 @@ def path_on_surface(figure: Figure, planes: Mapping[str, Mapping]) -> Show:
     paths = {name: Path.of(plane) for name, plane in planes.items()}
     values = np.concatenate([path.losses.ravel() for path in paths.values()])
     levels = np.geomspace(0.98 * values.min(), max(np.percentile(values, 95), 1.5 * values.min()), 12)
-    axes = figure.subplots(1, len(paths), gridspec_kw=PANELS | {"right": 0.57, "wspace": 0.26}, squeeze=False)[0]
+    axes = figure.subplots(
+        1, len(paths), gridspec_kw=PANELS | {"left": 0.085, "right": 0.57, "wspace": 0.26}, squeeze=False
+    )[0]
     scale, along = figure.add_axes((0.585, 0.14, 0.012, 0.67)), figure.add_axes((0.725, 0.14, 0.26, 0.67))
     stars = {}
     style = {"color": "white", "mec": "black", "ms": 16, "animated": True, "zorder": 4}
