@@ -1,0 +1,266 @@
+"""The student edition: the course with its solutions taken out, in a folder that a student may work in.
+
+A cell's solution stands between nbgrader's markers and gives way to nbgrader's stub. What a student has edited is
+never overwritten: ``.edition.json`` holds the hashes of everything ever delivered, and a file with another hash is the
+student's.
+"""
+
+import ast
+import hashlib
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from .env import ROOT, CourseError, read_json, write_atomically
+
+MANIFEST = ".edition.json"
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+MARKER = re.compile(r"#+\s*(begin|end)[\s_-]*solutions?", re.IGNORECASE)  # finds misspelt ones too
+STUB = ("# your code here", "raise NotImplementedError()")
+TEXT_STUB = ("*Your answer here.*",)
+LEFT_OUT = ("tests", "benchmarks", ".ci", ".github")
+LEFT_OUT_OF_MAKE = ("-m pytest", "tests/", "benchmarks/")
+CELL_METADATA = {"nbgrader", "nbmake", "tags"}
+NOTEBOOK_METADATA = {"kernelspec", "language_info"}
+
+
+def hash_of(content: bytes) -> str:
+    """SHA-256 of a file's content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def course_files(root: Path) -> list[str]:
+    """Paths of the course's own files below ``root``: those git tracks, else all but hidden, local and built ones."""
+    command = ["git", "ls-files", "-z", "--full-name"]
+    try:
+        if (root / ".git").exists():
+            listed = subprocess.run(command, cwd=root, capture_output=True, check=True, timeout=60).stdout.decode()
+            return sorted(name for name in listed.split("\0") if name and (root / name).is_file())
+    except (OSError, subprocess.SubprocessError):
+        pass
+    return sorted(walk(root, root))
+
+
+def walk(folder: Path, root: Path) -> Iterator[str]:
+    """Paths of the files below ``folder``, relative to ``root``, without hidden, local and built ones."""
+    unwanted = {"__pycache__", "data", "runs", "build", "local", MANIFEST}
+    kept_though_hidden = {".gitignore", ".dockerignore"}
+    for path in folder.iterdir():
+        hidden = path.name.startswith(".") and path.name not in kept_though_hidden
+        if hidden or path.name in unwanted or path.name.endswith(".egg-info") or path.is_symlink():
+            continue
+        if path.is_dir():
+            yield from walk(path, root)
+        else:
+            yield path.relative_to(root).as_posix()
+
+
+def without_solutions(source: str, where: str, stub: tuple[str, ...] = STUB) -> tuple[str, int]:
+    """A cell's source with each solution block replaced by the stub, and how many there were.
+
+    Args:
+        source: of the cell; where: notebook and cell, for the message; stub: lines to put in place.
+
+    Raises:
+        CourseError: a marker is misspelt, nested, unclosed, or ends what was not begun.
+    """
+    kept, begun, blocks = [], 0, 0
+    for number, line in enumerate(source.splitlines(), 1):
+        marker = MARKER.search(line)
+        if not marker:
+            kept += [] if begun else [line]
+            continue
+        if line.strip() not in (BEGIN, END):
+            raise CourseError(
+                f"{where}, line {number}: {line.strip()!r} looks like a marker. Write {BEGIN!r} or {END!r} on a line "
+                "of its own, so that no solution stays in the student edition."
+            )
+        if line.strip() == BEGIN:
+            if begun:
+                raise CourseError(
+                    f"{where}, line {number}: a solution begins inside the one of line {begun}. End that one first."
+                )
+            begun, blocks = number, blocks + 1
+            kept += [line[: len(line) - len(line.lstrip())] + text for text in stub]
+        elif not begun:
+            raise CourseError(f"{where}, line {number}: {END!r} without a {BEGIN!r} above it in this cell.")
+        else:
+            begun = 0
+    if begun:
+        raise CourseError(f"{where}, line {begun}: the solution that begins here has no {END!r} in this cell.")
+    return "\n".join(kept), blocks
+
+
+def _check_stubbed(source: str, where: str) -> None:
+    """A stubbed cell has to run: its stub may only raise when the function is called."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError as error:
+        raise CourseError(
+            f"{where}: with the stub in place the cell is no valid Python ({error.msg}, line {error.lineno}). "
+            "Let the markers enclose whole statements."
+        ) from error
+    if _raises_at_once(body):
+        raise CourseError(
+            f"{where}: the stub would raise as soon as the cell runs, and stop the notebook. "
+            "Put the markers inside a function."
+        )
+
+
+def _raises_at_once(body: list[ast.stmt]) -> bool:
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    waiting: list[ast.AST] = list(body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Raise):
+            return True
+        waiting += [] if isinstance(node, functions) else ast.iter_child_nodes(node)
+    return False
+
+
+def student_notebook(text: str, name: str) -> str:
+    """A notebook without solutions, outputs, and any metadata that the course does not need.
+
+    Raises:
+        CourseError: it is not a notebook, or its markers are amiss.
+    """
+    import nbformat
+
+    try:
+        notebook = nbformat.reads(text, as_version=4)
+    except Exception as error:  # nbformat has no common class for what it raises on a broken file
+        raise CourseError(f"{name} is not a notebook: {error}. Open and save it in JupyterLab.") from error
+    for number, cell in enumerate(notebook.cells, 1):
+        where = f"{name}, cell {number} ({cell.get('id', 'no id')})"
+        code = cell.cell_type == "code"
+        cell.source, blocks = without_solutions(cell.source, where, STUB if code else TEXT_STUB)
+        if code:
+            cell.outputs, cell.execution_count = [], None
+            if blocks:
+                _check_stubbed(cell.source, where)
+        if cell.metadata.get("nbgrader", {}).get("solution") and not blocks:
+            raise CourseError(f"{where}: nbgrader's metadata call it a solution, but it has no {BEGIN!r}.")
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key in CELL_METADATA}
+    notebook.metadata = {key: value for key, value in notebook.metadata.items() if key in NOTEBOOK_METADATA}
+    return nbformat.writes(notebook) + "\n"
+
+
+def student_makefile(text: str) -> str:
+    """The Makefile without the targets that need what the edition leaves out."""
+    paragraphs = text.split("\n\n")
+    dropped = [part for part in paragraphs if any(word in part for word in LEFT_OUT_OF_MAKE)]
+    gone = {target for part in dropped for target in re.findall(r"^([a-z][a-z-]*):", part, re.MULTILINE)}
+    kept = "\n\n".join(part for part in paragraphs if part not in dropped)
+    named = re.search(r"^\.PHONY:.*$", kept, re.MULTILINE)
+    if named:
+        kept = kept.replace(named[0], " ".join(word for word in named[0].split(" ") if word not in gone))
+    return kept.rstrip("\n") + "\n"
+
+
+def edition_files(root: Path = ROOT) -> dict[str, bytes]:
+    """The student edition: path → content.
+
+    Raises:
+        CourseError: the folder is not the course, or a notebook's markers are amiss.
+    """
+    names = [name for name in course_files(root) if PurePosixPath(name).parts[0] not in LEFT_OUT]
+    if not any(PurePosixPath(name).match("notebooks/*.ipynb") for name in names):
+        raise CourseError(f"No notebooks/ in {root}: run this in the course folder.")
+    files = {}
+    for name in names:
+        content = (root / name).read_bytes()
+        if name.endswith(".ipynb"):
+            content = student_notebook(content.decode(errors="replace"), name).encode()
+        elif name == "Makefile":
+            content = student_makefile(content.decode()).encode()
+        files[name] = content
+    return files
+
+
+def delivered(folder: Path) -> dict[str, list[str]]:
+    """Path → hashes of every version that was ever delivered there, from the manifest; empty without one."""
+    found = read_json(folder / MANIFEST)
+    known = found.get("delivered") if isinstance(found, dict) else None
+    known = known.items() if isinstance(known, dict) else ()
+    inside = ((name, hashes) for name, hashes in known if (folder / name).resolve().is_relative_to(folder.resolve()))
+    return {name: hashes for name, hashes in inside if isinstance(hashes, list)}
+
+
+def _check_place(out: Path, root: Path) -> None:
+    if out == root or out in root.parents or root in out.parents:
+        raise CourseError(f"{out} is, holds or lies in the course folder. Choose another, such as ../student-edition.")
+    if out.exists() and not out.is_dir():
+        raise CourseError(f"{out} is a file. Name a folder.")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise CourseError(f"{out} holds other files and no {MANIFEST}: it is no student edition. Name a new folder.")
+
+
+def build(out: Path, root: Path = ROOT) -> list[str]:
+    """Make the student edition, or bring it up to date; sentences on what was kept.
+
+    A file that the student has edited stays. Where the course has a new version of it, that is put beside it as
+    ``NAME.new.ext``, under the same rule.
+
+    Raises:
+        CourseError: the place does not fit, or a notebook's markers are amiss; then nothing is written.
+    """
+    out, root = Path(out).expanduser().resolve(), root.resolve()
+    _check_place(out, root)
+    files = edition_files(root)
+    known = delivered(out)
+    news, remarks = {}, []
+    for name, content in files.items():
+        state = _state(out / name, known.get(name, []), content)
+        if state == "write":
+            news[name] = content
+        elif state == "edited":
+            remarks.append(_beside(out, name, content, known, news))
+    stale = [name for name in known if name not in files and _state(out / name, known[name], b"") == "write"]
+    stale = [name for name in stale if not _is_beside(name, files) and (out / name).is_file()]
+    for name in news:
+        known[name] = sorted({*known.get(name, []), hash_of(news[name])})
+    for name in files:
+        known.setdefault(name, [hash_of(files[name])])
+    # The manifest goes first: after an interruption what is half delivered still counts as delivered.
+    write_atomically(out / MANIFEST, json.dumps({"version": 1, "delivered": known}, indent=1, sort_keys=True) + "\n")
+    for name, content in news.items():
+        write_atomically(out / name, content)
+    for name in stale:
+        (out / name).unlink()
+    remarks += [f"{name} is no longer part of the course: removed, as it was not edited." for name in stale]
+    written = f"{len(news)} of {len(files)} files written" if news else "nothing new"
+    return [f"Student edition in {out}: {written}.", *filter(None, remarks)]
+
+
+def _state(path: Path, hashes: list[str], new: bytes) -> str:
+    """``same`` as the new content, free to ``write``, or ``edited`` by the student."""
+    if not path.exists():
+        return "write"
+    found = hash_of(path.read_bytes()) if path.is_file() else ""
+    if found == hash_of(new):
+        return "same"
+    return "write" if found in hashes else "edited"
+
+
+def _name_beside(name: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_name(f"{path.stem}.new{path.suffix}"))
+
+
+def _is_beside(name: str, files: dict[str, bytes]) -> bool:
+    return any(_name_beside(known) == name for known in files)
+
+
+def _beside(out: Path, name: str, content: bytes, known: dict, news: dict) -> str:
+    """Queue the new version of an edited file under a name beside it, where there is one; say what happened."""
+    if hash_of(content) in known.get(name, []):
+        return f"{name} was edited: kept."
+    other = _name_beside(name)
+    state = _state(out / other, known.get(other, []), content)
+    if state == "edited":
+        return f"{name} and {other} were edited: both kept, the new version is not delivered. Move one of them away."
+    if state == "write":
+        news[other] = content
+    return f"{name} was edited: kept. The course's new version lies beside it as {other}."
