@@ -235,8 +235,10 @@ class Grader:
                 except CourseError as error:  # this machine's fault, such as no memory for one more process
                     rows.append(row_of(exercise, "grader", f"NOT GRADED, run the grader again: {error}"))
                     continue
+                if intact and not box.clean():
+                    verdict, intact = {"state": "breach", "reason": "It leaves processes running."}, False
                 rows.append(row_of(exercise, verdict["state"], verdict["reason"]))
-                if not (intact and box.clean()):
+                if not intact:
                     box.close()
                     box = None
         finally:
@@ -279,6 +281,7 @@ def grade_folder(
     submissions, remarks = find_submissions(folder)
     private = _read_checks(checks)
     exercises, contained, why = sandbox.containment(private)
+    exercises = sorted(exercises, key=lambda exercise: exercise["notebook"])
     for remark in remarks if contained else [*remarks, NOT_CONTAINED.format(why=why)]:
         say(remark)
     grader = Grader(limits, private, contained, exercises)

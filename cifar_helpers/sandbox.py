@@ -5,6 +5,7 @@ takes too long or prints too much; where it cannot, ``Breach`` is raised, and th
 """
 
 import contextlib
+import filecmp
 import json
 import os
 import select
@@ -106,6 +107,16 @@ def disk_use(folder: Path) -> int:
     return total
 
 
+def altered(original: Path, copy: Path) -> str | None:
+    """A file of a submission that is no longer the same in its copy; None where all are."""
+    for path in sorted(original.rglob("*")):
+        name = path.relative_to(original)
+        now = copy / name
+        if path.is_file() and (now.is_symlink() or not now.is_file() or not filecmp.cmp(path, now)):
+            return name.as_posix()
+    return None
+
+
 class Sandbox:
     """One box with the checks loaded in it, for one submission.
 
@@ -188,17 +199,14 @@ class Sandbox:
         if not (work.is_dir() and home.is_dir()):
             raise Breach("An exercise before this one left files that cannot be removed.")
         size = disk_use(self.scratch)
-        self._send(
-            {
-                "exercise": exercise,
-                "folder": str(work),
-                "home": str(home),
-                "seconds": limits.seconds,
-                "memory": limits.memory,
-                "output": MOST_OUTPUT,
-            }
-        )
-        return self._receive(time.monotonic() + limits.seconds + GRACE, lambda: self._look(limits, size))
+        message = {"exercise": exercise, "folder": str(work), "home": str(home), "output": MOST_OUTPUT}
+        self._send(message | {"seconds": limits.seconds, "memory": limits.memory})
+        end = time.monotonic() + limits.seconds + GRACE
+        verdict = self._receive(end, lambda: self._look(limits, size))
+        touched = altered(submission, work)
+        if touched:
+            return {"state": "altered", "reason": f"It deletes or changes its own files: {touched}."}
+        return verdict
 
     def _look(self, limits: Limits, size: int) -> None:
         """Raise ``Breach`` where the processes together pass a limit."""
@@ -211,8 +219,13 @@ class Sandbox:
             raise Breach(f"It wrote more than {MOST_DISK / 2**20:g} MB.")
 
     def clean(self) -> bool:
-        """Whether no process of the last exercise is left."""
-        return set(below(self._process.pid)) <= set(self._before)
+        """Whether no process of the last exercise is left, half a second after its verdict."""
+        end = time.monotonic() + 0.5
+        while not set(below(self._process.pid)) <= set(self._before):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        return True
 
     def close(self) -> None:
         """Kill everything in the box, and remove its files."""
