@@ -377,13 +377,14 @@ def zipped(path: Path, **files) -> None:
 
 @pytest.fixture(scope="module")
 def graded(real, tmp_path_factory) -> dict:
-    """A folder with the unsolved edition, one answer in a zip, and everything that can be wrong with a submission."""
+    """A folder with the unsolved edition, the solved course, one answer in a zip, and everything that can be wrong with a submission."""
     base = tmp_path_factory.mktemp("course")
     folder = base / "submissions"
     for name, content in real.items():
         if name.startswith("notebooks/"):
             (folder / "=unsolved" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "=unsolved" / name).write_bytes(content)
+    shutil.copytree(ROOT / "notebooks", folder / "solved", ignore=shutil.ignore_patterns(".*"))
     (folder / "empty").mkdir()
     (folder / "notjson.ipynb").write_text("{'cells': ")
     (folder / "list.ipynb").write_text("[1, 2]")
@@ -410,6 +411,11 @@ def test_an_unsolved_edition_is_unsolved_everywhere(graded):
     rows = [row for row in rows_of(graded, "'=unsolved") if row["notebook"] != "99"]
     assert {row["exercise"] for row in rows} == set(checks.EXERCISES)
     assert all(row["points"] == "0" and "not solved yet" in row["reason"] for row in rows), rows
+
+
+def test_the_reference_solutions_have_all_points(graded):
+    rows = [row for row in rows_of(graded, "solved") if row["notebook"] != "99"]
+    assert len(rows) == len(checks.EXERCISES) and all(row["points"] == "1" for row in rows), rows
 
 
 def test_private_checks_are_graded_too(graded):
