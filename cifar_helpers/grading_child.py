@@ -163,7 +163,12 @@ def inner_state(function: types.FunctionType) -> list:
 def parts(owner: object, name: str) -> Iterator[tuple[str, object]]:
     """Everything in a module or class that a check relies on, with that of its classes and functions: name → object."""
     deep = name.startswith(("cifar_helpers", "torch.nn"))
+    expected = {"__slotnames__"}  # copy keeps these in a class when the first of its objects is copied
+    if isinstance(owner, type) and hasattr(owner, "profile_hook_step"):
+        expected.add("step")  # torch wraps an optimizer's when the first of its class is made
     for key, value in list(vars(owner).items()):
+        if key in expected:
+            continue
         yield f"{name}.{key}", value
         if deep and isinstance(value, types.FunctionType):
             yield from ((f"{name}.{key}()", part) for part in inner_state(value))
@@ -246,7 +251,7 @@ def judge(exercise: dict, check, request: dict) -> dict:
         return {"state": "memory", "reason": f"It asked for more memory than it may have{place(error)}."}
     except BaseException as error:  # SystemExit and KeyboardInterrupt of the student's code among them
         return {"state": "error", "reason": f"It stopped with {type(error).__name__}{place(error)}: {error}"}
-    tampered = changed(before)
+    tampered = changed(before) if getattr(outcome, "state", "solved") == "solved" else None
     if tampered:
         return {"state": "tampered", "reason": f"It changes {tampered}, which the checks rely on."}
     if type(outcome) is not Outcome or outcome.exercise != exercise["name"]:
