@@ -24,6 +24,7 @@ SETTINGS = ROOT / "docs" / "site"
 PAGES = ("README.md", "CITATION.cff", "docs/student.md", "docs/instructor.md", "docs/glossary.md")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FORMULA = re.compile(r"\$([^$<>\n]+)\$")  # in HTML, as HTMLMath reads it
+MOVED = "[run this cell in JupyterLab to move the controls]"
 NOT_RUN = "*This notebook was not executed for these pages: it is shown without results.*"
 
 
@@ -145,7 +146,8 @@ def _value(node: ast.expr | None, texts: dict[str, str]) -> str | None:
 def _static(output: NotebookNode) -> NotebookNode:
     """The output without its widget, as a viewer that has none shows it; formulas in HTML as MathJax finds them."""
     data = output.get("data", {})
-    data.pop(WIDGET, None)
+    if data.pop(WIDGET, None) and not data.get("text/plain", "").startswith("["):  # an explorer's own form does
+        data["text/plain"] = MOVED
     if "text/html" in data:
         data["text/html"] = FORMULA.sub(r'<span class="math">\\(\1\\)</span>', data["text/html"])
     return output
