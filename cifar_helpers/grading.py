@@ -236,7 +236,10 @@ class Grader:
                     rows.append(row_of(exercise, "grader", f"NOT GRADED, run the grader again: {error}"))
                     continue
                 if intact and not box.clean():
-                    verdict, intact = {"state": "breach", "reason": "It leaves processes running."}, False
+                    verdict, intact = (
+                        {"state": "breach", "reason": "It leaves processes running, or its folder locked."},
+                        False,
+                    )
                 rows.append(row_of(exercise, verdict["state"], verdict["reason"]))
                 if not intact:
                     box.close()

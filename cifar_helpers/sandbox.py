@@ -112,7 +112,10 @@ def altered(original: Path, copy: Path) -> str | None:
     for path in sorted(original.rglob("*")):
         name = path.relative_to(original)
         now = copy / name
-        if path.is_file() and (now.is_symlink() or not now.is_file() or not filecmp.cmp(path, now)):
+        try:
+            if path.is_file() and (now.is_symlink() or not now.is_file() or not filecmp.cmp(path, now)):
+                return name.as_posix()
+        except OSError:  # it may not be read any more
             return name.as_posix()
     return None
 
@@ -190,20 +193,17 @@ class Sandbox:
         Raises:
             Breach: the box has to go.
         """
-        work, home = self.scratch / "work", self.scratch / "home"
-        for folder in (work, home):
-            shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # what an earlier exercise made undeletable
-            home.mkdir()
-            shutil.copytree(submission, work)
-        if not (work.is_dir() and home.is_dir()):
-            raise Breach("An exercise before this one left files that cannot be removed.")
+        place = Path(tempfile.mkdtemp(dir=self.scratch))  # a new one each time: nothing there is of an earlier exercise
+        work, home = place / "work", place / "home"
+        home.mkdir()
+        shutil.copytree(submission, work)
         size = disk_use(self.scratch)
         message = {"exercise": exercise, "folder": str(work), "home": str(home), "output": MOST_OUTPUT}
         self._send(message | {"seconds": limits.seconds, "memory": limits.memory})
         end = time.monotonic() + limits.seconds + GRACE
         verdict = self._receive(end, lambda: self._look(limits, size))
         touched = altered(submission, work)
+        shutil.rmtree(place, ignore_errors=True)
         if touched:
             return {"state": "altered", "reason": f"It deletes or changes its own files: {touched}."}
         return verdict
@@ -219,13 +219,13 @@ class Sandbox:
             raise Breach(f"It wrote more than {MOST_DISK / 2**20:g} MB.")
 
     def clean(self) -> bool:
-        """Whether no process of the last exercise is left, half a second after its verdict."""
+        """Whether the last exercise left no process, half a second after its verdict, and the scratch folder usable."""
         end = time.monotonic() + 0.5
         while not set(below(self._process.pid)) <= set(self._before):
             if time.monotonic() > end:
                 return False
             time.sleep(0.05)
-        return True
+        return os.access(self.scratch, os.R_OK | os.W_OK | os.X_OK)
 
     def close(self) -> None:
         """Kill everything in the box, and remove its files."""
