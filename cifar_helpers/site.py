@@ -21,7 +21,8 @@ from nbformat.v4 import new_markdown_cell
 from .env import ROOT, CourseError, figures_dir, read_json, runs_dir
 
 SETTINGS = ROOT / "docs" / "site"
-PAGES = ("README.md", "CITATION.cff", "docs/student.md", "docs/instructor.md", "docs/glossary.md")
+GUIDES = ("student", "instructor", "glossary", "report_template")
+PAGES = ("README.md", "CITATION.cff", *(f"docs/{name}.md" for name in GUIDES))
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FORMULA = re.compile(r"\$([^$<>\n]+)\$")  # in HTML, as HTMLMath reads it
 MOVED = "[run this cell in JupyterLab to move the controls]"

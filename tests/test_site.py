@@ -1,5 +1,6 @@
 """The static pages: what they show, that they need no network, and that the guides speak of what exists."""
 
+import importlib
 import json
 import re
 from html.parser import HTMLParser
@@ -174,6 +175,16 @@ def test_guides_speak_of_what_exists(guide):
     assert set(re.findall(r"[`\n]make ([a-z-]+)", text)) <= targets
     for name in re.findall(r"`((?:cifar_helpers|tests|batch)/[\w./]+)`", text):
         assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("guide", GUIDES[:2], ids=lambda path: path.stem)
+def test_the_guides_commands_are_understood(guide):
+    """The commands of the package's own programs, by these programs' own parsers."""
+    found = re.findall(r"^\s*\.venv/bin/python -m cifar_helpers\.(\w+) ?([^#\n]*)", guide.read_text(), re.MULTILINE)
+    assert len(found) >= 3
+    for module, arguments in found:
+        parser = importlib.import_module(f"cifar_helpers.{module}").parser()
+        parser.parse_args(arguments.split())
 
 
 def test_the_private_check_works(monkeypatch):
