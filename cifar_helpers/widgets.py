@@ -4,6 +4,7 @@ An explorer redraws from arrays at hand, in well under a tenth of a second; it t
 the keyboard. What the picture shows stands below it in words. An error while drawing takes the picture's place.
 """
 
+import base64
 import functools
 import io
 import traceback
@@ -71,7 +72,7 @@ class Explorer(ipywidgets.VBox):
 
     def __init__(self, title: str, render: Callable[..., tuple[bytes, str]], controls: Sequence):
         self.title, self.render, self.controls = title, render, tuple(controls)
-        self.picture = ipywidgets.Image(format="png", layout={"width": WIDTH, "max_width": "100%"})
+        self.picture = ipywidgets.HTML(layout={"max_width": "100%"})  # an Image has no alternative text
         self.sentence, self.problem = (ipywidgets.HTML(layout={"max_width": WIDTH}) for _ in range(2))
         self.output = ipywidgets.Output()  # where a reader, and the report's verdict, look for a traceback
         row = ipywidgets.HBox(self.controls, layout={"flex_flow": "row wrap", "max_width": WIDTH})
@@ -88,12 +89,13 @@ class Explorer(ipywidgets.VBox):
     def redraw(self, change=None) -> None:
         """Draw the state that the controls are in; an error is shown in the place of the picture."""
         try:
-            self.picture.value, words = self.render(*(control.value for control in self.controls))
+            png, words = self.render(*(control.value for control in self.controls))
         except Exception as error:  # ipywidgets would swallow it
             self._show(error)
             return
+        source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        self.picture.value = f'<img alt="{escape(words)}" style="width: {WIDTH}; max-width: 100%" src="{source}">'
         self.sentence.value = f'<p role="status">{escape(words)}</p>'
-        self.picture.tooltip = words  # the picture's accessible name
         self.problem.value, self.output.outputs, self.picture.layout.display = "", (), None
 
     def _show(self, error: Exception) -> None:
@@ -102,7 +104,7 @@ class Explorer(ipywidgets.VBox):
         words = str(error) if expected else f"{type(error).__name__}: {error}"
         style = "border: 2px solid #D55E00; padding: 0.5em; line-height: 1.4"
         self.problem.value = f'<div role="alert" style="{style}"><b>Nothing to show.</b> {escape(words)}</div>'
-        self.picture.layout.display, self.picture.tooltip, self.sentence.value = "none", None, ""
+        self.picture.layout.display, self.sentence.value = "none", ""
         report = {"output_type": "error", "ename": type(error).__name__, "evalue": str(error)}
         self.output.outputs = () if expected else (report | {"traceback": traceback.format_exception(error)},)
 
