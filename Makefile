@@ -30,7 +30,7 @@ report: $(READY) ## run the notebooks, write the report (the main job)
 	@$(BIN)/python -m cifar_helpers.report $(OPTIONS)
 
 test: lint $(READY) ## lint, unit tests, and every notebook in the smoke profile
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --durations=20 --durations-min=4
 	$(MAKE) --no-print-directory notebooks-test
 
 lint: $(READY)
@@ -45,7 +45,7 @@ notebooks-test: $(READY)
 test-browser: $(READY) ## every notebook in JupyterLab in headless Chromium; screenshots in .artefacts/browser
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
-	$(BIN)/python -m pytest -n 2 --dist load -m browser tests/browser
+	$(BIN)/python -m pytest -n 2 --dist load --durations=11 -m browser tests/browser
 
 lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 	JUPYTER_PREFER_ENV_PATH=1 $(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --notebook-dir=. notebooks/01_data.ipynb
