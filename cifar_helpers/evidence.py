@@ -154,16 +154,18 @@ def floor_rows(runs: Sequence, grid, noise, quantity: str) -> list[dict]:
 
 
 def survives(rows: Sequence[Mapping], step: int) -> str:
-    """In words: the first row's ratio at a step, and which of the other conditions point the other way."""
+    """In words: the first row's ratio at a step, and which of the other conditions decide the other way."""
     (_, base, text), *others = [(row["condition"], row["ratios"][step], row["texts"][step]) for row in rows]
     if base is None:
         return "not compared"
-    turned = [f"{name}: {said}" for name, found, said in others if found and found.mean * base.mean < 0]
+    turned = [
+        f"{name}: {said}" for name, found, said in others if found and found.mean * base.mean < 0 and found.decided
+    ]
     left_out = [name for name, found, _ in others if found is None]
     text += f" ({rows[0]['stuck'][step]})" if rows[0]["stuck"][step] else ""
     if not base.decided:
         text += ", not decided even without controls"
-    text += f"; the other way round with {'; '.join(turned)}" if turned else "; no control points the other way"
+    text += f"; the other way round with {'; '.join(turned)}" if turned else "; no control decides the other way"
     return text + (f"; not compared: {', '.join(left_out)}" if left_out else "")
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from .config import FORMAT, RunConfig
-from .env import CourseError, disk_error, figures_dir, read_json, runs_dir, write_atomically
+from .env import ROOT, CourseError, disk_error, figures_dir, read_json, runs_dir, write_atomically
 
 DRAWN = "drawn points"  # label of what is measured on no image
 SMALL_FILES = ("config.json", "steps.npz", "epochs.json", "provenance.json")
@@ -155,7 +155,8 @@ class Store:
 
     def __init__(self, root: Path | None = None, published: bool = False):
         self.root = Path(root) if root else runs_dir()
-        self.published = figures_dir() / "records" if published else None
+        folders = (figures_dir() / "records", ROOT / "figures/records")  # the course's own, wherever figures go
+        self.published = next(filter(Path.is_dir, folders), None) if published else None
 
     def get(self, config: RunConfig, fingerprint: str, discard_damaged: bool = False) -> RunRecord | None:
         """Return the record of this run, or None where it has to be trained.

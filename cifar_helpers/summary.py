@@ -34,7 +34,8 @@ DISK = {
     ".venv": "the environment, CUDA libraries of torch included",
     ".cache": "decoded images, and the download if there was one",
     "runs": "records and executed notebooks (while a run trains, its checkpoint adds up to 0.3 GB)",
-    "figures": "the published report and the local ones",
+    "figures": "the published report and its records",
+    "figures/local": "reports of your own: figures, tables, every network as an ONNX file",
 }
 
 
@@ -401,7 +402,7 @@ def write_profiles() -> None:
     profiles["disk"] = [
         {"folder": f"`{folder}`", "what": what, "size": size}
         for folder, what in DISK.items()
-        if (size := _size(ROOT / folder)) is not None
+        if (size := _size(ROOT / folder, without=ROOT / "figures/local" if folder == "figures" else None)) is not None
     ]
     write_atomically(file, json.dumps(profiles, indent=1))
     readme = ROOT / "README.md"
@@ -410,10 +411,11 @@ def write_profiles() -> None:
         write_atomically(readme, README_BLOCK.sub(lambda m: m[1] + table + m[2], readme.read_text(encoding="utf-8")))
 
 
-def _size(folder: Path) -> str | None:
+def _size(folder: Path, without: Path | None = None) -> str | None:
     if not folder.is_dir():
         return None
-    megabytes = sum(path.lstat().st_size for path in folder.rglob("*")) / 1e6
+    files = (path for path in folder.rglob("*") if not (without and path.is_relative_to(without)))
+    megabytes = sum(path.lstat().st_size for path in files) / 1e6
     return f"{megabytes / 1000:.1f} GB" if megabytes > 1000 else f"{megabytes:.0f} MB"
 
 

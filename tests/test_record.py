@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import record, run, upkeep
+from cifar_helpers import env, record, run, upkeep
 from cifar_helpers.env import CourseError, write_atomically
 from cifar_helpers.record import RunConfig, Store
 
@@ -191,6 +191,10 @@ def test_writing_is_all_or_nothing(tmp_path):
     with pytest.raises(CourseError, match="No space"):
         write_atomically(target, fails)
     assert target.read_text() == "old" and list(tmp_path.glob(".a*")) == []
+
+
+def test_another_place_for_figures_does_not_hide_the_published_records():
+    assert Store(published=True).published == env.ROOT / "figures/records"
 
 
 def test_published_records_are_read_where_asked_for(small_data, light, scratch):
