@@ -6,14 +6,17 @@ private checks.
 """
 
 import csv
+import gzip
 import io
 import json
 import shutil
 import stat
+import tarfile
 import tempfile
 import threading
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,8 +29,14 @@ from .sandbox import Breach, Limits, Sandbox
 
 MOST_BYTES = 200 * 2**20  # of a submission, unpacked
 MOST_FILES = 5000
+ARCHIVES = (".zip", ".tar.gz", ".tgz")
 MOST_NOTEBOOK = 50 * 2**20
 SKIPPED = {".git", ".venv", "venv", "__pycache__", ".ipynb_checkpoints", "__MACOSX", "runs", "data", ".cache"}
+KINDS = ".zip, .tar.gz or .ipynb"
+UNPACKING = (  # what a damaged or forged archive raises, odd names (ValueError) included
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError),
+    *(NotImplementedError, RuntimeError, ValueError),
+)
 SIGNS = {"solved": "✓", "unsolved": "○", "missing": "○"}
 NOT_CONTAINED = (
     "Submissions are NOT contained: {why}. The limits on time, memory and output hold, and each runs on a copy; but it "
@@ -68,27 +77,33 @@ class Graded:
 
 
 def find_submissions(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Student → folder, zip or notebook; and sentences on what else lies there.
+    """Student → folder, archive or notebook; and sentences on what else lies there.
 
     Raises:
         CourseError: there is no such folder, or no submission in it.
     """
     if not folder.is_dir():
-        raise CourseError(f"No folder {folder}. Name the one that holds a subfolder, .zip or .ipynb for each student.")
+        raise CourseError(f"No folder {folder}. Name the one that holds a subfolder, {KINDS} for each student.")
     found, remarks = [], []
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        if not path.is_symlink() and (path.is_dir() or path.suffix.lower() in (".zip", ".ipynb")):
+        if not path.is_symlink() and (path.is_dir() or _ending(path)):
             found.append(path)
         else:
-            remarks.append(f"{path.name} is no submission: left out. Only folders, .zip and .ipynb count.")
+            remarks.append(f"{path.name} is no submission: left out. Only folders, {KINDS} count.")
     if not found:
-        raise CourseError(f"No submissions in {folder}. Each student's is a subfolder, a .zip or an .ipynb.")
-    stems = [path.name if path.is_dir() else path.stem for path in found]
+        raise CourseError(f"No submissions in {folder}. Each student's is a subfolder, {KINDS}.")
+    stems = [path.name if path.is_dir() else path.name.removesuffix(_ending(path)) for path in found]
     return {
         stem if stems.count(stem) == 1 else path.name: path for stem, path in zip(stems, found, strict=True)
     }, remarks
+
+
+def _ending(path: Path) -> str:
+    """The ending by which a file is a submission, as it is written; empty for others."""
+    known = next((ending for ending in (*ARCHIVES, ".ipynb") if path.name.lower().endswith(ending)), "")
+    return path.name[len(path.name) - len(known) :]
 
 
 def copy_in(source: Path, target: Path) -> None:
@@ -101,11 +116,13 @@ def copy_in(source: Path, target: Path) -> None:
     try:
         if source.is_dir():
             _copy_files(_files_below(source), target)
+        elif source.suffix.lower() == ".ipynb":
+            _copy_files([(source.name, source)], target)
         elif source.suffix.lower() == ".zip":
             _unzip(source, target)
         else:
-            _copy_files([(source.name, source)], target)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zipfile.zlib.error) as error:
+            _untar(source, target)
+    except UNPACKING as error:
         raise UnreadableError(f"{source.name} cannot be unpacked: {error}.") from error
     except OSError as error:
         raise UnreadableError(f"{source.name} cannot be read: {error.strerror or error}.") from error
@@ -145,14 +162,47 @@ def _unzip(source: Path, target: Path) -> None:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         _refuse_large(len(entries), sum(entry.file_size for entry in entries))
         for entry in entries:
-            name = PurePosixPath(entry.filename.replace("\\", "/"))
-            if name.is_absolute() or ".." in name.parts or ":" in entry.filename:
-                raise UnreadableError(f"{source.name} holds {entry.filename!r}, a path outside its own folder.")
-            if stat.S_ISLNK(entry.external_attr >> 16) or SKIPPED & set(name.parts):
-                continue
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            with archive.open(entry) as packed, open(target / name, "wb") as file:  # never more than file_size
-                shutil.copyfileobj(packed, file)
+            place = _place(source, entry.filename, target)
+            if place and not stat.S_ISLNK(entry.external_attr >> 16):
+                with archive.open(entry) as packed, open(place, "wb") as file:  # never more than file_size
+                    shutil.copyfileobj(packed, file)
+
+
+def _place(source: Path, entry: str, target: Path) -> Path | None:
+    """Where an entry of an archive is unpacked, its folder made; None for what stays out."""
+    name = PurePosixPath(entry.replace("\\", "/"))
+    if name.is_absolute() or ".." in name.parts or ":" in entry:
+        raise UnreadableError(f"{source.name} holds {entry!r}, a path outside its own folder.")
+    if SKIPPED & set(name.parts) or name.name.startswith("._"):  # macOS: a file's attributes
+        return None
+    (target / name).parent.mkdir(parents=True, exist_ok=True)
+    return target / name
+
+
+def _untar(source: Path, target: Path) -> None:
+    total = 0
+    with gzip.open(source) as packed, tarfile.open(fileobj=_Bounded(packed), mode="r|") as archive:
+        for number, entry in enumerate(archive, 1):
+            total += max(entry.size, 0)
+            _refuse_large(number, total)
+            place = _place(source, entry.name, target)
+            if place and entry.isfile():  # no folders, links or devices
+                with open(place, "wb") as file:
+                    shutil.copyfileobj(archive.extractfile(entry), file)
+
+
+class _Bounded:
+    """A stream that ends in ``UnreadableError`` where it unpacks to more than a submission may: headers count too."""
+
+    def __init__(self, packed):
+        self.packed, self.left = packed, MOST_BYTES + 4096 * MOST_FILES
+
+    def read(self, size: int) -> bytes:
+        found = self.packed.read(size)
+        self.left -= len(found)
+        if self.left < 0:
+            _refuse_large(0, MOST_BYTES + 1)
+        return found
 
 
 def read_notebooks(folder: Path) -> tuple[list[dict], list[str]]:
@@ -269,7 +319,7 @@ def grade_folder(
     """Grade every submission in a folder; write ``grades.csv``, ``summary.csv`` and a page for each student.
 
     Args:
-        folder: a subfolder, .zip or .ipynb for each student.
+        folder: a subfolder, .zip, .tar.gz or .ipynb for each student.
         out: where the results go; ``grades`` beside ``folder`` unless given.
         jobs: submissions at a time; limits: of each exercise.
         checks: a Python file with further checks, kept from the students.

@@ -17,7 +17,9 @@ def parser() -> argparse.ArgumentParser:
     build = commands.add_parser("build", help="make the student edition, or bring it up to date")
     build.add_argument("out", type=Path, metavar="OUT", help="folder for it; files a student has edited there stay")
     grade = commands.add_parser("grade", help="run all checks over a folder of submissions")
-    grade.add_argument("folder", type=Path, metavar="FOLDER", help="holds a subfolder, .zip or .ipynb per student")
+    grade.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="holds a subfolder, .zip, .tar.gz or .ipynb per student"
+    )
     grade.add_argument("--out", type=Path, help="folder for tables and pages (default: grades beside FOLDER)")
     grade.add_argument("--jobs", type=int, default=1, metavar="N", help="submissions at a time (1)")
     grade.add_argument("--seconds", type=float, default=60, metavar="S", help="for each exercise (60)")

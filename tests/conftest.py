@@ -2,13 +2,15 @@
 
 import io
 import tarfile
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from cifar_helpers import datafiles, synthetic
+from cifar_helpers import datafiles, edition, synthetic
 from cifar_helpers.data import ImageData
 from cifar_helpers.record import RunConfig, Store
 
@@ -76,3 +78,19 @@ def write_tar(files: dict[str, bytes], path, mode: str = "w:xz"):
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     return path
+
+
+def notebook_text(*sources, **metadata) -> str:
+    """A notebook of code cells ``c0``, ``c1`` and so on, as it is stored."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    for number, cell in enumerate(cells):
+        cell.id = f"c{number}"
+    made = nbformat.v4.new_notebook(cells=cells)
+    made.metadata.update(metadata)
+    return nbformat.writes(made)
+
+
+@pytest.fixture(scope="session")
+def real() -> dict[str, bytes]:
+    """The student edition of this course: path → content."""
+    return edition.edition_files(Path(__file__).resolve().parents[1])
