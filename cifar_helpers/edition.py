@@ -2,14 +2,16 @@
 
 A cell's solution stands between nbgrader's markers and gives way to nbgrader's stub. What a student has edited is
 never overwritten: ``.edition.json`` holds the hashes of everything ever delivered, and a file with another hash is the
-student's.
+student's. Where git is there, a new edition is a git repository with one commit.
 """
 
 import ast
 import hashlib
 import json
+import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +26,10 @@ LEFT_OUT = ("tests", "benchmarks", ".ci", ".github")
 LEFT_OUT_OF_MAKE = ("-m pytest", "tests/", "benchmarks/")
 CELL_METADATA = {"nbgrader", "nbmake", "tags"}
 NOTEBOOK_METADATA = {"kernelspec", "language_info"}
+COURSE_ONLY = re.compile(r"<!-- course only: (begin|end) -->")  # around text that speaks of what is left out
+COURSE_ONLY_MISSPELT = re.compile(r"<!--\s*course.?only", re.IGNORECASE)
+AUTHOR = ("CIFAR-10 course", "course@example.invalid")  # of the edition's commit
+SETTINGS = ("init.defaultBranch=main", "commit.gpgSign=false", f"core.hooksPath={os.devnull}", "core.autocrlf=false")
 
 
 def hash_of(content: bytes) -> str:
@@ -83,6 +89,8 @@ def without_solutions(source: str, where: str, stub: tuple[str, ...] = STUB) -> 
                     f"{where}, line {number}: a solution begins inside the one of line {begun}. End that one first."
                 )
             begun, blocks = number, blocks + 1
+            while line[0] == " " and kept and not kept[-1].strip():  # ruff wants it before an inner function
+                kept.pop()
             kept += [line[: len(line) - len(line.lstrip())] + text for text in stub]
         elif not begun:
             raise CourseError(f"{where}, line {number}: {END!r} without a {BEGIN!r} above it in this cell.")
@@ -159,13 +167,33 @@ def student_makefile(text: str) -> str:
     return kept.rstrip("\n") + "\n"
 
 
+def student_text(text: str, name: str) -> str:
+    """A Markdown text without what stands between ``<!-- course only: begin -->`` and ``<!-- course only: end -->``.
+
+    Raises:
+        CourseError: the markers are misspelt, nested, unclosed, or end what was not begun.
+    """
+    parts = COURSE_ONLY.split(text)
+    kept = parts[::4]
+    if parts[1::2] != ["begin", "end"] * (len(parts) // 4) or COURSE_ONLY_MISSPELT.search("".join(kept)):
+        raise CourseError(
+            f"{name}: write '<!-- course only: begin -->' and '<!-- course only: end -->' in turn, around what speaks "
+            "of files that the student edition leaves out."
+        )
+    made = kept[0]
+    for part in kept[1:]:
+        gap = made.endswith("\n") and part.startswith("\n")
+        made = made.rstrip("\n") + "\n\n" + part.lstrip("\n") if gap else made + part
+    return made
+
+
 def edition_files(root: Path = ROOT) -> dict[str, bytes]:
     """The student edition: path → content.
 
     Raises:
         CourseError: the folder is not the course, or a notebook's markers are amiss.
     """
-    names = [name for name in course_files(root) if PurePosixPath(name).parts[0] not in LEFT_OUT]
+    names = [name for name in course_files(root) if PurePosixPath(name).parts[0] not in (*LEFT_OUT, MANIFEST)]
     if not any(PurePosixPath(name).match("notebooks/*.ipynb") for name in names):
         raise CourseError(f"No notebooks/ in {root}: run this in the course folder.")
     files = {}
@@ -175,6 +203,8 @@ def edition_files(root: Path = ROOT) -> dict[str, bytes]:
             content = student_notebook(content.decode(errors="replace"), name).encode()
         elif name == "Makefile":
             content = student_makefile(content.decode()).encode()
+        elif name.endswith(".md"):
+            content = student_text(content.decode(), name).encode()
         files[name] = content
     return files
 
@@ -201,7 +231,8 @@ def build(out: Path, root: Path = ROOT) -> list[str]:
     """Make the student edition, or bring it up to date; sentences on what was kept.
 
     A file that the student has edited stays. Where the course has a new version of it, that is put beside it as
-    ``NAME.new.ext``, under the same rule.
+    ``NAME.new.ext``, under the same rule. Where git is there and nothing was edited yet, the edition becomes a git
+    repository with one commit; a repository that is there is left alone.
 
     Raises:
         CourseError: the place does not fit, or a notebook's markers are amiss; then nothing is written.
@@ -229,7 +260,10 @@ def build(out: Path, root: Path = ROOT) -> list[str]:
         write_atomically(out / name, content)
     for name in stale:
         (out / name).unlink()
+    untouched = not remarks
     remarks += [f"{name} is no longer part of the course: removed, as it was not edited." for name in stale]
+    if news or stale or not (out / ".git").exists():
+        remarks.append(_keep_in_git(out, [MANIFEST, *files], untouched))
     written = f"{len(news)} of {len(files)} files written" if news else "nothing new"
     return [f"Student edition in {out}: {written}.", *filter(None, remarks)]
 
@@ -264,3 +298,50 @@ def _beside(out: Path, name: str, content: bytes, known: dict, news: dict) -> st
     if state == "write":
         news[other] = content
     return f"{name} was edited: kept. The course's new version lies beside it as {other}."
+
+
+# --- its git repository ---------------------------------------------------------------------------------------------
+
+
+def _git(folder: Path, *arguments: str, given: bytes = b"") -> str:
+    """What git prints; no hook, template, signature or ``GIT_*`` variable of the user's has a say."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    for role in ("AUTHOR", "COMMITTER"):
+        environment |= {f"GIT_{role}_NAME": AUTHOR[0], f"GIT_{role}_EMAIL": AUTHOR[1]}
+    command = ["git", *(word for setting in SETTINGS for word in ("-c", setting)), *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, input=given, capture_output=True, check=True, timeout=300
+    )
+    return done.stdout.decode(errors="replace").strip()
+
+
+def _keep_in_git(out: Path, names: list[str], untouched: bool) -> str:
+    """Make an edition that nobody has edited a git repository, unless it is one or lies in one; a sentence on it."""
+    if (out / ".git").exists():
+        return "Its git repository is left alone: what this command changed is not committed."
+    if not untouched:
+        return "It is no git repository, and is not made one, as files were edited."
+    try:
+        with tempfile.TemporaryDirectory(prefix=".git-", dir=out) as scratch:  # so that it is there whole or not at all
+            if around := _repository_around(out):
+                return f"It lies in the git repository {around}, so none of its own is made."
+            new = Path(scratch) / ".git"
+            _git(out, "init", "--quiet", "--template=", scratch)
+            _git(Path(scratch), "config", "core.autocrlf", "false")  # or a restored file would count as edited
+            there = (f"--git-dir={new}", f"--work-tree={out}")
+            _git(out, *there, "update-index", "--add", "-z", "--stdin", given="\0".join(names).encode())
+            _git(out, *there, "commit", "--quiet", "--message=The course, as it was handed out")
+            new.rename(out / ".git")
+    except FileNotFoundError:
+        return "It is no git repository, as git is not installed: `git diff` and `git restore` do not work in it."
+    except (OSError, subprocess.SubprocessError) as error:
+        why = (getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").strip()
+        return f"It is no git repository, as git fails here: {why.splitlines()[-1]}"
+    return "It is a git repository with one commit: `git status`, `git diff` and `git restore` work in it."
+
+
+def _repository_around(folder: Path) -> str:
+    try:
+        return _git(folder, "rev-parse", "--show-toplevel")
+    except subprocess.CalledProcessError:
+        return ""

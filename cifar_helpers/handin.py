@@ -1,5 +1,6 @@
 """What a student hands in: the write-up, filled with the student's own figures and tables, and the zip of it all."""
 
+import ast
 import hashlib
 import io
 import json
@@ -143,18 +144,57 @@ def report_files(root: Path) -> list[str]:
     return found + shown
 
 
-def unsolved(path: Path) -> list[str]:
-    """Names of the exercises of a notebook whose stub is still there.
+def shortcomings(path: Path) -> list[str]:
+    """What keeps a notebook from counting as done: cells not run, errors, exercises without a right answer.
 
     Raises:
         CourseError: it is not a notebook.
     """
     try:
-        cells = json.loads(path.read_bytes())["cells"]
-        tagged = [(c.get("metadata", {}).get("nbgrader", {}), "".join(c["source"])) for c in cells]
+        cells = [cell for cell in json.loads(path.read_bytes())["cells"] if cell["cell_type"] == "code"]
+        cells = [_Cell(cell) for cell in cells if "".join(cell["source"]).strip()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CourseError(f"{path} is not a readable notebook: open and save it in JupyterLab.") from error
-    return [nbgrader["grade_id"] for nbgrader, source in tagged if nbgrader.get("solution") and STUB[1] in source]
+    answers = [cell for cell in cells if cell.is_answer]
+    found = {
+        "not solved yet": [cell.grade_id for cell in answers if STUB[1] in cell.source],
+        "does not parse": [cell.grade_id for cell in answers if not cell.parses],
+        "its check says ✗": [cell.grade_id.removeprefix("check_") for cell in cells if cell.is_wrong],
+    }
+    return _not_run(cells) + [f"{what}: {', '.join(names)}" for what, names in found.items() if names]
+
+
+class _Cell:
+    """What is asked of a code cell, as nbformat stores it."""
+
+    def __init__(self, stored: dict):
+        self.source = "".join(stored["source"])
+        self.count = stored.get("execution_count")
+        nbgrader = stored.get("metadata", {}).get("nbgrader", {})
+        self.is_answer, self.grade_id = nbgrader.get("solution", False), nbgrader.get("grade_id", "")
+        outputs = stored.get("outputs", [])
+        self.failed = any(output["output_type"] == "error" for output in outputs)
+        shown = ["".join(output["data"].get("text/plain", "")) for output in outputs if "data" in output]
+        self.is_wrong = nbgrader.get("grade", False) and any(text.startswith("✗") for text in shown)
+
+    @property
+    def parses(self) -> bool:
+        try:
+            ast.parse(self.source)
+        except (SyntaxError, ValueError):
+            return False
+        return True
+
+
+def _not_run(cells: list[_Cell]) -> list[str]:
+    counts = [cell.count for cell in cells if cell.count]
+    if cells and not counts:
+        return ["has not been run"]
+    if any(cell.failed for cell in cells):
+        return ["a cell ends with an error"]
+    if len(counts) < len(cells) or counts != sorted(set(counts)):
+        return ["was not run from top to bottom (Restart Kernel and Run All Cells)"]
+    return []
 
 
 def gather(root: Path) -> tuple[list[str], list[str]]:
@@ -170,16 +210,17 @@ def gather(root: Path) -> tuple[list[str], list[str]]:
     if "report.pdf" not in report:
         missing.append("report.pdf is missing; the handout asks for one PDF, with names and student IDs in it.")
     if not set(REPORTS) & set(report):
-        missing.append("To start a write-up with your figures: python -m cifar_helpers.student report")
+        missing.append("no write-up yet: `python -m cifar_helpers.student report` starts one with your figures.")
+    missing += [f"{name} is empty." for name in report if not (root / name).stat().st_size]
     for name in notebooks:
-        left = unsolved(root / name)
-        missing += [f"{name}: not solved yet: {', '.join(left)}."] if left else []
+        faults = shortcomings(root / name)
+        missing += [f"{name}: {'; '.join(faults)}."] if faults else []
     if (root / MANIFEST).is_file():
         code = changed_code(root)
     else:
         code = []
         missing.append(
-            f"Changed code cannot be told apart, as there is no {MANIFEST} here: add it to the zip yourself."
+            f"the code you changed, as there is no {MANIFEST} here to tell it by: add it to the zip yourself."
         )
     chosen = list(dict.fromkeys([*notebooks, *report, *code]))
     large = [name for name in chosen if (root / name).stat().st_size > MOST_BYTES]
@@ -199,7 +240,7 @@ def pack(identity: str | None = None, name: str | None = None, root: Path = ROOT
         raise CourseError("Give both --id and --name, or neither to see what would be packed.")
     target = root / check_names(identity, name) if identity is not None else None
     files, missing = gather(root)
-    said = [f"  {file}" for file in files] + [f"Missing: {sentence}" for sentence in missing]
+    said = [f"  {file}" for file in files] + [f"Still open: {sentence}" for sentence in missing]
     if target is None:
         return ["This would be packed:", *said, "To pack it: --id STUDENT-ID --name Your-Name"]
     packed = io.BytesIO()

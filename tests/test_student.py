@@ -1,36 +1,22 @@
-"""The student edition, its grader, its hand-in: nothing leaks, nothing of a student's is lost, hostile code gets 0."""
+"""The student edition and its hand-in: nothing leaks, nothing of a student's is lost."""
 
-import csv
-import io
 import json
-import shutil
-import socket
+import os
+import re
+import subprocess
 import zipfile
 from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import notebook_text as notebook
 
-from cifar_helpers import checks, edition, grading, grading_child, handin, sandbox, student
+from cifar_helpers import edition, handin, student
 from cifar_helpers.env import CourseError
 
 ROOT = Path(__file__).resolve().parents[1]
 STUB = "    # your code here\n    raise NotImplementedError()"
 SOLVED = f"def f(x):\n    {edition.BEGIN}\n    return x + 12345678901234567890\n    {edition.END}"
-
-
-def notebook(*sources, **metadata) -> str:
-    cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    for number, cell in enumerate(cells):
-        cell.id = f"c{number}"
-    made = nbformat.v4.new_notebook(cells=cells)
-    made.metadata.update(metadata)
-    return nbformat.writes(made)
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """Path → hash of every file below a folder."""
-    return {str(p.relative_to(folder)): edition.hash_of(p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
 
 
 @pytest.fixture
@@ -67,11 +53,6 @@ def solution_lines() -> tuple[set[str], set[str]]:
     return inside, outside
 
 
-@pytest.fixture(scope="module")
-def real() -> dict[str, bytes]:
-    return edition.edition_files(ROOT)
-
-
 def test_no_solution_stands_in_the_edition(real):
     inside, outside = solution_lines()
     text = {name: content.decode() for name, content in real.items() if not name.startswith("figures/")}
@@ -101,9 +82,84 @@ def test_the_edition_works_by_itself(real):
     assert "\nlab:" in made and "\nreport:" in made and "pytest" not in made.replace(".pytest_cache", "")
 
 
+def test_its_guides_speak_of_what_it_has(real):
+    targets = set(re.findall(r"^([a-z-]+):", real["Makefile"].decode(), re.MULTILINE))
+    assert {"lab", "report", "site"} <= targets
+    for name in ("README.md", "docs/student.md", "docs/instructor.md", "docs/glossary.md"):
+        text = real[name].decode()
+        named = set(re.findall(r"\bmake ([a-z-]+)", "".join(re.findall(r"`[^`]+`|^make .*$", text, re.MULTILINE))))
+        assert named <= targets, f"{name}: {named - targets}"
+        gone = re.findall(r"pytest|tests/|benchmarks/|<!-- course only", text)
+        assert not gone, f"{name}: {gone}"
+        links = set(re.findall(r"\]\(([^)#:]+)[^):]*\)", text))
+        missing = {link for link in links if os.path.normpath(Path(name).parent / link) not in real}
+        assert not missing, f"{name}: {missing}"
+    assert "`make test`" in (ROOT / "README.md").read_text()
+
+
+CUT_BEGIN, CUT_END = "<!-- course only: begin -->", "<!-- course only: end -->"
+
+
+def test_text_for_the_course_only_is_cut():
+    block = f"A.\n\n{CUT_BEGIN}\nmake test\n{CUT_END}\n\nB: {CUT_BEGIN}x, {CUT_END}y.\n"
+    assert edition.student_text(block, "a.md") == "A.\n\nB: y.\n"
+    begin, end = CUT_BEGIN, CUT_END
+    for wrong in (begin, end, begin + begin + end, end + begin, begin + end + begin, "<!--course-only: begin-->"):
+        with pytest.raises(CourseError, match="docs/a.md: write"):
+            edition.student_text(f"A {wrong} B", "docs/a.md")
+
+
+def test_a_new_edition_is_a_git_repository(course, tmp_path, monkeypatch):
+    home, out = tmp_path / "home", course.parent / "out"
+    hook = home / "hooks/pre-commit"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    mine = f"[commit]\n\tgpgSign = true\n[core]\n\thooksPath = {hook.parent}\n[user]\n\tname = Ada\n"
+    (home / ".gitconfig").write_text(mine)
+    (course / ".gitignore").write_text("runs/\n*.png\n")
+    (course / "figures").mkdir()
+    (course / "figures/a.png").write_text("kept though ignored")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    assert "one commit" in edition.build(out, course)[-1] and (home / ".gitconfig").read_text() == mine
+    monkeypatch.delenv("GIT_DIR")
+    assert not (tmp_path / "elsewhere").exists() and not list(out.glob(".git-*"))
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=out, capture_output=True, text=True, check=True).stdout
+
+    assert git("log", "--format=%an %s") == "CIFAR-10 course The course, as it was handed out\n"
+    assert set(git("ls-files").split()) == {*edition.edition_files(course), edition.MANIFEST}
+    assert git("status", "--porcelain") == ""
+    path = out / "cifar_helpers/core.py"
+    path.write_text("x = 3\n")
+    assert "+x = 3" in git("diff") and git("restore", "cifar_helpers/core.py") == "" and path.read_text() == "x = 1\n"
+
+    (course / "cifar_helpers/core.py").write_text("x = 2\n")
+    assert "left alone" in edition.build(out, course)[-1]
+    assert git("rev-list", "--count", "HEAD") == "1\n" and " M cifar_helpers/core.py" in git("status", "--porcelain")
+
+
+def test_an_edition_without_a_repository_says_why(course, tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q", tmp_path / "around"], check=True)
+    inside = tmp_path / "around/out"
+    assert f"lies in the git repository {tmp_path / 'around'}" in edition.build(inside, course)[-1]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("out", "edited"):
+        assert "git is not installed" in edition.build(tmp_path / name, course)[-1]
+    monkeypatch.undo()
+    (tmp_path / "edited/cifar_helpers/core.py").write_text("x = 3\n")
+    assert "as files were edited" in edition.build(tmp_path / "edited", course)[-1]
+    assert not (tmp_path / "edited/.git").exists()  # it would call the student's version the course's
+    assert "one commit" in edition.build(tmp_path / "out", course)[-1]
+
+
 def test_a_solution_gives_way_to_nbgraders_stub():
     source, blocks = edition.without_solutions("a = 1\n" + SOLVED, "here")
     assert (source, blocks) == ("a = 1\ndef f(x):\n" + STUB, 1)
+    spaced, _ = edition.without_solutions(SOLVED.replace(f"    {edition.BEGIN}", f"\n    {edition.BEGIN}"), "here")
+    assert spaced == "def f(x):\n" + STUB  # ruff's blank line before an inner function goes too
 
 
 def test_metadata_and_outputs_tell_nothing(course):
@@ -182,7 +238,7 @@ def test_an_interrupted_build_goes_on(course, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         edition.build(out, course)
     monkeypatch.undo()
-    assert len(edition.build(out, course)) == 1
+    assert len(edition.build(out, course)) == 2 and (out / ".git").is_dir()
     assert {name: (out / name).read_bytes() for name in edition.edition_files(course)} == edition.edition_files(course)
 
 
@@ -194,297 +250,6 @@ def test_a_wrong_place_is_refused(course, tmp_path):
             edition.build(out, course)
     with pytest.raises(CourseError, match="notebooks"):
         edition.build(tmp_path / "new", tmp_path / "full")
-
-
-# --- grading: hostile submissions -----------------------------------------------------------------------------------
-
-RIGHT = "    return 2 * x"
-HOSTILE = {  # exercise → body of the student's function, part of the reason
-    "loops": ("    while True: pass", "more than 4 s"),
-    "exits": ("    raise SystemExit(0)", "SystemExit"),
-    "vanishes": ("    import os; os._exit(0)", "ended the program itself"),
-    "crashes": ("    import ctypes; ctypes.string_at(0)", "signal 11"),
-    "prints": ("    while True: print('x' * 100_000)", "printed more than 1 MB"),
-    "fills_memory": ("    return [bytearray(10**8) for _ in range(10**4)]", "emory"),
-    "deletes": (f"    import shutil; shutil.rmtree('.', ignore_errors=True)\n{RIGHT}", "its own files: data.csv"),
-    "edits": (f"    open('notebook.ipynb', 'a').write(' ')\n{RIGHT}", "its own files: notebook.ipynb"),
-    "forks": (
-        f"    import os, time\n    for _ in range(3):\n        if not os.fork(): os.setsid(); time.sleep(99)\n{RIGHT}",
-        "leaves processes",
-    ),
-    "kills_the_grader": ("    import os; os.kill(os.getppid(), 9); import time; time.sleep(99)", "ended the grader"),
-    "stops_the_grader": ("    import os; os.kill(os.getppid(), 19); import time; time.sleep(99)", "took too long"),
-    "redefines_a_check": (
-        "    from cifar_helpers import checks; checks.channel_statistics = print\n" + RIGHT,
-        "changes cifar_helpers.checks.channel_statistics",
-    ),
-    "patches_same": (
-        "    from cifar_helpers.checks import engine; engine.same = lambda *a: True\n    return 0",
-        "changes cifar_helpers.checks.engine.same",
-    ),
-    "patches_code": (
-        "    from cifar_helpers.checks import engine\n"
-        "    engine.same.__code__ = (lambda got, right, tolerance=0: True).__code__\n    return 0",
-        "changes cifar_helpers.checks.engine.same",
-    ),
-    "shadows_a_builtin": (
-        "    from cifar_helpers.checks import engine; engine.float = lambda x: 1e9\n    return 0",
-        "changes cifar_helpers.checks.engine.float",
-    ),
-    "patches_allclose": ("    import numpy; numpy.allclose = lambda *a, **k: True\n    return 0", "numpy.allclose"),
-    "patches_tensors": ("    import torch; torch.Tensor.size = lambda *a: 0\n" + RIGHT, "torch.Tensor.size"),
-    "patches_the_outcome": (
-        "    from cifar_helpers.checks import Outcome; Outcome.message = ''\n" + RIGHT,
-        "changes cifar_helpers.checks",
-    ),
-    "forges": (
-        "    import os, contextlib\n"
-        "    for n in range(3, 99):\n"
-        '        with contextlib.suppress(OSError): os.write(n, b\'{"state": "solved"}\\n\')\n'
-        "    os._exit(0)",
-        "wrote to the grader's channel",
-    ),
-    "marks_up": ("    raise ValueError('<script>alert(1)</script>')", "<script>"),
-}
-HONEST = {"first": RIGHT, **{name: body for name, (body, _) in HOSTILE.items()}, "last": RIGHT}
-PRIVATE = """
-from cifar_helpers.checks.engine import call, compare, exercise
-
-def register(name):
-    def check(student):
-        compare(call(student, 3.0), 6.0, {"That is the number itself.": 3.0}, "Twice the number is wanted.")
-    check.__name__ = name
-    exercise("99", f"my_{name}")(check)
-
-for name in NAMES:
-    register(name)
-""".replace("NAMES", repr(list(HONEST)))
-LISTED = [{"name": name, "notebook": "99", "answer": f"my_{name}"} for name in HONEST]
-PLAIN = (
-    "first",
-    "exits",
-    "prints",
-    "fills_memory",
-    "deletes",
-    "forks",
-    "kills_the_grader",
-    "last",
-)  # for the time it takes
-BWRAP = pytest.param(True, marks=pytest.mark.skipif(not shutil.which("bwrap"), reason="needs bubblewrap"))
-
-
-@pytest.fixture(scope="module", params=[BWRAP, False], ids=["bubblewrap", "plain"])
-def hostile(request, tmp_path_factory) -> tuple[dict, bool]:
-    """Exercise → row, for hostile answers between two honest ones; and whether the originals are the same."""
-    folder = tmp_path_factory.mktemp("hostile")
-    cells = [f"def my_{name}(x):\n{body}" for name, body in HONEST.items()]
-    (folder / "notebook.ipynb").write_text(notebook(*cells))
-    (folder / "data.csv").write_text("1,2\n")
-    before = tree(folder)
-    listed = [exercise for exercise in LISTED if request.param or exercise["name"] in PLAIN]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sandbox, "GRACE", 1)
-        grader = grading.Grader(sandbox.Limits(seconds=4, memory=2**28), PRIVATE, request.param, listed)
-        graded = grader.grade("eve", folder)
-    return {row["exercise"]: row for row in graded.rows}, before == tree(folder)
-
-
-def test_hostile_code_gets_nothing_and_a_reason(hostile):
-    asked = {name: row for name, row in hostile[0].items() if name in HOSTILE}
-    wrong = {name: row for name, row in asked.items() if row["points"] or HOSTILE[name][1] not in row["reason"]}
-    assert asked and not wrong
-
-
-def test_the_others_and_the_originals_are_untouched(hostile):
-    rows, same = hostile
-    assert rows["first"]["points"] == rows["last"]["points"] == 1
-    assert same
-
-
-def test_no_process_is_left(hostile):
-    import os
-
-    mine = sandbox.below(os.getpid())
-    names = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in mine if Path(f"/proc/{pid}").exists()]
-    assert not [name for name in names if b"grading_child" in name]
-
-
-@pytest.mark.skipif(not shutil.which("bwrap"), reason="needs bubblewrap")
-def test_bubblewrap_hides_the_network_and_other_files(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        cells = {
-            "first": f"    import socket; socket.create_connection(('127.0.0.1', {port}))\n" + RIGHT,
-            "last": f"    open({str(tmp_path / 'secret')!r}).read()\n" + RIGHT,
-            "loops": f"    open({str(ROOT / 'README.md')!r}).read()\n" + RIGHT,
-            "exits": "    open('/usr/mine', 'w')\n" + RIGHT,
-            "forks": "    open('/mine', 'w')\n" + RIGHT,
-            "prints": "    import tempfile; tempfile.TemporaryFile().write(b'x')\n" + RIGHT,
-        }
-        (tmp_path / "secret").write_text("1")
-        (tmp_path / "sub").mkdir()
-        (tmp_path / "sub/a.ipynb").write_text(notebook(*[f"def my_{n}(x):\n{body}" for n, body in cells.items()]))
-        listed = [exercise for exercise in LISTED if exercise["name"] in cells]
-        rows = grading.Grader(sandbox.Limits(5, 2**30), PRIVATE, True, listed).grade("eve", tmp_path / "sub").rows
-    said = {row["exercise"]: row["reason"] for row in rows}
-    assert "Connection" in said["first"] or "unreachable" in said["first"], said
-    assert all("FileNotFoundError" in said[name] for name in ("last", "loops")), said
-    assert all("Read-only" in said[name] for name in ("exits", "forks")), said
-    assert said["prints"] == "right."
-
-
-# --- grading: what is run -------------------------------------------------------------------------------------------
-
-
-def test_only_what_the_answer_needs_is_run():
-    cells = [
-        "import numpy as np, os\nfrom math import *\nimport absent_module",
-        "images = load_cifar10('auto')\nscale, depth = 2.0, 3\nfactor = 2\nprint(factor)",
-        "%matplotlib inline\ndef helper(x):\n    return other(x)",
-        "def other(x):\n    return x * factor\ndef unused():\n    pass",
-        "def answer(x):\n    return 'the earlier version'",
-        "this is no Python",
-    ]
-    import ast
-
-    solution = ast.parse("def answer(x):\n    return helper(np.array(x))")
-    nodes = grading_child.preparation(cells, "answer", solution.body)
-    assert [ast.unparse(node).splitlines()[0] for node in nodes] == [
-        *("import numpy as np, os", "from math import *", "factor = 2", "def helper(x):", "def other(x):")
-    ]
-
-
-def test_an_answer_is_found_by_id_else_by_name():
-    exercise = {"name": "swish", "notebook": "02", "answer": "Swish"}
-    here = {"path": "02_net.ipynb", "cells": [{"source": "class Swish: old = 1", "grade_id": None}]}
-    here["cells"].append({"source": "class Swish: new = 1", "grade_id": None})
-    copied = {"path": "copy.ipynb", "cells": [{"source": "class Swish: tagged = 1", "grade_id": "swish"}]}
-    assert grading_child.find_cell(exercise, [copied, here])[1] == "class Swish: tagged = 1"
-    assert grading_child.find_cell(exercise, [here])[1] == "class Swish: new = 1"
-    with pytest.raises(grading_child.NotFoundError, match="No cell defines Swish"):
-        grading_child.find_cell(exercise, [])
-
-
-# --- grading: a folder of submissions -------------------------------------------------------------------------------
-
-
-def zipped(path: Path, **files) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name.replace("__", "/"), content)
-
-
-@pytest.fixture(scope="module")
-def graded(real, tmp_path_factory) -> dict:
-    """The unsolved edition, the solved course, an answer in a zip, and everything that can be wrong with one."""
-    base = tmp_path_factory.mktemp("course")
-    folder = base / "submissions"
-    for name, content in real.items():
-        if name.startswith("notebooks/"):
-            (folder / "=unsolved" / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / "=unsolved" / name).write_bytes(content)
-    shutil.copytree(ROOT / "notebooks", folder / "solved", ignore=shutil.ignore_patterns(".*"))
-    (folder / "empty").mkdir()
-    (folder / "notjson.ipynb").write_text("{'cells': ")
-    (folder / "list.ipynb").write_text("[1, 2]")
-    (folder / "deep.ipynb").write_text("[" * 100_000)
-    (folder / "torn.zip").write_bytes(b"PK\x03\x04 and no more")
-    zipped(folder / "escape.zip", **{"..__..__evil.ipynb": notebook()})
-    zipped(folder / "bomb.zip", **{"zeros.ipynb": b"0" * (grading.MOST_BYTES + 1)})
-    code = "def my_secret(x):\n    return 2 * x\ndef my_wrong(x):\n    raise ValueError('<script>')"
-    zipped(folder / "ada.zip", **{"Project2__notebooks__mine.ipynb": notebook(code), "broken.ipynb": "{"})
-    (folder / "notes.txt").write_text("mine")
-    (base / "private.py").write_text(PRIVATE[: PRIVATE.index("for name")] + "register('secret')\nregister('wrong')\n")
-    before, said = tree(folder), []
-    limits = sandbox.Limits(20, 2**30)
-    results = grading.grade_folder(folder, None, 2, limits, base / "private.py", said.append)
-    rows = list(csv.DictReader(io.StringIO((base / "grades/grades.csv").read_text())))
-    return {"base": base, "said": said, "rows": rows, "results": results, "same": before == tree(folder)}
-
-
-def rows_of(graded: dict, student: str) -> list[dict]:
-    return [row for row in graded["rows"] if row["student"] == student]
-
-
-def test_an_unsolved_edition_is_unsolved_everywhere(graded):
-    rows = [row for row in rows_of(graded, "'=unsolved") if row["notebook"] != "99"]
-    assert {row["exercise"] for row in rows} == set(checks.EXERCISES)
-    assert all(row["points"] == "0" and "not solved yet" in row["reason"] for row in rows), rows
-
-
-def test_the_reference_solutions_have_all_points(graded):
-    rows = [row for row in rows_of(graded, "solved") if row["notebook"] != "99"]
-    assert len(rows) == len(checks.EXERCISES) and all(row["points"] == "1" for row in rows), rows
-
-
-def test_private_checks_are_graded_too(graded):
-    rows = {row["exercise"]: row for row in rows_of(graded, "ada")}
-    assert rows["secret"]["points"] == "1"
-    assert rows["wrong"]["points"] == "0" and 'ValueError at "raise ValueError' in rows["wrong"]["reason"]
-    assert "No cell defines my_channel_statistics" in rows["channel_statistics"]["reason"]
-
-
-@pytest.mark.parametrize(
-    ("student", "reason"),
-    [
-        ("empty", "no readable notebook"),
-        ("notjson", "not a readable notebook"),
-        ("list", "not a readable notebook"),
-        ("deep", "not a readable notebook"),
-        ("torn", "cannot be unpacked"),
-        ("escape", "a path outside its own folder"),
-        ("bomb", "more than 5000 files or 200 MB"),
-    ],
-)
-def test_an_unreadable_submission_has_a_reason(graded, student, reason):
-    rows = rows_of(graded, student)
-    assert len(rows) == len(checks.EXERCISES) + 2
-    assert all(row["points"] == "0" and reason in row["reason"] for row in rows), rows[0]
-
-
-def test_tables_and_pages(graded):
-    base = graded["base"]
-    assert graded["same"] and not (base / "evil.ipynb").exists()
-    assert set(graded["rows"][0]) == {"student", "notebook", "exercise", "points", "reason"}
-    totals = {row["student"]: row for row in csv.DictReader(io.StringIO((base / "grades/summary.csv").read_text()))}
-    assert totals["ada"]["points"] == "1" and "broken.ipynb is not a readable" in totals["ada"]["remarks"]
-    assert "'=unsolved" in totals  # no spreadsheet takes it for a formula
-    assert {p.stem for p in (base / "grades/pages").iterdir()} == {g.student for g in graded["results"]}
-    page = (base / "grades/pages/ada.html").read_text()
-    assert "&lt;script&gt;" in page and "<script>" not in page
-    assert any("notes.txt is no submission" in line for line in graded["said"])
-
-
-def test_without_bubblewrap_it_says_what_is_not_contained(tmp_path, monkeypatch):
-    (tmp_path / "s/empty").mkdir(parents=True)
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    said = []
-    grading.grade_folder(tmp_path / "s", say=said.append)
-    assert "NOT contained: bubblewrap is not installed" in said[0] and "network" in said[0]
-
-
-def test_input_that_cannot_be_graded(tmp_path, capsys):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "s/ada").mkdir(parents=True)
-    (tmp_path / "wrong.py").write_text("import nothing_of_that_name")
-    cases = [
-        (["grade", tmp_path / "nowhere"], "No folder"),
-        (["grade", tmp_path / "empty"], "No submissions"),
-        (["grade", tmp_path / "s", "--out", tmp_path / "s/grades"], "among the submissions"),
-        (["grade", tmp_path / "s", "--jobs", "0"], "--jobs must be at least 1"),
-        (["grade", tmp_path / "s", "--seconds", "nan"], "--seconds must be"),
-        (["grade", tmp_path / "s", "--checks", tmp_path / "absent.py"], "Cannot read the checks"),
-        (["grade", tmp_path / "s", "--checks", tmp_path / "wrong.py"], "nothing_of_that_name"),
-    ]
-    for arguments, message in cases:
-        assert student.main([str(argument) for argument in arguments]) == 2
-        assert message in capsys.readouterr().err
-
-
-def test_two_submissions_of_one_name_keep_apart(tmp_path):
-    (tmp_path / "ada").mkdir()
-    (tmp_path / "ada.zip").write_bytes(b"")
-    assert set(grading.find_submissions(tmp_path)[0]) == {"ada", "ada.zip"}
 
 
 # --- handing in -----------------------------------------------------------------------------------------------------
@@ -515,17 +280,52 @@ def test_pack_takes_notebooks_report_and_changed_code(desk):
     (desk / "report.pdf").write_bytes(b"%PDF")
     (desk / "cifar_helpers/core.py").write_text("x = 3\n")
     (desk / "my_net.py").write_text("net = 1\n")
+    run(desk)
     said = handin.pack("123", "Ada-Lovelace", desk)
     assert packed(desk) == {"notebooks/01_data.ipynb", "report.pdf", "cifar_helpers/core.py", "my_net.py"}
-    assert not any("Missing" in line for line in said)
+    assert not any("Still open" in line for line in said)
 
 
-def test_pack_names_what_is_not_solved(desk):
-    cells = nbformat.read(desk / "notebooks/01_data.ipynb", as_version=4)
-    cells.cells[1].metadata["nbgrader"] = {"solution": True, "grade_id": "adds"}
-    nbformat.write(cells, desk / "notebooks/01_data.ipynb")
-    assert any("01_data.ipynb: not solved yet: adds." in line for line in handin.pack(root=desk))
+def run(desk: Path, change=lambda cells: None) -> None:
+    """Store the notebook as if it had been run from top to bottom, with an answer in its second cell."""
+    path = desk / "notebooks/01_data.ipynb"
+    made = nbformat.read(path, as_version=4)
+    for number, cell in enumerate(made.cells, 1):
+        cell.execution_count = number
+    made.cells[1].metadata["nbgrader"] = {"solution": True, "grade_id": "adds"}
+    made.cells[2].metadata["nbgrader"] = {"grade": True, "grade_id": "check_adds"}
+    made.cells[1].source = "def f(x):\n    return x"
+    made.cells[2].outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "✓ adds: right."})]
+    change(made.cells)
+    nbformat.write(made, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda cells: [cell.update(execution_count=None) for cell in cells], "has not been run."),
+        (lambda cells: cells[2].update(execution_count=None), "was not run from top to bottom"),
+        (lambda cells: cells[0].update(execution_count=9), "was not run from top to bottom"),
+        (lambda cells: cells[2].update(outputs=[nbformat.v4.new_output("error", ename="E")]), "ends with an error."),
+        (lambda cells: cells[1].update(source=STUB), "not solved yet: adds"),
+        (lambda cells: cells[1].update(source="def f(x:"), "does not parse: adds."),
+        (lambda cells: cells[2].outputs[0].data.update({"text/plain": "✗ adds: wrong axis."}), "says ✗: adds."),
+        (lambda cells: None, None),
+    ],
+)
+def test_pack_names_what_does_not_count_as_done(desk, change, said):
+    run(desk, change)
+    lines = [line for line in handin.pack(root=desk) if "Still open: notebooks/01_data.ipynb:" in line]
+    assert said in lines[0] if said else not lines
     assert not list(desk.glob("*.zip"))  # without id and name it only says
+
+
+def test_pack_names_what_is_missing_of_the_write_up(desk):
+    run(desk)
+    missing = [line for line in handin.pack(root=desk) if line.startswith("Still open")]
+    assert len(missing) == 2 and "report.pdf is missing" in missing[0] and "no write-up yet: `python" in missing[1]
+    (desk / "report.pdf").write_bytes(b"")
+    assert "Still open: report.pdf is empty." in handin.pack(root=desk)
 
 
 @pytest.mark.parametrize(
