@@ -30,7 +30,7 @@ report: $(READY) ## run the notebooks, write the report (the main job)
 	@$(BIN)/python -m cifar_helpers.report $(OPTIONS)
 
 test: lint $(READY) ## lint, unit tests, and every notebook in the smoke profile
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --durations=20 --durations-min=4
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations=20 --durations-min=4
 	$(MAKE) --no-print-directory notebooks-test
 
 lint: $(READY)

@@ -15,6 +15,14 @@ from cifar_helpers.data import ImageData
 from cifar_helpers.record import RunConfig, Store
 
 
+LONG = ("test_slurm", "test_faults", "test_batch", "test_sweeps", "test_train", "test_student")
+
+
+def pytest_collection_modifyitems(items):
+    """The modules that take longest first: two workers then end at nearly the same time."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
+
 @pytest.fixture(autouse=True)
 def scratch(tmp_path, monkeypatch):
     """Every test has runs, cache and figures of its own."""
