@@ -145,7 +145,7 @@ def _hold(entry: dict, where: str, needed: tuple[str, ...], optional: tuple[str,
 
 
 def ask(*names: str) -> Shown:
-    """Show questions to check oneself.
+    """Show questions to check oneself; as text without the answers, which ``answers`` shows.
 
     Args:
         names: the number of a notebook, such as ``"04"``; a source, such as ``"002"``; or ids of questions.
@@ -153,6 +153,23 @@ def ask(*names: str) -> Shown:
     Raises:
         CourseError: a name is not known; the message lists those that are.
     """
+    questions = _chosen(names)
+    widget = _framed([_question_box(*each) for each in enumerate(questions, 1)]) if live() else None
+    return Shown(_as_text(questions, names), _as_html(questions), widget)
+
+
+def answers(*names: str) -> Shown:
+    """Show the answers to the questions that ``ask`` shows for the same names, with the reason for every option.
+
+    Raises:
+        CourseError: a name is not known; the message lists those that are.
+    """
+    numbered = [(number, line) for number, question in enumerate(_chosen(names), 1) for line in _reasons(question)]
+    lines = "".join(f"<p><b>{number}.</b> {_html(line)}</p>" for number, line in numbered)
+    return Shown("\n".join(_wrapped(f"{number}. {line}") for number, line in numbered), f"<div>{lines}</div>")
+
+
+def _chosen(names: tuple[str, ...]) -> list[Question]:
     known = load()[0].values()
     chosen: dict[str, Question] = {}
     for name in names or ("",):
@@ -166,9 +183,7 @@ def ask(*names: str) -> Shown:
                 f"and the questions {', '.join(q.id for q in known)}."
             )
         chosen |= fitting
-    questions = list(chosen.values())
-    widget = _framed([_question_box(*each) for each in enumerate(questions, 1)]) if live() else None
-    return Shown(_as_text(questions), _as_html(questions), widget)
+    return list(chosen.values())
 
 
 def verdict(question: Question, index: int) -> str:
@@ -225,12 +240,12 @@ def _reasons(question: Question) -> list[str]:
     return lines + ([f"Contestable: {question.contestable}"] if question.contestable else [])
 
 
-def _as_text(questions: list[Question]) -> str:
-    asked, answered = [], ["Answers"]
+def _as_text(questions: list[Question], names: tuple[str, ...]) -> str:
+    lines = []
     for number, question in enumerate(questions, 1):
-        asked += [_wrapped(f"{number}. {question.question}"), *(f"   ( ) {o.answer}" for o in question.options), ""]
-        answered += [_wrapped(f"{number}. {line}") for line in _reasons(question)]
-    return "\n".join(asked + answered)
+        lines += [_wrapped(f"{number}. {question.question}"), *(f"   ( ) {o.answer}" for o in question.options), ""]
+    given = ", ".join(f'"{name}"' for name in names)
+    return "\n".join([*lines, _wrapped(f"Answers and reasons: `quiz.answers({given})`.")])
 
 
 def _wrapped(text: str) -> str:
@@ -252,12 +267,13 @@ def _as_html(questions: list[Question]) -> str:
 # --- predictions
 
 
-def predict(name: str, answer: str | None = None) -> Shown:
+def predict(name: str, answer: object = None) -> Shown:
     """Ask for a prediction and keep it in ``predictions.json`` beside the run records.
 
     Args:
         name: id of the prediction.
-        answer: keeps this answer without a widget; one of the options where there are any.
+        answer: keeps this answer, as text, without a widget; one of the options where there are any, in small or
+            capital letters.
 
     Raises:
         CourseError: the id is not known, the answer is none of the options, or the file cannot be written.
@@ -318,13 +334,14 @@ def kept() -> tuple[dict[str, str], str]:
     return found, ""
 
 
-def keep(name: str, answer: str) -> str:
-    """Keep a prediction; the last one counts. Returns what to tell the reader.
+def keep(name: str, answer: object) -> str:
+    """Keep a prediction, as text; the last one counts. Returns what to tell the reader.
 
     Raises:
         CourseError: the id is not known, the answer is empty or none of the options, or the file cannot be written.
     """
-    asked, answer = _known_prediction(name), answer.strip()
+    asked, answer = _known_prediction(name), str(answer).strip()
+    answer = next((option for option in asked.options if option.casefold() == answer.casefold()), answer)
     if not answer or (asked.options and answer not in asked.options):
         raise CourseError(f"Predict {asked.asks}: {' / '.join(asked.options) or 'in your own words'}.")
     answers, note = kept()

@@ -152,20 +152,31 @@ def test_the_text_holds_everything_and_folds_the_answers_away():
     shown = quiz.ask("002")
     parts = re.split(r"<details.*?</details>", shown.html)
     assert len(parts) == 11
-    flat = " ".join(repr(shown).split())
-    asked, answers = flat.split(" Answers ")
+    answers = quiz.answers("002")
+    asked, answered = (" ".join(repr(each).split()) for each in (shown, answers))
+    assert asked.endswith('Answers and reasons: `quiz.answers("002")`.')
     for number in range(1, 11):
         question = QUESTIONS[f"002-{number}"]
         assert f"{number}. {question.question}" in asked and quiz._html(question.question) in parts[number - 1]
         for option in question.options:
-            assert option.reason in answers and option.reason not in asked
+            assert option.reason in answered and option.reason not in asked
+            assert quiz._html(option.reason) in answers.html
             assert quiz._html(option.reason) in shown.html and quiz._html(option.reason) not in "".join(parts)
-    assert max(map(len, repr(shown).splitlines())) <= 100
+    assert max(map(len, [*repr(shown).splitlines(), *repr(answers).splitlines()])) <= 100
+
+
+def test_answers_take_the_names_and_numbers_of_the_questions():
+    assert quiz.ask("02-tied", "02-lambda").text.endswith('`quiz.answers("02-tied", "02-lambda")`.')
+    lines = [line for line in quiz.answers("02-tied", "02-lambda").text.splitlines() if line[0] != " "]
+    options = [option for name in ("02-tied", "02-lambda") for option in QUESTIONS[name].options]
+    assert len(lines) == len(options) and lines[0].startswith("1. ") and lines[-1].startswith("2. ")
+    with pytest.raises(CourseError, match="No question is called '11'"):
+        quiz.answers("11")
 
 
 def test_names_of_questions():
     assert quiz.ask("02-tied", "02-lambda").text.index("interval") < quiz.ask("02-tied", "02-lambda").text.index("λ")
-    assert quiz.ask("02", "02-tied").text == quiz.ask("02").text, "nothing is asked twice"
+    assert quiz.ask("02", "02-tied").html == quiz.ask("02").html, "nothing is asked twice"
     for names in (["11"], ["02", "02-tide"], [""], []):
         with pytest.raises(CourseError, match="Known are the notebooks and sources 002, 01, 02.*02-tied"):
             quiz.ask(*names)
@@ -203,6 +214,15 @@ def test_a_prediction_is_recalled_in_another_process(scratch):
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert said.stdout.splitlines()[1] == str(quiz.recall("07-rate"))
     assert quiz.recall("07-rate").text.endswith(": 0.001")
+
+
+def test_a_prediction_may_be_a_number_and_in_small_or_capital_letters():
+    for name, given, expected in (("07-rate", 0.001, "0.001"), ("01-channel", " Red ", "red"), ("01-classes", 3, "3")):
+        assert f"Kept: {expected}." in quiz.predict(name, given).text and quiz.recall(name).text.endswith(expected)
+    with pytest.raises(CourseError, match="Predict the narrower band over the rates: no BN / BN"):
+        quiz.predict("05-band", 1)
+    for asked in PREDICTIONS.values():
+        assert len({option.casefold() for option in asked.options}) == len(asked.options), asked.id
 
 
 def test_headless_nothing_is_kept_or_shown_without_a_prediction():
