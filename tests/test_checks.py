@@ -94,7 +94,9 @@ def test_a_stub_says_that_it_is_not_solved(name):
     assert outcome.state == "unsolved", outcome
 
 
-@pytest.mark.parametrize(("name", "variant", "part"), CASES, ids=[f"{c[0]}-{c[1].__name__}" for c in CASES])
+@pytest.mark.parametrize(
+    ("name", "variant", "part"), CASES, ids=[f"{c[0]}-{getattr(c[1], '__name__', 'built')}" for c in CASES]
+)
 def test_a_wrong_variant_is_named(name, variant, part):
     outcome = checks.EXERCISES[name].check(variant)
     assert outcome.state == "mistaken" and part in outcome.message, outcome
@@ -157,3 +159,25 @@ def test_an_input_changed_inside_a_list_is_noticed_and_put_right():
 def test_a_list_of_numbers_or_tensors_is_as_good_as_an_array():
     numbers = [torch.tensor(1.0, requires_grad=True), torch.tensor(2.0)]
     assert engine.same(numbers, np.array([1.0, 2.0])) and not engine.same([[1.0], [2.0, 3.0]], np.ones(2))
+
+
+RESHAPED = "The numbers are right, their shape is not."
+
+
+@pytest.mark.parametrize(
+    ("got", "right", "said"),
+    [
+        ([1, 2], np.ones(2), "Off."),
+        ([1, 2], np.ones(3), "Off. It gives 2 values; wanted: an array of the shape (3,)."),
+        ("text", np.ones(2), "Off. It gives a str; wanted: an array of the shape (2,)."),
+        (np.ones((1, 2)), np.ones(2), f"{RESHAPED} It gives an array of the shape (1, 2); wanted: {{}} (2,)."),
+        (torch.tensor(1.0), np.ones(1), f"{RESHAPED} It gives one number; wanted: {{}} (1,)."),
+        ((1, np.ones(3)), (1, np.ones(2)), "Off. Value 2 of 2 is {} (3,); wanted: {} (2,)."),
+        ((1, np.ones((2, 1))), (1, np.ones(2)), f"{RESHAPED} Value 2 of 2 is {{}} (2, 1); wanted: {{}} (2,)."),
+        (np.ones(2), (1, 1), "Off. It gives {} (2,); wanted: 2 values, separated by commas."),
+    ],
+)
+def test_only_a_shape_that_differs_is_named(got, right, said):
+    with pytest.raises(checks.Mistake) as mistake:
+        engine.compare(got, right, {}, "Off.")
+    assert str(mistake.value) == said.replace("{}", "an array of the shape")

@@ -169,6 +169,10 @@ def sum_backward(student) -> None:
             mistakes["It went along the wrong axis: numpy lines shapes up from the right. Which axis is missing?"] = (
                 np.broadcast_to(grad, shape)
             )
+        if (shape, axis) == ((3, 3), 0):
+            mistakes["The axis that the sum removed is put back at the end, whichever it was. What is `axis` for?"] = (
+                np.broadcast_to(grad[:, None], shape)
+            )
         compare(
             call(student, grad, x, axis),
             right,

@@ -2,7 +2,9 @@
 
 import torch
 
-from .engine import call, compare, exercise
+from .engine import Mistake, call, compare, exercise, same, several
+
+PUBLISHED = torch.tensor([0.4914, 0.4822, 0.4465])  # means of the channels that are copied from tutorial to tutorial
 
 
 @exercise("01", "my_channel_statistics")
@@ -14,8 +16,19 @@ def channel_statistics(student) -> None:
         x = batch.double() / 255
         std, mean = torch.std_mean(x, dim=(0, 2, 3), correction=0)
         per_image = x.std(dim=(2, 3), correction=0).mean(0)
+        got = call(student, batch)
+        if isinstance(got, torch.Tensor) and same(got, torch.stack([mean, std])):
+            raise Mistake(
+                "The numbers are right, in one tensor. Two tensors are wanted: the means, then the deviations."
+            )
+        got = several(got, "the mean", "the standard deviation")
+        if same(got[0], PUBLISHED, 1e-3):
+            raise Mistake(
+                "These are the known numbers of CIFAR-10's training images. Yours have to come from the images that "
+                "the function is given; here they are others."
+            )
         compare(
-            call(student, batch),
+            got,
             (mean, std),
             {
                 "These are values from 0 to 255. The network sees pixels between 0 and 1.": (mean * 255, std * 255),
@@ -30,6 +43,14 @@ def channel_statistics(student) -> None:
                 "A mean of the images' deviations misses how much the images differ from each other.": (
                     mean,
                     per_image,
+                ),
+                "You count with 1/(n − 1), torch's default; the exercise wants 1/n.": (
+                    mean,
+                    x.std(dim=(0, 2, 3), correction=1),
+                ),
+                "You divide by 256. The largest value of a pixel is 255, and it should become 1.": (
+                    mean * 255 / 256,
+                    std * 255 / 256,
                 ),
                 "You give the variance; the spread in the units of a pixel is its root.": (mean, std**2),
                 "First the mean, then the standard deviation: yours are the other way round.": (std, mean),

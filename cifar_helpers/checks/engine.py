@@ -110,6 +110,8 @@ def _judge(name: str, check: Callable, student) -> Outcome:
         try:
             if not callable(student):
                 raise Mistake(f"This is {student!r:.60}. Hand over the function itself: its name, without brackets.")
+            if isinstance(student, torch.nn.Module):
+                raise Mistake("This network is built already. Hand over the class itself: its name, without brackets.")
             check(student)
         except Mistake as mistake:
             return Outcome(name, MISTAKEN, str(mistake))
@@ -191,7 +193,8 @@ def compare(got, right, mistakes: Mapping[str, object], otherwise: str, toleranc
     Args:
         got, right: numbers, arrays, tensors, or tuples of them.
         mistakes: sentence to the student → what that wrong variant gives on this input; the first that fits is named.
-        otherwise: the sentence where none fits; the shapes are added to it where they are wrong.
+        otherwise: the sentence where none fits; what is wrong with the shapes is added to it, or said in its place
+            where only they are wrong.
 
     Raises:
         Mistake: they differ.
@@ -201,8 +204,39 @@ def compare(got, right, mistakes: Mapping[str, object], otherwise: str, toleranc
     for sentence, wrong in mistakes.items():
         if same(got, wrong, tolerance):
             raise Mistake(sentence)
-    shapes = f" It gives {_shape(got)}; wanted: {_shape(right)}." if _shape(got) != _shape(right) else ""
-    raise Mistake(otherwise + shapes)
+    misshapen = _misshapen(got, right)
+    if misshapen and same(_reshaped(got, right), right, tolerance):
+        otherwise = "The numbers are right, their shape is not."
+    raise Mistake(f"{otherwise} {misshapen}".strip())
+
+
+def _misshapen(got, right) -> str:
+    """What is wrong with the shapes, as a sentence; empty where nothing is. A list of numbers counts as an array."""
+    if not isinstance(right, (tuple, list)):
+        return "" if _fits(got, right) else f"It gives {_shape(got)}; wanted: {_shape(right)}."
+    if not isinstance(got, (tuple, list)) or len(got) != len(right):
+        return f"It gives {_shape(got)}; wanted: {_shape(right)}, separated by commas."
+    for number, (each, wanted) in enumerate(zip(got, right, strict=True), 1):
+        if not _fits(each, wanted):
+            return f"Value {number} of {len(right)} is {_shape(each)}; wanted: {_shape(wanted)}."
+    return ""
+
+
+def _fits(got, right) -> bool:
+    try:
+        return _array(got).shape == _array(right).shape
+    except (TypeError, ValueError):
+        return False
+
+
+def _reshaped(got, right):
+    """The numbers of ``got`` in the shape of ``right``; ``got`` itself where they are too few, too many or none."""
+    if isinstance(got, (tuple, list)) and isinstance(right, (tuple, list)) and len(got) == len(right):
+        return [_reshaped(each, wanted) for each, wanted in zip(got, right, strict=True)]
+    try:
+        return _array(got).reshape(_array(right).shape)
+    except (TypeError, ValueError):
+        return got
 
 
 def several(got, *names: str) -> tuple:
@@ -220,5 +254,5 @@ def _shape(value) -> str:
     if isinstance(value, (tuple, list)):
         return f"{len(value)} values"
     if isinstance(value, (torch.Tensor, np.ndarray)):
-        return f"the shape {tuple(value.shape)}"
+        return f"an array of the shape {tuple(value.shape)}" if value.ndim else "one number"
     return "one number" if isinstance(value, (int, float)) else f"a {type(value).__name__}"

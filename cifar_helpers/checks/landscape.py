@@ -53,6 +53,19 @@ def min_max_curve(student) -> None:
                     table.max(0),
                 ),
                 "Where a run has ended you count a loss of 0, which no run had.": _extremes(_padded(losses, 0.0)),
+                "Where a run has ended you count an infinite loss, which then is the largest.": _extremes(
+                    _padded(losses, np.inf)
+                ),
+                "A NaN takes the other runs' losses with it: `min` and `max` cannot compare anything with NaN.": (
+                    _compared(losses)
+                ),
+                "A loss that is NaN counts as 0, which is better than any real loss.": _extremes(
+                    _padded([np.nan_to_num(loss) for loss in losses])
+                ),
+                "At a step without any value you give 0. No run had that loss.": (
+                    np.nan_to_num(band.min_curve),
+                    np.nan_to_num(band.max_curve),
+                ),
                 "A run that has ended goes on with its last loss. It has no value there.": _extremes(held),
                 "A run that diverged is left out altogether. Its steps before are as good as any.": _extremes(
                     _padded([loss for loss in losses if not np.isnan(loss).any()])
@@ -81,9 +94,15 @@ def _extremes(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.fmin.reduce(table), np.fmax.reduce(table)
 
 
+def _compared(losses) -> tuple[np.ndarray, np.ndarray]:
+    """The extremes by Python's ``min`` and ``max``, whose result with NaN depends on the order."""
+    steps = [[loss[t] for loss in losses if t < len(loss)] for t in range(max(map(len, losses)))]
+    return np.array(list(map(min, steps))), np.array(list(map(max, steps)))
+
+
 @exercise("05", "my_probe")
 def direct_probe(student) -> None:
-    """L(w − η g) on one batch for every η, weights restored (oracle: ``measure.probe_along_gradient``)."""
+    """L(w − η g) on one batch for every η, the model restored (oracle: ``measure.probe_along_gradient``)."""
     batch = (torch.randn(8, 3, dtype=torch.float64), torch.arange(8) % 4)
     deep = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 4)).double()
     normed = nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 4)).double()
@@ -98,6 +117,11 @@ def direct_probe(student) -> None:
             raise Mistake("The losses are right, but the weights are not where they were. The training has to go on.")
         if not all(module.training for module in given.modules()):
             raise Mistake("The losses are right, but the model is left in evaluation mode.")
+        if not all(map(same, given.buffers(), model.buffers())):
+            raise Mistake(
+                "The losses are right and the weights are back, but the running values of batch norm have moved: every "
+                "forward pass in training mode updates them."
+            )
 
 
 def _judge_probe(found, model, batch, etas, stale) -> None:

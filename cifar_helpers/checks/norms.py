@@ -10,7 +10,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from .. import models
-from .engine import Mistake, call, compare, exercise
+from .engine import Mistake, call, compare, exercise, same
 
 # --- Batch norm's forward pass -------------------------------------------------------------------------------------
 
@@ -56,6 +56,8 @@ def _training(found, x, gamma, beta, mean, var, momentum, eps) -> None:
     batch = _statistics(x)
     x_hat = (x - batch[1]) / (batch[0] + eps).sqrt()
     lined_up = [_columns(s.flatten()) for s in batch]
+    by_images = x.sum((0, 2, 3), keepdim=True) / len(x)
+    _own_epsilon(found[0], gamma_c * (x - batch[1]), batch[0], beta_c, eps)
     compare(
         found[0],
         right,
@@ -77,6 +79,13 @@ def _training(found, x, gamma, beta, mean, var, momentum, eps) -> None:
             "The batch is normalised with 1/(|B| − 1), torch's default; the formula has something else.": output(
                 _statistics(x, correction=1)
             ),
+            "You divide by the number of images. |B| counts the values of a channel: n·h·w.": output(
+                (((x - by_images) ** 2).sum((0, 2, 3), keepdim=True) / len(x), by_images)
+            ),
+            "The mean is right, but the variance is divided by the number of images. |B| is n·h·w for both.": output(
+                (batch[0] * x[0, 0].numel(), batch[1])
+            ),
+            "γ and β have changed places: which one is the spread, which one the mean?": beta_c * x_hat + gamma_c,
             "ε is added to the standard deviation. Look at what it stands beside in the formula.": output(
                 batch, lambda v: v.sqrt() + eps
             ),
@@ -104,6 +113,15 @@ def _training(found, x, gamma, beta, mean, var, momentum, eps) -> None:
     _running(found[2], "variance", new_var, var, unbiased, momentum, wrong)
 
 
+def _own_epsilon(found, scaled, var, beta, eps: float) -> None:
+    """Say it where the output was made with another ε than the given one (``scaled`` is γ times the distance to µ)."""
+    if not isinstance(found, torch.Tensor) or found.shape != scaled.shape:
+        return
+    used = ((scaled / (found - beta)) ** 2 - var).median().item()  # solved for ε
+    if used > 1e-12 and not same(used, eps) and same(found, scaled / (var + used).sqrt() + beta):
+        raise Mistake(f"ε is there, but it is {used:.1g} and not the `eps` that the function is given.")
+
+
 def _running(found, name: str, right, old, batch, momentum: float, wrong: dict) -> None:
     meaning = f"With a momentum of {momentum:g} this batch has the weight {momentum:g}"
     compare(
@@ -123,6 +141,7 @@ def _evaluation(found, x, gamma, beta, mean, var, momentum, eps) -> None:
     of_batch = F.batch_norm(x, None, None, gamma, beta, True, momentum, eps)
     gamma_c, beta_c = _channels(gamma), _channels(beta)
     x_hat = (x - _channels(mean)) / (_channels(var) + eps).sqrt()
+    _own_epsilon(found[0], gamma_c * (x - _channels(mean)), _channels(var), beta_c, eps)
     compare(
         found[0],
         F.batch_norm(x, mean, var, gamma, beta, False, momentum, eps),
@@ -146,17 +165,25 @@ KINDS = (
     *("conv2d", "linear", "relu", "relu_", "max_pool2d", "avg_pool2d", "softmax", "log_softmax", "dropout"),
     *("batch_norm", "instance_norm", "group_norm", "layer_norm"),
 )
-CALL = inspect.signature(F.batch_norm)
+CALL, POOL = inspect.signature(F.batch_norm), inspect.signature(F.max_pool2d_with_indices)
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer as it ran: its kind, the shape of its weight or else its channels; of a batch norm, γ and mode."""
+    """A layer as it ran: its kind, the shape of its weight or else its channels.
+
+    Of a batch norm also γ and mode, of a max-pool what it was given: the window, its stride, its padding.
+    """
 
     kind: str
     size: tuple[int, ...]
     gamma: torch.Tensor | None = None
     training: bool = False
+    window: tuple = ()
+
+    def __str__(self) -> str:
+        meaning = "weights" if self.kind in ("conv2d", "linear") else "channels"
+        return f"{self.kind} ({meaning}: {', '.join(map(str, self.size))})"
 
 
 class _Trace(TorchFunctionMode):
@@ -173,8 +200,17 @@ class _Trace(TorchFunctionMode):
             size = args[1].shape if kind in ("conv2d", "linear") else args[0].shape[1:2]
             given = CALL.bind(*args, **kwargs).arguments if function is F.batch_norm else {}
             mode = given.get("weight"), given.get("training", False)
-            self.layers.append(_Layer(kind.rstrip("_"), tuple(size), *mode))
+            window = _window(*args, **kwargs) if kind == "max_pool2d" else ()
+            self.layers.append(_Layer(kind.rstrip("_"), tuple(size), *mode, window))
         return function(*args, **kwargs)
+
+
+def _window(*args, **kwargs) -> tuple:
+    """Window, stride and padding of a max-pool, each as (rows, columns)."""
+    given = POOL.bind(*args, **kwargs).arguments
+    size, padding = given["kernel_size"], given.get("padding", 0)
+    found = size, given.get("stride") or size, padding
+    return tuple((each, each) if isinstance(each, int) else tuple(each) for each in found)
 
 
 def _layers(network: nn.Module) -> tuple[list[_Layer], tuple[int, ...]]:
@@ -196,8 +232,14 @@ def vgg_batch_norm(student) -> None:
     for number, (layer, right) in enumerate(zip(layers, wanted, strict=False)):
         if (layer.kind, layer.size) != (right.kind, right.size):
             raise Mistake(
-                f"For {number} layers it is VGG-A with batch norm; there it goes on with {layer.kind} {layer.size}. "
-                "Compare with the layers that the notebook prints."
+                f"The first {number} layers are those of VGG-A with batch norm. Then yours has {layer}, where "
+                f"{right} belongs. Compare with the layers that the notebook prints."
+            )
+        if layer.window != right.window:
+            window, stride, padding = (f"{rows}×{columns}" for rows, columns in layer.window)
+            raise Mistake(
+                f"Layer {number + 1}, a max-pool, has a window of {window}, a stride of {stride} and a padding of "
+                f"{padding}. VGG-A's windows are 2×2, lie side by side and need no padding."
             )
     if len(layers) > len(wanted):
         raise Mistake(

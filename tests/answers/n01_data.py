@@ -33,6 +33,30 @@ def other_way_round(images):
     return x.std(dim=(0, 2, 3), correction=0), x.mean(dim=(0, 2, 3))
 
 
+def torchs_default(images):
+    x = images.double() / 255
+    return x.mean(dim=(0, 2, 3)), x.std(dim=(0, 2, 3))
+
+
+def divided_by_256(images):
+    x = images.double() / 256
+    return x.mean(dim=(0, 2, 3)), x.std(dim=(0, 2, 3), correction=0)
+
+
+def copied(images):
+    return torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2470, 0.2435, 0.2616])
+
+
+def axes_kept(images):
+    x = images.double() / 255
+    return x.mean(dim=(0, 2, 3), keepdim=True), x.std(dim=(0, 2, 3), correction=0, keepdim=True)
+
+
+def stacked(images):
+    x = images.double() / 255
+    return torch.stack([x.mean(dim=(0, 2, 3)), x.std(dim=(0, 2, 3), correction=0)])
+
+
 def in_place(images):
     images.fill_(0)
     return images.float().mean(dim=(0, 2, 3)), images.float().std(dim=(0, 2, 3))
@@ -107,6 +131,14 @@ WRONG = {
         (variance, "variance"),
         (of_each_image, "how much the images differ"),
         (other_way_round, "other way round"),
+        (torchs_default, "1/(n − 1)"),
+        (divided_by_256, "divide by 256"),
+        (copied, "known numbers"),
+        (
+            axes_kept,
+            "shape is not. Value 1 of 2 is an array of the shape (1, 3, 1, 1); wanted:",
+        ),
+        (stacked, "in one tensor"),
         (in_place, "in place"),
     ],
     "mirror": [

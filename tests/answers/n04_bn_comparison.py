@@ -79,6 +79,32 @@ def eps_missing(*args):
     return forward(*args, root=lambda var, eps: torch.sqrt(var))
 
 
+def eps_of_their_own(*args):
+    return forward(*args, root=lambda var, eps: torch.sqrt(var + 1e-5))
+
+
+def eps_of_their_own_in_evaluation(*args):
+    return forward(*args) if args[5] else forward(*args[:-1], 1e-3)
+
+
+def over_the_number_of_images(x, gamma, beta, running_mean, running_var, training, momentum, eps):
+    mean = x.sum((0, 2, 3), keepdim=True) / len(x)
+    var = ((x - mean) ** 2).sum((0, 2, 3), keepdim=True) / len(x)
+    y = gamma.view(1, -1, 1, 1) * (x - mean) / torch.sqrt(var + eps) + beta.view(1, -1, 1, 1)
+    return y, running_mean, running_var
+
+
+def variance_over_the_number_of_images(x, gamma, beta, running_mean, running_var, training, momentum, eps):
+    mean = x.mean((0, 2, 3), keepdim=True)
+    var = ((x - mean) ** 2).sum((0, 2, 3), keepdim=True) / len(x)
+    y = gamma.view(1, -1, 1, 1) * (x - mean) / torch.sqrt(var + eps) + beta.view(1, -1, 1, 1)
+    return y, running_mean, running_var
+
+
+def scale_and_shift_swapped(x, gamma, beta, *rest):
+    return forward(x, beta, gamma, *rest)
+
+
 def divided_by_variance(*args):
     return forward(*args, root=lambda var, eps: var + eps)
 
@@ -226,6 +252,10 @@ def dropout_too():
     return vgg(right, head=[nn.Flatten(), *drop, *drop, nn.Linear(512, 10)])
 
 
+def pools_overlap():
+    return nn.Sequential(*(nn.MaxPool2d(3, 2, 1) if isinstance(m, nn.MaxPool2d) else m for m in vgg(right)))
+
+
 class NeverCalled(nn.Module):
     def __init__(self):
         super().__init__()
@@ -247,6 +277,9 @@ class InAList(nn.Module):
         return images
 
 
+already_built = InAList()
+
+
 WRONG = {
     "batch_norm": [
         (one_result, "Three things"),
@@ -259,6 +292,11 @@ WRONG = {
         (biased_running_variance, "biased variance"),
         (eps_outside, "added to the standard deviation"),
         (eps_missing, "ε is missing: a channel"),
+        (eps_of_their_own, "ε is there, but it is 1e-05"),
+        (eps_of_their_own_in_evaluation, "ε is there, but it is 0.001"),
+        (over_the_number_of_images, "You divide by the number of images"),
+        (variance_over_the_number_of_images, "variance is divided by the number of images"),
+        (scale_and_shift_swapped, "changed places"),
         (divided_by_variance, "divide by the variance"),
         (momentum_the_wrong_way, "wrong way round"),
         (no_memory, "remember the batches"),
@@ -284,9 +322,25 @@ WRONG = {
         (no_bias, "no bias"),
         (softmax_at_the_end, "softmax"),
         (relu_at_the_end, "follows the last linear layer"),
-        (a_stage_too_narrow, "For 8 layers"),
-        (dropout_too, "goes on with dropout"),
+        (a_stage_too_narrow, "first 8 layers are"),
+        (dropout_too, "Then yours has dropout (channels: 512), where linear (weights: 512, 512) belongs"),
+        (pools_overlap, "a max-pool, has a window of 3×3, a stride of 2×2 and a padding of 1×1"),
         (NeverCalled, "never called"),
         (InAList, "plain list"),
+        (already_built, "built already"),
     ],
 }
+
+
+class PoolsByFunction(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = vgg(right)
+
+    def forward(self, images):
+        for layer in self.layers:
+            images = F.max_pool2d(images, (2, 2)) if isinstance(layer, nn.MaxPool2d) else layer(images)
+        return images
+
+
+RIGHT = {"vgg_batch_norm": [PoolsByFunction]}

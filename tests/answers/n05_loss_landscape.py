@@ -25,6 +25,26 @@ def nan_spreads(losses):
     return np.min(table, axis=0), np.max(table, axis=0)
 
 
+def infinities(losses):
+    table = filled(losses, np.inf)
+    return np.fmin.reduce(table), np.fmax.reduce(table)
+
+
+def pythons_min(losses):
+    steps = [[loss[t] for loss in losses if t < len(loss)] for t in range(max(map(len, losses)))]
+    return np.array([min(values) for values in steps]), np.array([max(values) for values in steps])
+
+
+def nan_counts_as_zero(losses):
+    table = filled([np.nan_to_num(loss) for loss in losses], np.nan)
+    return np.nanmin(table, axis=0), np.nanmax(table, axis=0)
+
+
+def zero_where_there_is_none(losses):
+    table = filled(losses, np.nan)
+    return np.nan_to_num(np.fmin.reduce(table)), np.nan_to_num(np.fmax.reduce(table))
+
+
 def zeros(losses):
     table = filled(losses, 0.0)
     return np.fmin.reduce(table), np.fmax.reduce(table)
@@ -160,6 +180,10 @@ def left_in_evaluation_mode(model, batch, etas):
     return losses
 
 
+def only_weights_put_back(model, batch, etas):
+    return along(model, batch, gradient_of(model, batch), etas)
+
+
 def change(model, batch, etas):
     before = loss_of(model, batch).item()
     return [loss - before for loss in along(model, batch, gradient_of(model, batch), etas)]
@@ -202,6 +226,10 @@ WRONG = {
     "min_max_curve": [
         (to_the_shortest, "end with the shortest"),
         (nan_spreads, "the other runs still have theirs"),
+        (infinities, "infinite loss"),
+        (pythons_min, "cannot compare"),
+        (nan_counts_as_zero, "NaN counts as 0"),
+        (zero_where_there_is_none, "you give 0"),
         (zeros, "a loss of 0"),
         (per_run, "one value per run"),
         (one_number, "single number"),
@@ -221,6 +249,7 @@ WRONG = {
         (backward_forgotten, "direction is the gradient of an earlier batch"),
         (evaluation_mode, "batch's own statistics"),
         (left_in_evaluation_mode, "left in evaluation mode"),
+        (only_weights_put_back, "running values of batch norm have moved"),
         (change, "change of the loss"),
         (slope_only, "promises"),
         (new_names, "have not moved"),
@@ -228,3 +257,10 @@ WRONG = {
         (in_place_under_autograd, "no part of the loss"),
     ],
 }
+
+
+def on_a_copy(model, batch, etas):
+    return only_weights_put_back(copy.deepcopy(model), batch, etas)
+
+
+RIGHT = {"direct_probe": [on_a_copy]}

@@ -130,6 +130,10 @@ def lines_up_wrongly(grad, x, axis):
     return np.broadcast_to(grad, x.shape)
 
 
+def back_at_the_end(grad, x, axis):
+    return np.ones_like(x) * np.expand_dims(grad, -1)
+
+
 def fills_x(grad, x, axis):
     x[...] = grad if axis is None else np.expand_dims(grad, axis)
     return x
@@ -168,6 +172,7 @@ WRONG = {
         (times_x, "no part in it"),
         (axis_ignored, "forget which row"),
         (lines_up_wrongly, "wrong axis"),
+        (back_at_the_end, "put back at the end"),
         (fills_x, "in place"),
     ],
 }
