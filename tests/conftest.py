@@ -14,7 +14,16 @@ from cifar_helpers import datafiles, edition, synthetic
 from cifar_helpers.data import ImageData
 from cifar_helpers.record import RunConfig, Store
 
-LONG = ("test_slurm", "test_faults", "test_batch", "test_sweeps", "test_train", "test_grading", "test_student")
+LONG = (
+    "test_slurm",
+    "test_train",
+    "test_report",
+    "test_faults",
+    "test_batch",
+    "test_grading",
+    "test_student",
+    "test_sweeps",
+)
 
 
 def pytest_collection_modifyitems(items):
