@@ -40,7 +40,7 @@ lint: $(READY)
 notebooks-test: $(READY)
 	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	  CIFAR_RUNS=$$scratch/runs CIFAR_FIGURES=$$scratch/figures CIFAR_CACHE=$$scratch/cache JUPYTER_PREFER_ENV_PATH=1 \
-	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --nbmake --nbmake-timeout=240 notebooks
+	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --nbmake --nbmake-timeout=240 --timeout=900 notebooks
 
 test-browser: $(READY) ## every notebook in JupyterLab in headless Chromium; screenshots in .artefacts/browser
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || \
