@@ -115,6 +115,14 @@ def test_garbage_is_a_mistake_and_no_exception(name, garbage):
     assert outcome.state == "mistaken" and outcome.message, outcome
 
 
+def test_an_error_without_a_text_leaves_no_dangling_colon():
+    def grows(images):
+        raise MemoryError
+
+    message = checks.channel_statistics(grows).message
+    assert message == 'It stopped with MemoryError at "raise MemoryError".'
+
+
 def test_two_exercises_a_notebook_and_the_handouts_own():
     counts = dict.fromkeys(NOTEBOOKS, 0)
     for exercise in checks.EXERCISES.values():

@@ -120,7 +120,8 @@ def _judge(name: str, check: Callable, student) -> Outcome:
                 return Outcome(name, UNSOLVED, "not solved yet. Replace the line that raises NotImplementedError.")
             text = " ".join(str(error).split())[:300]
             text += "".join(f" {hint}" for part, hint in HINTS.items() if part in text)
-            return Outcome(name, MISTAKEN, f"It stopped with {type(error).__name__}{_place(error)}: {text}")
+            stopped = f"It stopped with {type(error).__name__}{_place(error)}"
+            return Outcome(name, MISTAKEN, f"{stopped}: {text}" if text else f"{stopped}.")
     return Outcome(name, SOLVED, "right.")
 
 
