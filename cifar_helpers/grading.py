@@ -5,10 +5,9 @@ check, the package holds a reference for each, and who wants to can beat them. A
 private checks.
 """
 
-import csv
 import gzip
-import io
 import json
+import re
 import shutil
 import stat
 import tarfile
@@ -17,14 +16,14 @@ import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from . import sandbox
-from .env import CourseError, write_atomically
+from .env import CourseError
+from .gradebook import Graded, row_of, write_results
 from .sandbox import Breach, Limits, Sandbox
 
 MOST_BYTES = 200 * 2**20  # of a submission, unpacked
@@ -37,40 +36,16 @@ UNPACKING = (  # what a damaged or forged archive raises, odd names (ValueError)
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError),
     *(NotImplementedError, RuntimeError, ValueError),
 )
-SIGNS = {"solved": "✓", "unsolved": "○", "missing": "○"}
+IDENTITY = re.compile(r"Project2-([A-Za-z0-9-]{1,40})_")  # in the name that `student pack` gives
 NOT_CONTAINED = (
     "Submissions are NOT contained: {why}. The limits on time, memory and output hold, and each runs on a copy; but it "
     "can use the network, read and change whatever you can, and end your other processes. Grade strangers' code where "
     "bubblewrap works, or in a container or a virtual machine of its own."
 )
-STYLE = (
-    "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color-scheme:light dark}"
-    "table{border-collapse:collapse}"
-    "td,th{padding:.3rem .8rem;text-align:left;vertical-align:top;border-bottom:1px solid #8888}"
-)
 
 
 class UnreadableError(Exception):
     """A submission that cannot be read; the message says why, to the student."""
-
-
-@dataclass
-class Graded:
-    """What became of one submission.
-
-    Attributes:
-        student: name of the folder or file, without its ending.
-        rows: ``notebook``, ``exercise``, ``points`` (0 or 1), ``state`` and ``reason`` of each exercise.
-        remarks: sentences on what could not be read.
-    """
-
-    student: str
-    rows: list[dict] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-
-    @property
-    def points(self) -> int:
-        return sum(row["points"] for row in self.rows)
 
 
 # --- reading submissions --------------------------------------------------------------------------------------------
@@ -95,6 +70,9 @@ def find_submissions(folder: Path) -> tuple[dict[str, Path], list[str]]:
     if not found:
         raise CourseError(f"No submissions in {folder}. Each student's is a subfolder, {KINDS}.")
     stems = [path.name if path.is_dir() else path.name.removesuffix(_ending(path)) for path in found]
+    for stem in dict.fromkeys(stem for stem in stems if stems.count(stem) > 1):
+        twins = " and ".join(path.name for path, its in zip(found, stems, strict=True) if its == stem)
+        remarks.append(f"{twins} count as students of their own. If they are one student's, leave only one there.")
     return {
         stem if stems.count(stem) == 1 else path.name: path for stem, path in zip(stems, found, strict=True)
     }, remarks
@@ -132,7 +110,7 @@ def _files_below(folder: Path) -> Iterator[tuple[str, Path]]:
     waiting = [folder]
     while waiting:
         for path in sorted(waiting.pop().iterdir()):
-            if path.is_symlink() or path.name in SKIPPED:
+            if path.is_symlink() or path.name in SKIPPED or path.name.startswith("._"):
                 continue
             if path.is_dir():
                 waiting.append(path)
@@ -205,10 +183,38 @@ class _Bounded:
         return found
 
 
+def open_inner(folder: Path) -> tuple[Path, list[str]]:
+    """The folder itself, or where it holds no notebook but one archive, that one unpacked beside it; with remarks.
+
+    A learning platform's download is a folder for each student, with the zip in it.
+
+    Raises:
+        UnreadableError: it holds several archives and no notebook, or one that cannot be read.
+    """
+    archives = sorted(path for path in folder.rglob("*") if path.is_file() and path.name.lower().endswith(ARCHIVES))
+    names = ", ".join(path.name for path in archives)
+    if any(folder.rglob("*.ipynb")):
+        return folder, [f"Not opened, as there are notebooks beside it: {names}."] if archives else []
+    if len(archives) > 1:
+        raise UnreadableError(f"The submission holds several archives and no notebook: {names}. Leave one of them.")
+    if not archives:
+        return folder, []
+    inside = folder.with_name("inside")
+    copy_in(archives[0], inside)
+    return inside, []
+
+
+def identity_in(source: Path, scratch: Path) -> str:
+    """The ID in ``Project2-<id>_<name>``: of the submission's own name, else the only one among its files' names."""
+    own = IDENTITY.match(source.name)
+    inner = {found[1] for found in (IDENTITY.match(path.name) for path in scratch.rglob("Project2-*")) if found}
+    return own[1] if own else inner.pop() if len(inner) == 1 else ""
+
+
 def read_notebooks(folder: Path) -> tuple[list[dict], list[str]]:
     """``path`` and code ``cells`` of every notebook below a folder, and sentences on those that cannot be read."""
     notebooks, remarks = [], []
-    for path in sorted(folder.rglob("*.ipynb")):
+    for path in sorted(path for path in folder.rglob("*.ipynb") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         try:
             if path.stat().st_size > MOST_NOTEBOOK:
@@ -233,11 +239,22 @@ def _code_cells(document: dict) -> list[dict]:
 # --- grading --------------------------------------------------------------------------------------------------------
 
 
-def row_of(exercise: dict, state: str, reason: str) -> dict:
-    """A row of the table; the reason on one line, without control characters."""
-    reason = " ".join("".join(c if c.isprintable() else " " for c in reason).split())
-    named = {"notebook": exercise["notebook"], "exercise": exercise["name"]}
-    return {**named, "points": int(state == "solved"), "state": state, "reason": reason}
+def name_absent(rows: list[dict], notebooks: list[dict], copy: Path) -> list[str]:
+    """Shorten the reasons of notebooks that were not handed in, and say in one sentence which these are.
+
+    A notebook counts as handed in where a file is named by its number, or any of its answers stands in another file.
+    """
+    ids = {cell["grade_id"] for notebook in notebooks for cell in notebook["cells"]}
+    here = {row["notebook"] for row in rows if row["state"] != "missing" or row["exercise"] in ids}
+    here |= {path.name[:2] for path in copy.rglob("*.ipynb")}
+    absent = [row for row in rows if row["notebook"] not in here]
+    for row in absent:
+        row["reason"] = "not handed in."
+    numbers = list(dict.fromkeys(row["notebook"] for row in absent))
+    if not numbers:
+        return []
+    first, last = ("Notebooks", "were") if len(numbers) > 1 else ("Notebook", "was")
+    return [f"{first} {', '.join(numbers)} {last} not handed in."]
 
 
 @dataclass(frozen=True)
@@ -261,11 +278,15 @@ class Grader:
             copy = Path(scratch) / "copy"
             try:
                 copy_in(source, copy)
-                notebooks, graded.remarks = read_notebooks(copy)
+                copy, remarks = open_inner(copy)
+                notebooks, unread = read_notebooks(copy)
+                graded.remarks = unread + remarks
             except UnreadableError as error:
                 notebooks, graded.remarks = [], [str(error)]
+            graded.identity = identity_in(source, Path(scratch))
             if notebooks:
                 graded.rows = self._rows(notebooks, copy)
+                graded.remarks += name_absent(graded.rows, notebooks, copy)
             else:
                 reason = graded.remarks[0]
                 graded.rows = [row_of(exercise, "missing", reason) for exercise in self.exercises]
@@ -308,6 +329,29 @@ def check_place(out: Path, folder: Path) -> None:
         raise CourseError(f"{out} is a file. Name a folder with --out.")
 
 
+def make_place(out: Path) -> None:
+    """Make the folder of the grades before hours of grading, not after; ``CourseError`` where it cannot be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise CourseError(f"Cannot write to {out}: {error.strerror}. Name another folder with --out.") from error
+
+
+def chosen(exercises: list[dict], only: Sequence[str] | None) -> list[dict]:
+    """The exercises of the notebooks named by number; all where none is.
+
+    Raises:
+        CourseError: a notebook has no exercise.
+    """
+    known = list(dict.fromkeys(exercise["notebook"] for exercise in exercises))
+    wanted = [number.zfill(2) for number in only or known]
+    wrong = [number for number in wanted if number not in known]
+    if wrong:
+        raise CourseError(f"--only {' '.join(wrong)}: no such notebook has exercises. These have: {' '.join(known)}.")
+    return [exercise for exercise in exercises if exercise["notebook"] in wanted]
+
+
 def grade_folder(
     folder: Path,
     out: Path | None = None,
@@ -315,6 +359,7 @@ def grade_folder(
     limits: Limits = Limits(),  # noqa: B008 (frozen)
     checks: Path | None = None,
     say: Callable[[str], None] = print,
+    only: Sequence[str] | None = None,
 ) -> list[Graded]:
     """Grade every submission in a folder; write ``grades.csv``, ``summary.csv`` and a page for each student.
 
@@ -324,9 +369,11 @@ def grade_folder(
         jobs: submissions at a time; limits: of each exercise.
         checks: a Python file with further checks, kept from the students.
         say: is told what happens.
+        only: numbers of the notebooks whose exercises count; all unless given.
 
     Raises:
-        CourseError: there are no submissions, the place does not fit, or the checks do not start.
+        CourseError: there are no submissions, the place does not fit, the checks do not start, or ``only`` names a
+            notebook without an exercise.
     """
     folder = Path(folder).expanduser().resolve()
     out = Path(out).expanduser().resolve() if out else folder.parent / "grades"
@@ -334,7 +381,8 @@ def grade_folder(
     submissions, remarks = find_submissions(folder)
     private = _read_checks(checks)
     exercises, contained, why = sandbox.containment(private)
-    exercises = sorted(exercises, key=lambda exercise: exercise["notebook"])
+    exercises = chosen(sorted(exercises, key=lambda exercise: exercise["notebook"]), only)
+    make_place(out)
     for remark in remarks if contained else [*remarks, NOT_CONTAINED.format(why=why)]:
         say(remark)
     grader = Grader(limits, private, contained, exercises)
@@ -361,53 +409,3 @@ def _read_checks(path: Path | None) -> str | None:
         return Path(path).expanduser().read_text() if path else None
     except (OSError, UnicodeDecodeError) as error:
         raise CourseError(f"Cannot read the checks in {path}: {error}.") from error
-
-
-# --- results --------------------------------------------------------------------------------------------------------
-
-
-def as_cell(value) -> str:
-    """A value for a CSV: a spreadsheet must not take a student's text for a formula."""
-    text = str(value)
-    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-def as_csv(rows: list[dict]) -> str:
-    """Rows as the text of a CSV."""
-    made = io.StringIO()
-    writer = csv.DictWriter(made, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: as_cell(value) for key, value in row.items()} for row in rows)
-    return made.getvalue()
-
-
-def page(graded: Graded) -> str:
-    """A student's page: HTML in which everything the student wrote is escaped."""
-    columns = ("notebook", "exercise", "points", "reason")
-    rows = "".join(
-        f"<tr><td>{SIGNS.get(row['state'], '✗')}</td>"
-        + "".join(f"<td>{escape(str(row[column]))}</td>" for column in columns)
-        + "</tr>\n"
-        for row in graded.rows
-    )
-    remarks = "".join(f"<p>{escape(remark)}</p>\n" for remark in graded.remarks)
-    title = escape(f"{graded.student}: {graded.points} of {len(graded.rows)} points")
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{STYLE}</style></head>\n<body><h1>{title}</h1>\n{remarks}<table>\n"
-        "<tr><th></th><th>notebook</th><th>exercise</th><th>points</th><th>what the check says</th></tr>\n"
-        f"{rows}</table></body></html>\n"
-    )
-
-
-def write_results(results: list[Graded], out: Path) -> None:
-    """Write ``grades.csv`` (a line for each student and exercise), ``summary.csv`` and ``pages/<student>.html``."""
-    columns = ("notebook", "exercise", "points", "reason")
-    grades = [{"student": g.student} | {key: row[key] for key in columns} for g in results for row in g.rows]
-    totals = [
-        {"student": g.student, "points": g.points, "of": len(g.rows), "remarks": " ".join(g.remarks)} for g in results
-    ]
-    for graded in results:
-        write_atomically(out / "pages" / f"{graded.student}.html", page(graded))
-    write_atomically(out / "grades.csv", as_csv(grades))
-    write_atomically(out / "summary.csv", as_csv(totals))

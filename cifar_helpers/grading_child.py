@@ -9,6 +9,7 @@ import ast
 import builtins
 import json
 import linecache
+import math
 import os
 import resource
 import secrets
@@ -218,7 +219,8 @@ def changed(before: list[tuple[object, str, list[tuple[str, object]]]]) -> str |
 
 def limit(seconds: float, memory: int) -> None:
     """Set this process's limits: processor time, size of a file, and address space beyond what is already mapped."""
-    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 2))
+    whole = math.ceil(seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
@@ -250,7 +252,8 @@ def judge(exercise: dict, check, request: dict) -> dict:
     except MemoryError as error:
         return {"state": "memory", "reason": f"It asked for more memory than it may have{place(error)}."}
     except BaseException as error:  # SystemExit and KeyboardInterrupt of the student's code among them
-        return {"state": "error", "reason": f"It stopped with {type(error).__name__}{place(error)}: {error}"}
+        stopped, text = f"It stopped with {type(error).__name__}{place(error)}", str(error)
+        return {"state": "error", "reason": f"{stopped}: {text}" if text else f"{stopped}."}
     tampered = changed(before) if getattr(outcome, "state", "solved") == "solved" else None
     if tampered:
         return {"state": "tampered", "reason": f"It changes {tampered}, which the checks rely on."}
@@ -327,7 +330,7 @@ def run_exercise(exercise: dict, check, request: dict) -> dict:
             os._exit(70)
     os.close(verdict_out)
     os.close(output_out)
-    end = time.monotonic() + request["seconds"]
+    end = time.monotonic() + request["wall"]
     came, passed = listen(verdict_in, output_in, request["output"], end)
     status = reap(child, 0 if came or passed else end)
     os.close(verdict_in)
@@ -337,13 +340,15 @@ def run_exercise(exercise: dict, check, request: dict) -> dict:
     if came:
         found = read_verdict(came, request["token"])
         return found or {"state": "tampered", "reason": "It wrote to the grader's channel."}
-    return {"state": "ended", "reason": ended_how(status, request["seconds"])}
+    return {"state": "ended", "reason": ended_how(status, request["seconds"], request["wall"])}
 
 
-def ended_how(status: int | None, seconds: float) -> str:
-    """Why a process that gave no verdict ended, from its wait status."""
-    if status is None or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
-        return f"It took more than {seconds:g} s."
+def ended_how(status: int | None, seconds: float, wall: float) -> str:
+    """Why a process that gave no verdict ended, from its wait status and its limits (processor time, clock)."""
+    if status is None:
+        return f"It took more than {wall:g} s by the clock."
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
+        return f"It took more than {seconds:g} s of processor time."
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         return f"It was ended by signal {number} ({signal.strsignal(number)})."

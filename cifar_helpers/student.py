@@ -21,9 +21,10 @@ def parser() -> argparse.ArgumentParser:
         "folder", type=Path, metavar="FOLDER", help="holds a subfolder, .zip, .tar.gz or .ipynb per student"
     )
     grade.add_argument("--out", type=Path, help="folder for tables and pages (default: grades beside FOLDER)")
-    grade.add_argument("--jobs", type=int, default=1, metavar="N", help="submissions at a time (1)")
-    grade.add_argument("--seconds", type=float, default=60, metavar="S", help="for each exercise (60)")
+    grade.add_argument("--jobs", type=int, default=1, metavar="N", help="submissions at a time, one per core (1)")
+    grade.add_argument("--seconds", type=float, default=60, metavar="S", help="processor time for each exercise (60)")
     grade.add_argument("--memory-gb", type=float, default=4, metavar="G", help="for each exercise (4)")
+    grade.add_argument("--only", nargs="+", metavar="NN", help="grade these notebooks alone, such as 01 02")
     grade.add_argument("--checks", type=Path, metavar="FILE.py", help="further checks, kept from the students")
     report = commands.add_parser("report", help="start the write-up with your own figures and tables")
     report.add_argument("--profile", help="whose figures (default: the newest)")
@@ -33,12 +34,29 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def _build(out: Path) -> list[str]:
+    if (edition.ROOT / edition.MANIFEST).is_file():
+        raise CourseError(
+            f"{edition.ROOT} is already a student edition: there is nothing to take out. "
+            "An instructor builds one in the course that holds the solutions."
+        )
+    try:
+        return edition.build(out)
+    except CourseError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        raise CourseError(
+            f"Cannot write the student edition to {out}: {error.__cause__.strerror}. "
+            "Name another OUT, in a folder that you can write to and on a disk with room for it."
+        ) from error
+
+
 def _grade(options: argparse.Namespace) -> int:
     for name, least in (("jobs", 1), ("seconds", 0.1), ("memory_gb", 0.1)):
         if not least <= getattr(options, name) <= 1e6:
             raise CourseError(f"--{name.replace('_', '-')} must be at least {least:g}.")
     limits = Limits(options.seconds, int(options.memory_gb * 2**30))
-    results = grading.grade_folder(options.folder, options.out, options.jobs, limits, options.checks)
+    results = grading.grade_folder(options.folder, options.out, options.jobs, limits, options.checks, only=options.only)
     return int(any(row["state"] == "grader" for graded in results for row in graded.rows))
 
 
@@ -49,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "grade":
             return _grade(options)
         if options.command == "build":
-            lines = edition.build(options.out)
+            lines = _build(options.out)
         elif options.command == "report":
             lines = handin.write_report(options.profile)
         else:

@@ -9,11 +9,12 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import nbformat
 import pytest
 from conftest import notebook_text as notebook
 from conftest import write_tar
 
-from cifar_helpers import checks, edition, grading, grading_child, sandbox, student
+from cifar_helpers import checks, edition, gradebook, grading, grading_child, sandbox, student
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,7 +28,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 RIGHT = "    return 2 * x"
 HOSTILE = {  # exercise → body of the student's function, part of the reason
-    "loops": ("    while True: pass", "more than 4 s"),
+    "loops": ("    while True: pass", "more than 4 s of processor time"),
     "exits": ("    raise SystemExit(0)", "SystemExit"),
     "vanishes": ("    import os; os._exit(0)", "ended the program itself"),
     "crashes": ("    import ctypes; ctypes.string_at(0)", "signal 11"),
@@ -73,6 +74,7 @@ HOSTILE = {  # exercise → body of the student's function, part of the reason
     ),
     "marks_up": ("    raise ValueError('<script>alert(1)</script>')", "<script>"),
 }
+WAITS = "    import time; time.sleep(99)"
 HONEST = {"first": RIGHT, **{name: body for name, (body, _) in HOSTILE.items()}, "last": RIGHT}
 PRIVATE = """
 from cifar_helpers.checks.engine import call, compare, exercise
@@ -250,7 +252,7 @@ def test_private_checks_are_graded_too(graded):
     rows = {row["exercise"]: row for row in rows_of(graded, "ada")}
     assert rows["secret"]["points"] == "1"
     assert rows["wrong"]["points"] == "0" and 'ValueError at "raise ValueError' in rows["wrong"]["reason"]
-    assert "No cell defines my_channel_statistics" in rows["channel_statistics"]["reason"]
+    assert rows["channel_statistics"]["reason"] == "not handed in."
 
 
 @pytest.mark.parametrize(
@@ -331,7 +333,7 @@ def test_links_devices_and_caches_of_a_tar_stay_out(tmp_path):
 def test_tables_and_pages(graded):
     base = graded["base"]
     assert graded["same"] and not (base / "evil.ipynb").exists()
-    assert set(graded["rows"][0]) == {"student", "notebook", "exercise", "points", "reason"}
+    assert set(graded["rows"][0]) == {"student", "id", "notebook", "exercise", "points", "reason"}
     totals = {row["student"]: row for row in csv.DictReader(io.StringIO((base / "grades/summary.csv").read_text()))}
     assert totals["ada"]["points"] == "1" and "broken.ipynb is not a readable" in totals["ada"]["remarks"]
     assert "'=unsolved" in totals  # no spreadsheet takes it for a formula
@@ -357,6 +359,7 @@ def test_input_that_cannot_be_graded(tmp_path, capsys):
         (["grade", tmp_path / "nowhere"], "No folder"),
         (["grade", tmp_path / "empty"], "No submissions"),
         (["grade", tmp_path / "s", "--out", tmp_path / "s/grades"], "among the submissions"),
+        (["grade", tmp_path / "s", "--out", "/proc/x"], "Cannot write to /proc/x"),
         (["grade", tmp_path / "s", "--jobs", "0"], "--jobs must be at least 1"),
         (["grade", tmp_path / "s", "--seconds", "nan"], "--seconds must be"),
         (["grade", tmp_path / "s", "--checks", tmp_path / "absent.py"], "Cannot read the checks"),
@@ -370,4 +373,96 @@ def test_input_that_cannot_be_graded(tmp_path, capsys):
 def test_two_submissions_of_one_name_keep_apart(tmp_path):
     (tmp_path / "ada").mkdir()
     (tmp_path / "ada.zip").write_bytes(b"")
-    assert set(grading.find_submissions(tmp_path)[0]) == {"ada", "ada.zip"}
+    found, remarks = grading.find_submissions(tmp_path)
+    assert set(found) == {"ada", "ada.zip"}
+    assert len(remarks) == 1 and "ada and ada.zip count as students of their own" in remarks[0]
+
+
+# --- grading: how platforms and students lay files out --------------------------------------------------------------
+
+
+def graded_alone(folder: Path, monkeypatch, states=None) -> gradebook.Graded:
+    """A submission's reading and table, with the sandbox's verdicts given: ``missing`` but for ``states``."""
+    listed = [{"name": f"e{n}", "notebook": n, "answer": f"f{n}"} for n in ("01", "02", "03")]
+    rows = [gradebook.row_of(e, (states or {}).get(e["name"], "missing"), "No cell defines it.") for e in listed]
+    monkeypatch.setattr(grading.Grader, "_rows", lambda self, notebooks, copy: rows)
+    return grading.Grader(sandbox.Limits(), None, True, listed).grade(folder.name, folder)
+
+
+def test_a_platforms_folder_with_a_zip_in_it_is_opened(tmp_path, monkeypatch):
+    folder = tmp_path / "Ada Lovelace_123_assignsubmission_file"
+    folder.mkdir()
+    (folder / "onlinetext.html").write_text("Here it is.")
+    zipped(folder / "Project2-1_Ada.zip", **{"Project2-1_Ada__notebooks__01_data.ipynb": notebook("x = 1")})
+    graded = graded_alone(folder, monkeypatch)
+    assert graded.identity == "1" and graded.remarks == ["Notebooks 02, 03 were not handed in."]
+
+    zipped(folder / "Project2-2_Bob.zip", **{"a.ipynb": notebook("x = 1")})
+    graded = graded_alone(folder, monkeypatch)
+    assert graded.identity == "" and len(graded.rows) == 3 and not graded.points
+    assert graded.remarks == [
+        "The submission holds several archives and no notebook: Project2-1_Ada.zip, Project2-2_Bob.zip. "
+        "Leave one of them."
+    ]
+    (folder / "01_mine.ipynb").write_text(notebook("x = 1"))
+    assert "Not opened, as there are notebooks beside it" in graded_alone(folder, monkeypatch).remarks[0]
+
+
+def test_an_inner_archive_is_as_limited_as_an_outer_one(tmp_path, monkeypatch):
+    inner = tmp_path / "inner.zip"
+    for name, content, reason in (
+        ("..__..__evil.ipynb", notebook(), "a path outside its own folder"),
+        ("zeros.ipynb", b"0" * (grading.MOST_BYTES + 1), "more than 5000 files or 200 MB"),
+    ):
+        zipped(inner, **{name: content})
+        zipped(tmp_path / "eve.zip", **{"inner.zip": inner.read_bytes()})
+        graded = graded_alone(tmp_path / "eve.zip", monkeypatch)
+        assert reason in graded.remarks[0] and reason in graded.rows[0]["reason"]
+    zipped(inner, **{"a.ipynb": notebook()})
+    zipped(tmp_path / "middle.zip", **{"inner.zip": inner.read_bytes()})
+    zipped(tmp_path / "eve.zip", **{"middle.zip": (tmp_path / "middle.zip").read_bytes()})
+    assert "no readable notebook" in graded_alone(tmp_path / "eve.zip", monkeypatch).remarks[0]  # one level
+
+
+def test_the_id_is_read_from_names(tmp_path, monkeypatch):
+    made = {"Project2-7-a_Ada.zip": "x.ipynb", "bob.zip": "Project2-8_Bob__x.ipynb", "Project2-9.zip": "x.ipynb"}
+    for name, inside in made.items():
+        zipped(tmp_path / name, **{inside: notebook("x = 1")})
+    assert [graded_alone(tmp_path / name, monkeypatch).identity for name in made] == ["7-a", "8", ""]
+
+
+def test_an_absent_notebook_is_one_remark(tmp_path, monkeypatch):
+    """Handed in is what has a file of that number, readable or not, or an answer in any file."""
+    tagged = nbformat.reads(notebook("def f02(: pass"), as_version=4)
+    tagged.cells[0].metadata["nbgrader"] = {"grade_id": "e2"}
+    (tmp_path / "01_broken.ipynb").write_text("{")
+    (tmp_path / "dir.ipynb").mkdir()
+    (tmp_path / "mine.ipynb").write_text(notebook("def f02(): pass"))
+    graded = graded_alone(tmp_path, monkeypatch, {"e02": "mistaken"})
+    assert [row["reason"] for row in graded.rows] == ["No cell defines it."] * 2 + ["not handed in."]
+    assert graded.remarks[1:] == ["Notebook 03 was not handed in."]
+    (tmp_path / "mine.ipynb").write_text(nbformat.writes(tagged).replace('"e2"', '"e03"'))
+    assert graded_alone(tmp_path, monkeypatch, {"e02": "solved"}).remarks[1:] == []
+
+
+def test_only_counts_the_notebooks_named(tmp_path, capsys):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/ada.ipynb").write_text(notebook("x = 1"))
+    assert student.main(["grade", str(tmp_path / "s"), "--only", "1", "02"]) == 0
+    count = sum(exercise.notebook in ("01", "02") for exercise in checks.EXERCISES.values())
+    assert f"ada: 0 of {count} points" in capsys.readouterr().out
+    assert "Notebooks 01, 02 were not handed in." in (tmp_path / "grades/summary.csv").read_text()
+    assert student.main(["grade", str(tmp_path / "s"), "--only", "77"]) == 2
+    assert "--only 77: no such notebook has exercises. These have: 01 02" in capsys.readouterr().err
+
+
+def test_waiting_has_a_limit_by_the_clock_and_work_one_of_processor_time(tmp_path):
+    limits = sandbox.Limits(1, 2**30)
+    cells = [f"def my_{name}(x):\n{body}" for name, body in {"loops": "    while True: pass", "last": WAITS}.items()]
+    read = [{"path": "a.ipynb", "cells": [{"source": cell, "grade_id": None} for cell in cells]}]
+    listed = [exercise for exercise in LISTED if exercise["name"] in ("loops", "last")]
+    rows = grading.Grader(limits, PRIVATE, False, listed)._rows(read, tmp_path)
+    assert [row["reason"] for row in rows] == [
+        "It took more than 1 s of processor time.",
+        "It took more than 3 s by the clock.",
+    ]

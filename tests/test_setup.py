@@ -79,7 +79,8 @@ ROOMS = {
     "handin": {"edition", "env"},
     "grading_child": {"checks"},
     "sandbox": {"env"},
-    "grading": {"env", "sandbox"},
+    "gradebook": {"env"},
+    "grading": {"env", "gradebook", "sandbox"},
     "student": {"edition", "env", "grading", "handin", "sandbox"},
     "report": {
         *("batch", "data", "env", "experiments", "locate", "notebooks", "planning", "record"),

@@ -390,3 +390,16 @@ def test_the_command_line(course, monkeypatch, capsys):
     out = course.parent / "out"
     assert student.main(["build", str(out)]) == 0 and "files written" in capsys.readouterr().out
     assert student.main(["build", str(course)]) == 2 and "course folder" in capsys.readouterr().err
+
+
+def test_where_build_cannot_help_it_says_what_matters(course, monkeypatch, capsys):
+    monkeypatch.setattr(edition, "ROOT", course)
+    monkeypatch.setattr(edition.build, "__defaults__", (course,))
+    assert student.main(["build", "/proc/x"]) == 2
+    said = capsys.readouterr().err
+    assert "Cannot write the student edition to /proc/x" in said and "another OUT" in said and "CIFAR_" not in said
+    out = course.parent / "out"
+    edition.build(out, course)
+    monkeypatch.setattr(edition, "ROOT", out)
+    assert student.main(["build", str(course.parent / "again")]) == 2
+    assert "is already a student edition" in capsys.readouterr().err
