@@ -5,6 +5,7 @@ python -m cifar_helpers.notebooks NOTEBOOK.ipynb OUTPUT.ipynb '{"profile": "smok
 
 import ast
 import contextlib
+import difflib
 import json
 import logging
 import os
@@ -75,6 +76,23 @@ def check_parameters(notebook: Path, given: dict[str, object]) -> None:
         if not fits or (isinstance(value, bool) and not isinstance(default, bool | None)):
             expected = type(default).__name__
             raise CourseError(f"{notebook.stem}: {name} must be of type {expected}, like {default!r}, not {value!r}.")
+
+
+def check_all(notebooks: Sequence[Path], given: dict[str, object]) -> None:
+    """Compare given parameters with those of several notebooks: each goes to the notebooks that have it.
+
+    Raises:
+        CourseError: a name that none of them has, or a value of another type than a notebook's default.
+    """
+    known = {notebook: notebook_parameters(notebook) for notebook in notebooks}
+    every = list(dict.fromkeys(name for mine in known.values() for name in mine))
+    for name in given:
+        if name not in every:
+            close = difflib.get_close_matches(name, every, 1)
+            meant = f"; did you mean {close[0]}?" if close else "."
+            raise CourseError(f"There is no parameter {name!r}{meant} Known to these notebooks: {', '.join(every)}.")
+    for notebook, mine in known.items():
+        check_parameters(notebook, {name: value for name, value in given.items() if name in mine})
 
 
 def verdict(notebook) -> str:
@@ -155,7 +173,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object], cell_mi
         cell_minutes: a cell that takes longer is ended, and the notebook with it; None waits for ever.
 
     Returns:
-        ``notebook``, ``verdict`` and ``minutes``.
+        ``notebook``, ``verdict``, ``minutes``, and ``ended``, a Unix time in seconds.
 
     Raises:
         KeyboardInterrupt: was asked for; the notebook and its kernel have ended.
@@ -192,7 +210,8 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object], cell_mi
     judged = (failure or died) if judged == "ok" and (failure or died) else judged
     if cell_minutes and "KeyboardInterrupt" in judged:  # how a kernel that is told to give up answers
         judged = f"{judged.partition(':')[0]} took longer than {cell_minutes:g} min (--cell-minutes)"
-    return {"notebook": notebook.stem, "verdict": judged, "minutes": (time.monotonic() - began) / 60}
+    minutes = (time.monotonic() - began) / 60
+    return {"notebook": notebook.stem, "verdict": judged, "minutes": minutes, "ended": time.time()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

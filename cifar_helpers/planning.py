@@ -20,6 +20,7 @@ from .upkeep import failure
 
 Reader = Callable[[RunConfig], RunRecord | None]
 MUON = (2, 9)  # the first torch that has it
+SCREEN = 20  # runs; a longer plan's sums are said again at its end
 
 
 @dataclass(frozen=True)
@@ -274,13 +275,15 @@ def _kinds(config: RunConfig) -> list[tuple]:
 # --- Showing it ----------------------------------------------------------------------------------------------------
 
 
-def lines(jobs: Sequence[Job], fingerprint: str | None, store: Store) -> list[str]:
+def lines(jobs: Sequence[Job], fingerprint: str | None, store: Store, notes: Sequence[str] = ()) -> list[str]:
     """The plan as text: sums and the minutes left on every known device, per notebook, then every run with its state.
 
-    A run that several notebooks share counts for the first of them.
+    A run that several notebooks share counts for the first of them. Where the runs fill more than a screen, the sums
+    are the last lines too.
 
     Args:
         fingerprint: of the data; None where it has not been read yet, so that nothing is known to be recorded.
+        notes: lines to stand below the sums.
     """
     found = Speeds(store)
     states = [state(job, fingerprint, store) if fingerprint else "missing" for job in jobs]
@@ -294,7 +297,8 @@ def lines(jobs: Sequence[Job], fingerprint: str | None, store: Store) -> list[st
     if not names:
         shown.append("  No run is recorded on any device yet, so no time is predicted.")
     head = "".join(f"{f'min on {name}':>12}" for name in names.values())
-    shown += ["", f"{'notebook':9} {'runs':>5} {'recorded':>9}{head}"]
+    sums = [*shown, *notes]
+    shown = [*sums, "", f"{'notebook':9} {'runs':>5} {'recorded':>9}{head}"]
     first = [job.notebooks[0] if job.notebooks else "" for job in jobs]
     for number in dict.fromkeys(first):
         mine = [i for i, name in enumerate(first) if name == number]
@@ -307,7 +311,7 @@ def lines(jobs: Sequence[Job], fingerprint: str | None, store: Store) -> list[st
         shown.append(
             f"{states[i]:14}  {' '.join(job.notebooks):11} {job.config.steps:7}{minutes}  {job.config.describe()}{key}"
         )
-    return shown
+    return [*shown, "", *sums] if len(jobs) > SCREEN else shown
 
 
 def _sum(seconds: Sequence[float | None], short: bool = False) -> str:

@@ -12,6 +12,7 @@ import ast
 import functools
 import math
 import os
+import re
 import shlex
 import sys
 import time
@@ -19,12 +20,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import locate, planning, slurm, stopping, upkeep
+from . import locate, planning, slurm, status, stopping, upkeep
 from .env import CourseError, choose_device, figures_dir, read_json, runs_dir, write_atomically
 from .experiments import PROFILES, get_profile
-from .notebooks import check_parameters, choose, execute, notebook_parameters
+from .notebooks import check_all, choose, execute, notebook_parameters
 from .planning import Job
 from .record import Store
+
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
 def parse_parameter(text: str) -> object:
@@ -70,12 +73,7 @@ class Report:
         self.data = given if given in (None, "auto", "cifar10", "synthetic") else _absolute(given)
         self.parameters = {"profile": self.profile, "data": self.data, "device": self.device, "published": False}
         self.parameters |= self.extra
-        known = {name for notebook in self.chosen for name in notebook_parameters(notebook)}
-        for (
-            notebook
-        ) in self.chosen:  # a further parameter goes to the notebooks that have it; one that none has is refused
-            mine = notebook_parameters(notebook)
-            check_parameters(notebook, {n: v for n, v in self.parameters.items() if n in mine or n not in known})
+        check_all(self.chosen, self.parameters)
         if os.environ.get("CIFAR10_ROOT"):
             os.environ["CIFAR10_ROOT"] = _absolute(os.environ["CIFAR10_ROOT"])
         self.store, self.label, self.fingerprint = Store(), "", None
@@ -178,11 +176,13 @@ def _execute(report: Report, notebook: Path, title: str, cell_minutes: float | N
     from . import summary
 
     print(f"{title} …", flush=True)
-    output, began = runs_dir() / "notebooks" / report.profile / notebook.name, time.time()
+    output = status.verdict_path(report.store, report.profile, notebook.stem).with_suffix(".ipynb")
+    began = time.time()
     mine = notebook_parameters(notebook)
     given = {name: value for name, value in report.parameters.items() if name in mine}
     result = execute(notebook, output, given, cell_minutes)
     result["without_training"] = result["minutes"] - summary.trained_minutes(began)
+    status.keep_verdict(result, report.profile, report.fingerprint, report.store)
     print(f"{title}: {result['verdict']} ({result['minutes']:.1f} min)", flush=True)
     if result["verdict"] != "ok" and output.exists():
         print(f"    the executed copy with the full error: {output}", flush=True)
@@ -208,37 +208,28 @@ def _conclude(report: Report, results: list[dict], began: str, target, unfinishe
     return 1 if failed or unfinished else 0
 
 
-def show_plan(report: Report) -> None:
-    """Print what the notebooks need, what of it is recorded, and the predicted minutes."""
+def show_plan(report: Report, options: argparse.Namespace) -> None:
+    """Print what the notebooks need, what of it is recorded, the predicted minutes, and what Slurm would be given."""
     report.look_up_images()
+    jobs, notes = report.jobs(), []
     if report.fingerprint is None:
-        print("The images have not been read here yet, so nothing counts as recorded; a report reads them first.")
-    jobs = report.jobs()
-    print("\n".join(planning.lines(jobs, report.fingerprint, report.store)))
+        notes.append("The images have not been read here yet, so nothing counts as recorded.")
     if any("03" in job.notebooks and job.config.model == "AlexNet" for job in jobs):
-        print("03's greedy tuning of AlexNet goes on from each choice: its next runs join the plan as it is decided.")
+        notes.append("03's greedy tuning of AlexNet goes on from each choice: its next runs join as it decides.")
+    if options.device not in ("auto", "cpu"):
+        try:
+            choose_device(options.device)
+        except CourseError:
+            notes.append(f"Planned for {options.device}, which this machine does not have: train where there is one.")
+    if options.executor == "slurm":
+        tasks = len(_shares(report, options, report.missing() if report.fingerprint else jobs))
+        count = f"{tasks} array task{'s' * (tasks != 1)}"
+        notes.append(f"--executor slurm would submit {count}, and after them the job for the notebooks.")
+    print("\n".join(planning.lines(jobs, report.fingerprint, report.store, notes)))
 
 
-def show_status(report: Report) -> int:
-    """Print what is unfinished, failed (and why) or missing, and what Slurm has queued; 0 if all is recorded."""
-    report.look_up_images()
-    jobs, known = report.jobs(), report.fingerprint is not None
-    states = {job: planning.state(job, report.fingerprint, report.store) if known else "missing" for job in jobs}
-    for job, state in states.items():
-        if state != "recorded":
-            print(f"{state:14}  {job.config.describe()} (for {', '.join(job.notebooks)})")
-        if state == "failed":
-            why = upkeep.failure(report.store, job.config, report.fingerprint)
-            print(f"{'':14}  {why['error']}\n{'':14}  log: {why['log']}")
-    results = (read_json(figures_dir(report.profile) / "report.json") or {}).get("results", {})
-    for notebook in report.chosen:
-        found = results.get(notebook.stem)
-        print(f"notebook {notebook.stem}: {' at '.join((found['verdict'], found['made'])) if found else 'not run yet'}")
-    for line in slurm.queue(report.store):
-        print(line)
-    counts = ", ".join(f"{list(states.values()).count(s)} {s}" for s in dict.fromkeys(states.values()))
-    print(f"{len(jobs)} training runs: {counts}.")
-    return 0 if set(states.values()) <= {"recorded"} else 1
+def _shares(report: Report, options: argparse.Namespace, todo: Sequence[Job]) -> list[list[int]]:
+    return slurm.split(todo, report.store, options.tasks, report.device != "cpu") if todo else []
 
 
 def prune(options: argparse.Namespace) -> None:
@@ -281,7 +272,7 @@ def submit(report: Report, options: argparse.Namespace) -> None:
     if report.fingerprint is None:
         report.read_images()
     todo = report.missing()
-    shares = slurm.split(todo, report.store, options.tasks, report.device != "cpu") if todo else []
+    shares = _shares(report, options, todo)
     path, after = slurm.plan_path(report.store), report.arguments(options)
     write_plan(path, todo, report.source, report.fingerprint, report.device, tasks=shares, report=after)
     passed = {name: getattr(options, name.replace("-", "_")) for name in slurm.PASSED}
@@ -307,6 +298,8 @@ def _usual_profile(options: argparse.Namespace) -> tuple[str, str]:
         return submitted, "submitted last"
     if options.executor == "slurm":
         return "full", "on a cluster"
+    if options.device.startswith("cuda"):  # it may be planned where there is none
+        return "full", f"usual on {options.device}"
     if choose_device(options.device).type == "cuda":
         return "full", "on a GPU"
     return "quick", "on a machine without a CUDA GPU"
@@ -328,14 +321,21 @@ def _minutes(text: str) -> float:
     return value
 
 
-def _refuse_contradictions(options: argparse.Namespace) -> None:
-    """Raise ``CourseError`` where an option would be ignored without a word."""
+def _refuse_unusable(options: argparse.Namespace) -> None:
+    """Raise ``CourseError`` where an option would be ignored without a word, or cannot mean anything."""
     cluster = ("tasks", "at-most", "sbatch", *slurm.PASSED)
     given = [name for name in cluster if getattr(options, name.replace("-", "_")) not in (None, [])]
     if given and options.executor == "local":
         raise CourseError(f"--{given[0]} is for a cluster: add --executor slurm.")
     if options.yes and not options.prune:
         raise CourseError("--yes belongs to --prune.")
+    bare = [each for each in options.sbatch if not re.match("--[a-z]", each)]
+    if bare:
+        raise CourseError(
+            f"--sbatch takes an option with its dashes, as in --sbatch=--reservation=ai; {bare[0]!r} has none."
+        )
+    if not DEVICE.fullmatch(options.device):
+        raise CourseError(f"Unknown device {options.device!r}; choose auto, cpu, cuda, cuda:N (such as cuda:1) or mps.")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -374,7 +374,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the report."""
     options = parser().parse_args(arguments)
     try:
-        _refuse_contradictions(options)
+        _refuse_unusable(options)
         if options.prune:
             prune(options)
             return 0
@@ -384,10 +384,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         get_profile(options.profile)
         report = Report(options)
         if options.plan:
-            show_plan(report)
+            show_plan(report, options)
             return 0
         if options.status:
-            return show_status(report)
+            report.look_up_images()
+            stems = [path.stem for path in report.chosen]
+            return status.show(stems, report.profile, report.jobs(), report.fingerprint, report.store)
         if options.executor == "slurm":
             submit(report, options)
             return 0
@@ -407,16 +409,15 @@ def _run(report: Report, options: argparse.Namespace) -> int:
     from .worker import requeue
 
     try:
-        status = run_report(report, options.jobs_per_gpu, options.publish, options.cell_minutes)
+        code = run_report(report, options.jobs_per_gpu, options.publish, options.cell_minutes)
     except stopping.Stopped:
-        if requeue():
-            print("Stopped by Slurm, and put back into the queue.", file=sys.stderr)
+        print(requeue()[1], end="", file=sys.stderr)
         raise
-    if options.publish and status == 0:
+    if options.publish and code == 0:
         from . import summary
 
         print(f"Published: {summary.publish(report.profile, report.store)}")
-    return status
+    return code
 
 
 if __name__ == "__main__":

@@ -45,11 +45,15 @@ def listening() -> contextlib.AbstractContextManager:
 
 
 def interrupting() -> contextlib.AbstractContextManager:
-    """Let SIGTERM and SIGUSR1 interrupt like a Ctrl-C, but as ``Stopped``; for drivers, which end what they drive."""
+    """Let SIGTERM and SIGUSR1 interrupt like a Ctrl-C, but as ``Stopped``; for drivers, which end what they drive.
+
+    Only the first does: Slurm sends a SIGTERM to what it puts back into the queue, and the end is under way by then.
+    """
 
     def stop(number: int, frame) -> None:
         _asked.append(number)
-        raise Stopped
+        if len(_asked) == 1:
+            raise Stopped
 
     return _handling(stop, [number for number in SIGNALS if number != signal.SIGINT])
 

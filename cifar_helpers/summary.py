@@ -60,7 +60,7 @@ def write_local(profile: str, results: Sequence[dict], began: str, device="cpu",
         The path of REPORT.md.
     """
     folder = figures_dir(profile)
-    executed = {r["notebook"]: r | {"made": began} for r in results}
+    executed = {r["notebook"]: r for r in results}
     earlier = (read_json(folder / "report.json") or {}).get("results", {})
     ok = {name[:2] for name, r in executed.items() if r["verdict"] == "ok"}
     for entry in load_entries(folder):  # what a notebook no longer makes does not stay in its report

@@ -24,6 +24,8 @@ from .record import BusyError, Store
 
 POLL_SECONDS = 2.0  # between two looks at runs that others are training
 SOME_FAILED = 4  # exit status of a worker that came to its end, but not with every run
+SQUEUE_TRIES, SQUEUE_SECONDS = 4, 3.0  # until its silence is believed, and between them
+SQUEUE_PATIENCE = 10.0  # seconds for one answer; the time limit is two minutes away
 TRAIN, DONE, FAILED = "train", "done", "failed"  # first words of a worker's lines
 
 
@@ -121,17 +123,41 @@ def _into(log: Path) -> Iterator[None]:
             os.close(handle)
 
 
-def requeue() -> bool:
-    """Ask Slurm to start this job again, unless a person has cancelled it; whether that was done."""
+def requeue() -> tuple[bool, str]:
+    """Ask Slurm to start this job again, unless a person has cancelled it.
+
+    Returns:
+        Whether that was done, and a line that says so, or why not; no line outside Slurm.
+    """
     job = os.environ.get("SLURM_JOB_ID")
     if not job or not shutil.which("scontrol"):
-        return False
+        return False, ""
     if "SLURM_ARRAY_JOB_ID" in os.environ:  # one task has the whole array's number as its own
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    state = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, check=False)
-    if state.stdout.split() != ["RUNNING"]:
-        return False
-    return subprocess.run(["scontrol", "requeue", job], check=False).returncode == 0
+    state = _slurm_state(job)
+    if state != "RUNNING":
+        why = f"Slurm calls it {state}" if state else "squeue says nothing about it"
+    else:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return True, f"Job {job} was put back into the queue.\n"
+        why = done.stderr.strip() or done.stdout.strip() or f"scontrol ended with status {done.returncode}"
+    return (
+        False,
+        f"Job {job} was not put back into the queue: {why}. The same command goes on from here.\n",
+    )
+
+
+def _slurm_state(job: str) -> str:
+    """What squeue calls a job's state; empty where it says nothing several times, as it may once on a busy cluster."""
+    for attempt in range(SQUEUE_TRIES):
+        time.sleep(SQUEUE_SECONDS if attempt else 0)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            command = ["squeue", "-h", "-j", job, "-o", "%T"]
+            found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SQUEUE_PATIENCE)
+            if found.stdout.strip():
+                return found.stdout.strip()
+    return ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -151,14 +177,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _run(options)
             except stopping.Stopped:
                 asked = stopping.asked()
-                with contextlib.suppress(BrokenPipeError):  # who drove it may be gone
-                    print(f"Stopped by {asked.name}; finished runs are kept, the others go on from here.", flush=True)
-                return 0 if requeue() else 128 + asked
+                _say(f"Stopped by {asked.name}; finished runs are kept, the others go on from here.\n")
+                queued, line = requeue()
+                _say(line)
+                return 0 if queued else 128 + asked
     except CourseError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # who drove it may be gone
+        print(text, end="", flush=True)
 
 
 def _run(options: argparse.Namespace) -> int:

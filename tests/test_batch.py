@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from cifar_helpers import batch, planning, probes, report, run, slurm, stopping, upkeep, worker
+from cifar_helpers import batch, planning, probes, report, run, slurm, status, stopping, upkeep, worker
 from cifar_helpers.data import load_cifar10
 from cifar_helpers.env import CourseError
 from cifar_helpers.experiments import PROFILES
@@ -130,6 +132,10 @@ def test_the_plan_of_the_whole_course_prints_quickly_without_torch(tmp_path):
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0 and "VGG_A_BatchNorm" in done.stdout, done.stderr
+    lines = done.stdout.strip().splitlines()
+    sums = lines[: lines.index("")]
+    assert sums[0].endswith(" missing.") and "nothing counts as recorded" in done.stdout
+    assert lines[-len(sums) :] == sums and len(lines) > 100
     assert time.monotonic() - began < 20  # 5 s on a quiet machine; `make bench` measures it
 
 
@@ -270,7 +276,25 @@ def test_a_report_trains_what_its_notebook_declares_and_the_notebook_reads_it(im
     shown = capfd.readouterr().out
     assert "to train: 2, on cpu" in shown and "2 runs: 0 trained now, 2 read" in shown
     assert report.main([*arguments, "--status"]) == 0
-    assert "notebook 09_autograd: ok" in capfd.readouterr().out
+    assert "notebook 09_autograd: ok, ended 20" in capfd.readouterr().out
+
+
+def test_a_verdict_is_that_of_these_runs_and_says_when_they_are_newer(images, store):
+    record = run.get_run(SMALL, images, "cpu", store)
+    made, stem = record.provenance["finished_unix"], "09_autograd"
+    jobs = [Job(SMALL, notebooks=("09",))]
+
+    def line(fingerprint=images.fingerprint, jobs=jobs, store=store):
+        return status.notebook_line(stem, "smoke", jobs, fingerprint, store)
+
+    assert line() == f"notebook {stem}: not run yet"
+    status.keep_verdict({"notebook": stem, "verdict": "ok", "ended": made + 90}, "smoke", images.fingerprint, store)
+    ended = datetime.fromtimestamp(made + 90).astimezone()
+    assert line() == f"notebook {stem}: ok, ended {ended:%Y-%m-%d %H:%M %Z}"
+    assert line(store=Store(store.root / "other")) == line("0" * 64) == line(None) == f"notebook {stem}: not run yet"
+    status.keep_verdict({"notebook": stem, "verdict": "ok", "ended": made - 90}, "smoke", images.fingerprint, store)
+    assert line().endswith(", older than its runs")
+    assert not line(jobs=[Job(SMALL, notebooks=("02",))]).endswith("runs")  # another notebook's
 
 
 # --- Slurm, as far as it goes without one --------------------------------------------------------------------------
@@ -293,6 +317,8 @@ def test_an_array_is_shared_out_evenly(images, store):
         (["--yes"], "belongs to --prune"),
         (["--jobs-per-gpu", "0"], "at least 1"),
         (["--executor", "slurm", "--tasks", "0"], "at least 1"),
+        (["--executor", "slurm", "--sbatch", "reservation=ai"], "'reservation=ai' has none"),
+        (["--executor", "slurm", "--sbatch", "batch/evil.sh"], "with its dashes, as in --sbatch=--reservation=ai"),
         (["--cell-minutes", "nan"], "positive number of minutes"),
         (["--plan", "--status"], "not allowed with"),
     ],
@@ -303,6 +329,120 @@ def test_options_that_contradict_or_make_no_sense_are_refused(arguments, message
     except SystemExit as end:  # argparse
         assert end.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here is the device that must be absent")
+def test_a_plan_may_be_made_for_a_device_that_is_not_here(images, capsys):
+    load_cifar10("synthetic")
+    arguments = ["--data", "synthetic", "--only", "09", "--device", "cuda", "--plan"]
+    assert report.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "No profile given: full, as usual on cuda." in shown
+    assert "Planned for cuda, which this machine does not have" in shown
+    assert report.main([*arguments, "--executor", "slurm", "--tasks", "7"]) == 0
+    assert "would submit 2 array tasks" in capsys.readouterr().out  # one run each
+    assert report.main([*arguments[:-3], "--device", "auto", "--profile", "smoke", "--plan"]) == 0
+    assert "Planned for" not in capsys.readouterr().out
+
+
+def fake(folder: Path, name: str, script: str) -> Path:
+    """A program of the given name, as a shell script."""
+    path = folder / "bin" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/bash\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def slurm_job(tmp_path, monkeypatch):
+    """This process as a job of a Slurm whose programs are set by the test."""
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
+    monkeypatch.setattr(worker, "SQUEUE_SECONDS", 0.01)
+    fake(tmp_path, "scontrol", f'echo "$@" >> {tmp_path}/asked')
+    return tmp_path
+
+
+def test_squeue_is_asked_again_before_its_silence_is_believed(slurm_job, monkeypatch):
+    count = f"echo . >> {slurm_job}/tries; "
+    fake(slurm_job, "squeue", f"{count}[ $(wc -l < {slurm_job}/tries) -ge 3 ] && echo RUNNING")
+    assert worker.requeue() == (True, "Job 17 was put back into the queue.\n")
+    assert (slurm_job / "asked").read_text() == "requeue 17\n" and (slurm_job / "tries").read_text() == ".\n" * 3
+    fake(slurm_job, "squeue", f"{count}exit 1")
+    done, line = worker.requeue()
+    assert not done and "Job 17 was not put back into the queue: squeue says nothing about it" in line
+    assert (slurm_job / "tries").read_text() == ".\n" * (3 + worker.SQUEUE_TRIES)
+    monkeypatch.delenv("SLURM_JOB_ID")
+    assert worker.requeue() == (False, "")
+
+
+@pytest.mark.parametrize(
+    ("squeue", "scontrol", "why"),
+    [("echo COMPLETING", "exit 0", "Slurm calls it COMPLETING"), ("echo RUNNING", "echo Held >&2; exit 1", "Held")],
+)
+def test_a_task_says_why_it_was_not_put_back(squeue, scontrol, why, slurm_job, images, store):
+    fake(slurm_job, "squeue", squeue)
+    fake(slurm_job, "scontrol", scontrol)
+    process = start_worker(synthetic_plan(store, images, [LONG]))
+    wait_for(upkeep.log_path(store, LONG, images.fingerprint).exists)
+    process.send_signal(signal.SIGUSR1)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGUSR1
+    assert "Stopped by SIGUSR1; finished runs are kept, the others go on from here.\n" in shown
+    assert f"\nJob 17 was not put back into the queue: {why}. The same command goes on from here.\n" in shown
+
+
+# --- The script for papermill alone --------------------------------------------------------------------------------
+
+
+def papermill_job(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen:
+    """``report.sbatch`` in a course of three notebooks, with a Python that writes down what it is asked to do."""
+    for path in ("cifar_helpers", "notebooks"):
+        (folder / path).mkdir()
+    for name in ("01_a", "02_b", "03_c"):
+        (folder / "notebooks" / f"{name}.ipynb").write_text("")
+    stand_in = fake(folder, "python", f'[ "$1" = -c ] && exit; echo "$*" >> {folder}/done; exec sleep "${{NAP:-0}}"')
+    environment = os.environ | {"COURSE_PYTHON": str(stand_in), "SLURM_SUBMIT_DIR": str(folder)} | environment
+    command = ["bash", str(ROOT / "batch" / "report.sbatch"), *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "data"),
+    [([], "cifar10"), (["smoke"], "synthetic"), (["quick"], "cifar10"), (["quick", "auto"], "auto")],
+)
+def test_the_script_takes_the_profiles_data_which_is_never_drawn_by_surprise(arguments, data, tmp_path):
+    process = papermill_job(tmp_path, *arguments)
+    assert process.wait(30) == 0, process.stderr.read()
+    calls = (tmp_path / "done").read_text().splitlines()
+    assert len(calls) == 3 and all(f"-p profile {(arguments or ['full'])[0]} -p data {data} " in call for call in calls)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "python", "message"),
+    [
+        (["huge"], None, f"Unknown profile 'huge'; choose one of {', '.join(PROFILES)}."),
+        (["quick"], "/no/such/python", "set COURSE_PYTHON"),
+    ],
+)
+def test_the_script_refuses_once_what_it_cannot_use(arguments, python, message, tmp_path):
+    process = papermill_job(tmp_path, *arguments, **({"COURSE_PYTHON": python} if python else {}))
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 2 and error.count(message) == 1 and not (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize(("answer", "status", "said"), [(0, 0, "was put back"), (1, 138, "was not put back")])
+def test_near_its_limit_the_script_ends_its_notebook_and_goes_back_into_the_queue(answer, status, said, slurm_job):
+    fake(slurm_job, "scontrol", f'echo "$@" >> {slurm_job}/asked; kill -TERM $PPID; exit {answer}')  # as Slurm does
+    process = papermill_job(slurm_job, "smoke", NAP="60")
+    wait_for((slurm_job / "done").exists)
+    process.send_signal(signal.SIGUSR1)
+    shown = "".join(process.communicate(timeout=30))
+    assert process.returncode == status and f"01_a.ipynb stopped; the job {said} into the queue" in shown
+    assert "failed" not in shown and len((slurm_job / "done").read_text().splitlines()) == 1
+    assert (slurm_job / "asked").read_text() == "requeue 17\n"
 
 
 def test_what_the_user_gives_reaches_sbatch_as_arguments_and_never_a_shell(tmp_path, monkeypatch, images, capsys):

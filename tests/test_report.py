@@ -68,8 +68,13 @@ def test_command_line_values_are_literals_or_text(text, value):
     [
         (["--profile", "huge"], "Unknown profile 'huge'; choose one of smoke"),
         (["--profile", "smoke", "--only", "42"], "Unknown notebook 42; there are 01_"),
-        (["--profile", "smoke", "--device", "tpu"], "Device 'tpu' is not available"),
+        (["--profile", "smoke", "--device", "tpu"], "Unknown device 'tpu'; choose auto, cpu, cuda, cuda:N"),
+        (["--profile", "smoke", "--device", "banana", "--plan"], "Unknown device 'banana'"),
         (["--profile", "smoke", "-p", "speed", "3"], "no parameter 'speed'"),
+        (
+            ["--profile", "smoke", "-p", "fats", "True"],
+            "no parameter 'fats'; did you mean fast?",
+        ),
         (["--profile", "smoke", "-p", "profile", "full"], "Use --profile"),
         (["--profile", "smoke", "-p", "seed", "x"], "must be of type int"),
         (["--profile", "smoke", "--data", "/no/such/place"], "No data at"),
@@ -80,6 +85,18 @@ def test_bad_input_stops_before_anything_runs_without_a_traceback(arguments, mes
     assert report.main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+def test_a_misspelt_parameter_is_answered_with_those_of_all_chosen_notebooks(course):
+    write_notebook(course / "notebooks", "03_more")
+    more = course / "notebooks" / "03_more.ipynb"
+    more.write_text(more.read_text().replace("rate = 0.1", "own = 1"))
+    both = [course / "notebooks" / "02_works.ipynb", more]
+    notebooks.check_all(both, {"own": 2, "rate": 0.2, "seed": 1})
+    with pytest.raises(CourseError, match=r"'rats'; did you mean rate\? .*profile, .* rate, own\."):
+        notebooks.check_all(both, {"rats": 2})
+    with pytest.raises(CourseError, match="03_more: own must be of type int"):
+        notebooks.check_all(both, {"own": "x"})
 
 
 def test_an_unwritable_runs_folder_stops_before_anything_runs(tmp_path, monkeypatch, capsys):

@@ -71,6 +71,7 @@ ROOMS = {
     "worker": {"env", "data", "planning", "probes", "record", "run", "stopping", "upkeep"},
     "batch": {"env", "planning", "record", "upkeep", "worker"},
     "slurm": {"env", "planning", "record", "report"},
+    "status": {"env", "planning", "probes", "record", "slurm", "upkeep"},
     "notebooks": {"env", "stopping"},
     "quiz": {"env"},
     "site": {"env"},
@@ -84,7 +85,7 @@ ROOMS = {
     "student": {"edition", "env", "grading", "handin", "sandbox"},
     "report": {
         *("batch", "data", "env", "experiments", "locate", "notebooks", "planning", "record"),
-        *("slurm", "stopping", "summary", "upkeep", "worker"),
+        *("slurm", "status", "stopping", "summary", "upkeep", "worker"),
     },
 }
 

@@ -81,7 +81,7 @@ def test_the_smoke_report_as_an_array_with_a_task_killed_and_one_at_its_time_lim
     # number is that of the whole array.
     wait_for(lambda: task_log(store, train, 3).count("train ") > 2, 1200)
     send("USR1", f"{train}_3")
-    wait_for(lambda: "Stopped by SIGUSR1" in task_log(store, train, 3), 60)
+    wait_for(lambda: f"Job {train}_3 was put back into the queue" in task_log(store, train, 3), 60)
 
     wait_for(lambda: not state(after), 1200)
     log = (store.root / "logs" / f"slurm-{after}.log").read_text()
