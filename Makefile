@@ -38,9 +38,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 
 notebooks-test: $(READY)
-	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
-	  CIFAR_RUNS=$$scratch/runs CIFAR_FIGURES=$$scratch/figures CIFAR_CACHE=$$scratch/cache JUPYTER_PREFER_ENV_PATH=1 \
-	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --nbmake --nbmake-timeout=240 --timeout=900 notebooks
+	@rm -rf .artefacts/smoke
+	@CIFAR_RUNS=.artefacts/smoke/runs CIFAR_FIGURES=.artefacts/smoke/figures CIFAR_CACHE=.artefacts/smoke/cache \
+	  JUPYTER_PREFER_ENV_PATH=1 OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -n 2 --nbmake --nbmake-timeout=240 --timeout=900 notebooks
 
 test-browser: $(READY) ## every notebook in JupyterLab in headless Chromium; screenshots in .artefacts/browser
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || \

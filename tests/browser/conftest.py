@@ -17,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SMOKE = ROOT / ".artefacts/smoke"  # what `make notebooks-test` trained is read; what is missing is trained once
 SHOTS = Path(os.environ.get("BROWSER_SHOTS") or ROOT / ".artefacts/browser")
 WIDTH, HEIGHT = 1280, 900  # px
 QUIET = {  # no news, no look for updates; all cells in the page at once, so that they can be asked
@@ -65,14 +66,13 @@ def lab(tmp_path_factory):
         path = settings / f"{plugin}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
-    shared = tmp_path_factory.getbasetemp().parent / "shared"  # by the workers of pytest-xdist: a run is trained once
     port, token = free_port(), secrets.token_hex(8)
     environment = os.environ | {
         "JUPYTERLAB_SETTINGS_DIR": str(settings),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / ".workspaces"),
         "JUPYTER_PREFER_ENV_PATH": "1",
         "OMP_NUM_THREADS": "1",
-        **{f"CIFAR_{kind.upper()}": str(shared / kind) for kind in ("runs", "figures", "cache")},
+        **{f"CIFAR_{kind.upper()}": str(SMOKE / kind) for kind in ("runs", "figures", "cache")},
     }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"]
     command += [f"--ServerApp.port={port}", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={folder}"]

@@ -7,7 +7,7 @@ import pytest
 from .conftest import NOTEBOOKS
 
 pytest.importorskip("playwright", reason="playwright is not installed; `make test-browser` installs it")
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(700)]
 PANEL = "jupyterapp.shell.currentWidget"
 STATE = f"""() => {{
   const panel = window.jupyterapp && {PANEL};
@@ -55,7 +55,7 @@ def open_and_run(page, lab, notebook: str) -> None:
         state = page.evaluate(STATE)
         if state["status"] == "busy" or state["left"] == 0:
             break
-    until(page, STATE, lambda state: state["left"] == state["busy"] == 0 and state["status"] == "idle", 200)
+    until(page, STATE, lambda state: state["left"] == state["busy"] == 0 and state["status"] == "idle", 500)
 
 
 def move(page, explorer, number: int) -> None:
