@@ -462,7 +462,7 @@ def bench_batch(split, device) -> tuple[list[dict], dict]:
     """Workers of one thread each on a plan of small runs, and what driving and planning cost."""
     data = load_cifar10("auto")
     source = os.environ.get("CIFAR10_ROOT") or "auto"
-    settings = {"steps": 234, "batch_size": BATCH, "eval_every": 234, "eval_items": 1000, "test": False}
+    settings = {"steps": 468, "batch_size": BATCH, "eval_every": 468, "eval_items": 1000, "test": False}
     jobs = [Job(RunConfig("LeNet5", seed=seed, **settings)) for seed in range(8)]
 
     def drive(workers: int) -> tuple[float, float]:

@@ -100,6 +100,8 @@ def legend(axis, **options) -> None:
 def save(figure: Figure, name: str, caption: str, data, profile: str, runs: Sequence = (), private: bool = False):
     """Write PNG, SVG and a JSON of provenance to the profile's local figures, with a foot that says what it is made of.
 
+    The profile ``smoke``, which is never published, goes without SVG.
+
     Args:
         name: file name without suffix; begins with the notebook's number.
         caption: one sentence for the report, also the alternative text.
@@ -120,7 +122,7 @@ def save(figure: Figure, name: str, caption: str, data, profile: str, runs: Sequ
     options = {"bbox_inches": "tight", "pad_inches": 0.12}
     with mpl.rc_context(STYLE):
         write_atomically(folder / f"{name}.png", lambda path: figure.savefig(path, dpi=150, **options))
-        if not private:
+        if not private and profile != "smoke":  # which is never published
             write_atomically(
                 folder / f"{name}.svg", lambda path: figure.savefig(path, metadata={"Date": None}, **options)
             )
