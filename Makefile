@@ -68,6 +68,6 @@ audit: $(READY) ## look the installed packages up in the database of known vulne
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[audit]'
 	$(BIN)/pip-audit --skip-editable
 
-clean: ## remove local figures and caches; runs, the data cache and .venv stay
-	rm -rf figures/local .pytest_cache .ruff_cache *.egg-info
+clean: ## remove local figures, pages and caches; runs, the data cache and .venv stay
+	rm -rf figures/local site .artefacts .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

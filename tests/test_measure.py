@@ -210,6 +210,9 @@ def test_controls_are_ratios_at_one_step_and_a_turned_sign_is_named():
     assert ratios["7 step lengths"] == pytest.approx(0.5) and ratios["batch norm in eval mode"] == pytest.approx(3.5)
     said = evidence.survives(rows, 100)
     assert "other way round with batch norm in eval mode" in said and "random" not in said
+    for pair in ([0.0], [0.1]), ([0.1], [0.0]):  # one seed decides nothing, whichever way it points
+        by_one = [rows[0], rows[1] | {"ratios": {100: compare.paired(*pair)}}]
+        assert "no control decides the other way" in evidence.survives(by_one, 100)
     undecided = [rows[0] | {"ratios": {100: compare.paired([0.0], [0.1])}}, rows[1] | {"ratios": {100: None}}]
     said = evidence.survives(undecided, 100)
     assert "not decided even without controls" in said and f"not compared: {rows[1]['condition']}" in said
