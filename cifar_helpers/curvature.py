@@ -53,7 +53,9 @@ def top_eigenvalues(
     start = np.random.default_rng(seed).normal(size=size)
     operator = LinearOperator((size, size), matvec=times, dtype=np.float64)
     try:
-        few = 8 if tolerance > TOLERANCE and count < 4 and size > 8 else None  # vectors kept: products are dear
+        few = None  # how many vectors are kept: products are dear, so the fewer, the coarser the answer may be
+        if tolerance > TOLERANCE and count < 4:
+            few = min(size, 8 if tolerance < 0.1 else count + 3)
         found = eigsh(operator, k=count, which="LA", v0=start, tol=tolerance, ncv=few, return_eigenvectors=False)
     except ArpackNoConvergence as error:
         raise CourseError(f"The Hessian's eigenvalues did not converge ({error}); take a larger batch.") from error

@@ -271,9 +271,11 @@ def hessian_products(model, batch, loss_function: Callable = F.cross_entropy) ->
     loss = loss_function(model(batch[0]), batch[1])
     gradient = torch.autograd.grad(loss, parameters, create_graph=True)
 
+    curved = [g.requires_grad for g in gradient]  # not those that are constant in the weights
+
     def times(vector: Sequence) -> list[torch.Tensor]:
-        along = sum((g * v).sum() for g, v in zip(gradient, vector, strict=True))
-        products = torch.autograd.grad(along, parameters, allow_unused=True, retain_graph=True)
+        outputs, along = ([t for t, wanted in zip(ts, curved, strict=True) if wanted] for ts in (gradient, vector))
+        products = torch.autograd.grad(outputs, parameters, along, allow_unused=True, retain_graph=True)
         return [torch.zeros_like(p) if h is None else h for p, h in zip(parameters, products, strict=True)]
 
     return times
