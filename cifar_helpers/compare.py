@@ -86,8 +86,8 @@ def stuck_runs(runs: Sequence) -> str:
 
 
 def _pairs(plain: Sequence, other: Sequence):
-    """Yield (rate, plain runs, other runs), paired by seed, for every rate in the order of ``plain``."""
-    for rate in dict.fromkeys(run.config.lr for run in plain):
+    """Yield (rate, plain runs, other runs), paired by seed, from the lowest rate to the highest."""
+    for rate in sorted({run.config.lr for run in plain}):
         sides = [{r.config.seed: r for r in runs if r.config.lr == rate} for runs in (plain, other)]
         seeds = sorted(set(sides[0]) & set(sides[1]))
         if not seeds:
@@ -103,9 +103,9 @@ def same_step_rows(plain: Sequence, other: Sequence, window: tuple[float, float]
         window: share of the run whose mean loss is compared.
 
     Returns:
-        One dict per rate: ``rate``, ``plain`` and ``other`` (mean loss over seeds, nats), ``paired`` (``Paired``, other
-        minus plain; pairs with a diverged run are left out, and None if none is left), ``verdict`` in words, whatever
-        the sign, and ``note`` where a network diverged or does not train.
+        One dict per rate: ``rate``, ``plain`` and ``other`` (mean loss over seeds, nats), ``pairs`` (both losses per
+        seed), ``paired`` (``Paired``, other minus plain; pairs with a diverged run are left out, and None if none is
+        left), ``verdict`` in words, whatever the sign, and ``note`` where a network diverged or does not train.
 
     Raises:
         CourseError: a rate has no pair of equal seeds.
@@ -122,14 +122,14 @@ def same_step_rows(plain: Sequence, other: Sequence, window: tuple[float, float]
 
 
 def _compare(sides: Sequence[Sequence], value: Callable) -> dict:
-    """Mean value of each side and their paired difference, over the pairs that are finite and did not diverge."""
+    """Values of each pair that is finite and did not diverge, mean of each side, and their paired difference."""
     whole = [pair for pair in zip(*sides, strict=True) if not any(map(_diverged, pair))]
     values = [tuple(value(run) for run in pair) for pair in whole]
     known = [pair for pair in values if np.isfinite(pair).all()]
     if not known:
-        return {"plain": float("nan"), "other": float("nan"), "paired": None}
+        return {"plain": float("nan"), "other": float("nan"), "pairs": [], "paired": None}
     a, b = zip(*known, strict=True)
-    return {"plain": float(np.mean(a)), "other": float(np.mean(b)), "paired": paired(a, b)}
+    return {"plain": float(np.mean(a)), "other": float(np.mean(b)), "pairs": known, "paired": paired(a, b)}
 
 
 def paired_by_seed(plain: Sequence, other: Sequence, value: Callable) -> Paired | None:
@@ -290,6 +290,15 @@ class Comparison:
     where: str
     window: tuple[float, float] | None
 
+    @property
+    def ratio(self) -> str:
+        """The outcome, short enough for a title."""
+        outcome = self.row["paired"]
+        if not outcome:
+            return "not compared"
+        ends = outcome.interval and " to ".join(map(rounded, np.exp(outcome.interval)))
+        return rounded(np.exp(outcome.mean)) + (f" (95 %: {ends})" if ends else " (n = 1)")
+
 
 def distance_row(plain: Sequence, other: Sequence, cloud: Callable) -> dict:
     """``matched_rows`` at the same relative distance, over the training steps of the window; for runs at one rate.
@@ -373,7 +382,7 @@ def comparison_table(found: Sequence[Comparison], unit: str) -> list[dict]:
 
 def as_row(row: dict, way: str, unit: str) -> dict:
     """One row of ``comparison_table``, without what it was compared over."""
-    values = [f"{row[side]:.3g}" if np.isfinite(row[side]) else "–" for side in ("plain", "other")]
+    values = [rounded(row[side]) if np.isfinite(row[side]) else "–" for side in ("plain", "other")]
     levels = {f"no BN ({unit})": values[0], f"BN ({unit})": values[1]}
     return {"compared at": way} | levels | {"BN / no BN": row["ratio"], "note": row["note"]}
 
@@ -395,12 +404,20 @@ def _in_words(say: Callable, sides: Sequence[Sequence], value: Callable, window:
 
 def ratio_text(result: Paired) -> str:
     """A ratio with its interval in words, from differences of logarithms."""
-    n, ratio = len(result.values), f"{np.exp(result.mean):.2f}"
+    n, ratio = len(result.values), rounded(np.exp(result.mean))
     if result.interval is None:
         return f"{ratio} (n = {n}, no interval)"
     low, high = np.exp(result.interval)
     undecided = ", includes 1" if low <= 1 <= high else ""
-    return f"{ratio} (95 % interval {low:.3g} to {high:.3g}, n = {n}{undecided})"
+    return f"{ratio} (95 % interval {rounded(low)} to {rounded(high)}, n = {n}{undecided})"
+
+
+def rounded(value: float) -> str:
+    """Three significant digits, without an exponent where that can be read: 0.0309, 2.86, 46.0, 21,400."""
+    short = float(f"{value:.3g}")
+    if not 1e-4 <= abs(short) < 1e7:
+        return f"{value:.3g}"
+    return f"{short:,.{max(0, 2 - int(np.floor(np.log10(abs(short)))))}f}"
 
 
 def window_mean(curve: np.ndarray, window: tuple[float, float] = WINDOW) -> float:

@@ -221,7 +221,7 @@ def noise_rows(runs: Sequence, probe) -> list[dict]:
     out.
     """
     rows = []
-    for rate in dict.fromkeys(run.config.lr for run in runs):
+    for rate in sorted({run.config.lr for run in runs}):
         row = {"rate": f"{rate:g}"}
         for model in dict.fromkeys(run.config.model for run in runs):
             mine = [run for run in runs if (run.config.model, run.config.lr) == (model, rate)]
@@ -234,7 +234,7 @@ def noise_rows(runs: Sequence, probe) -> list[dict]:
                 one = measure.same_batch(mine, probe, "beta")
                 two = measure.at_steps(measure.VGG_Beta_Smooth(mine), one.steps)
                 pair = [np.exp(np.mean([np.log(compare.window_mean(c)) for c in b.curves])) for b in (two, one)]
-                levels = f"{pair[0]:.3g} → {pair[1]:.3g}"
+                levels = " → ".join(map(compare.rounded, pair))
             name = NETWORK.get(model, model)
             row |= {f"{name}: share of ‖Δg‖² that is batch noise": share, f"{name}: β, two batches → one": levels}
         rows.append(row)
@@ -265,14 +265,14 @@ def band_parts(runs: Sequence, bands: Mapping[str, Callable], direct: Sequence, 
                 widths.append(compare.window_mean(band.max_curve - band.min_curve))
             first = first or widths
             shares = np.array(widths) / np.array(first)
-            text = f"{np.mean(widths):.3g}" if widths else ""
+            text = compare.rounded(np.mean(widths)) if widths else ""
             if widths and widths is not first:
                 spread = f", {shares.min():.0%} to {shares.max():.0%}" if len(shares) > 1 else ""
                 text += f" ({shares.mean():.0%} of it, n = {len(shares)}{spread})"
             row[name] = text if widths else "–"
         points = [measure.probe_band(run, grid, quantity) for run in direct if run.config.model == model]
         widths = [compare.window_mean(band.max_curve - band.min_curve) for band in points]
-        row["from one point (direct probe)"] = f"{np.mean(widths):.3g} (n = {len(widths)})"
+        row["from one point (direct probe)"] = f"{compare.rounded(np.mean(widths))} (n = {len(widths)})"
         rows.append(row)
     return rows
 

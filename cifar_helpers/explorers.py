@@ -235,7 +235,7 @@ def batch_norm(figure: Figure, channel: Channel) -> Show:
         texts[0].set_text(f"batch of {size}: μ = {signed(mean)}, σ = {deviation:.2f}")
         texts[1].set_text(f"β = {signed(shift, '.1f')}, γ = {scale:.1f}")
         ends = scale * (followed - means) / deviations + shift
-        dots.set_data(ends, np.full(BATCHES, 0.035 * right.get_ylim()[1]))
+        dots.set_data(ends, (0.03 + 0.025 * (np.arange(BATCHES) % 5)) * right.get_ylim()[1])  # side by side
         return (
             f"This batch of {size} has mean {signed(mean)} and deviation {deviation:.2f}; they become "
             f"{signed(shift, '.1f')} and {scale:.1f}. One and the same value, {signed(followed)}, becomes "

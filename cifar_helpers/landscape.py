@@ -197,14 +197,7 @@ def three_ways(found: Sequence, ylabel: str, title: str, idle: Mapping | None = 
         else:
             axis.text(0.5, 0.5, "nothing to draw:\nno training step", ha="center", transform=axis.transAxes)
             axis.set(xticks=[], yticks=[])
-        outcome = each.row["paired"]
-        ratio = f"{np.exp(outcome.mean):.2f}" if outcome else "not compared"
-        if outcome and outcome.interval:
-            low, high = np.exp(outcome.interval)
-            ratio += f" (95 %: {low:.3g} to {high:.3g})"
-        elif outcome:
-            ratio += " (n = 1)"
-        axis.set_title(f"{panel}\nBN / no BN: {ratio}", fontsize=11.5)
+        axis.set_title(f"{panel}\nBN / no BN: {each.ratio}", fontsize=11.5)
         axis.set(xlabel=xlabel, ylabel=cloud if cloud and each.way == "distance" else ylabel)
         if each.window:
             axis.axvspan(*each.window, color="#999999", alpha=0.15, linewidth=0)
@@ -255,7 +248,7 @@ def controls(panels: Sequence[Mapping], ylabel: str, title: str, log: bool = Tru
     size = (4.2 * len(steps) if len(steps) > 1 else 7.5, 3.4 * len(models) + 0.8)
     figure = plt.figure(figsize=size)
     top, below = figure.subfigures(2, 1, height_ratios=(1, 3.4 * len(models) / (0.5 if len(steps) > 1 else 0.8)))
-    axes = below.subplots(len(models), len(steps), sharex=True, sharey=True, squeeze=False)
+    axes = below.subplots(len(models), len(steps), sharex=True, sharey="row", squeeze=False)  # one net may be far off
     for panel in panels:
         axis = axes[models.index(panel["model"]), steps.index(panel["step"])]
         for name, (etas, values) in panel["conditions"].items():

@@ -399,8 +399,8 @@ def test_a_task_says_why_it_was_not_put_back(squeue, scontrol, why, slurm_job, i
 
 def papermill_job(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen:
     """``report.sbatch`` in a course of three notebooks, with a Python that writes down what it is asked to do."""
-    for path in ("cifar_helpers", "notebooks"):
-        (folder / path).mkdir()
+    (folder / "cifar_helpers").symlink_to(ROOT / "cifar_helpers")
+    (folder / "notebooks").mkdir()
     for name in ("01_a", "02_b", "03_c"):
         (folder / "notebooks" / f"{name}.ipynb").write_text("")
     stand_in = fake(folder, "python", f'[ "$1" = -c ] && exit; echo "$*" >> {folder}/done; exec sleep "${{NAP:-0}}"')
@@ -425,6 +425,7 @@ def test_the_script_takes_the_profiles_data_which_is_never_drawn_by_surprise(arg
     [
         (["huge"], None, f"Unknown profile 'huge'; choose one of {', '.join(PROFILES)}."),
         (["quick"], "/no/such/python", "set COURSE_PYTHON"),
+        (["quick", "/no/such/images"], sys.executable, "No data at /no/such/images"),
     ],
 )
 def test_the_script_refuses_once_what_it_cannot_use(arguments, python, message, tmp_path):

@@ -94,6 +94,25 @@ def test_who_is_ahead_is_said_by_sign_and_interval():
     assert unclear["note"] == "" and compare.same_step_rows([at(2.3)], [at(1.0)])[0]["note"] == "no BN not training"
 
 
+def test_rates_ascend_and_every_seed_is_shown():
+    def at(rate, seed, loss):
+        return SimpleNamespace(config=RunConfig("VGG_A", lr=rate, seed=seed), steps={"loss": np.full(10, loss)})
+
+    plain = [at(rate, seed, rate + seed) for rate in (0.3, 0.1, 0.2) for seed in range(2)]
+    rows = compare.same_step_rows(plain, plain)
+    assert [row["rate"] for row in rows] == [0.1, 0.2, 0.3]
+    assert rows[0]["pairs"] == [(0.1, 0.1), (pytest.approx(1.1), pytest.approx(1.1))]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.309, "0.309"), (2.855, "2.85"), (46, "46.0"), (21_413, "21,400"), (0.9996, "1.00"), (3e-5, "3e-05"), (0, "0")]
+    + [(float("nan"), "nan"), (2e9, "2e+09"), (float("inf"), "inf")],
+)
+def test_numbers_have_three_digits_and_rarely_an_exponent(value, text):
+    assert compare.rounded(value) == text
+
+
 def test_ratios_name_networks_that_do_not_train():
     def at(loss, beta, seed=0):
         steps = {"loss": np.full(10, loss), "moved": np.ones(10), "grad_dist_1": np.full(10, beta)}

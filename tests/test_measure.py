@@ -236,7 +236,7 @@ def test_the_band_of_a_sweep_is_paired_by_seed():
     with pytest.raises(CourseError, match="two"):
         measure.sweeps(runs[:1])
     assert len(measure.sweeps(runs[:3])) == 1  # a seed without all rates has no band
-    assert parts[0]["whole"] == "1" and parts[0]["half"].startswith("1 (100% of it, n = 2")
+    assert parts[0]["whole"] == "1.00" and parts[0]["half"].startswith("1.00 (100% of it, n = 2")
 
 
 def test_the_three_ways_are_drawn():
