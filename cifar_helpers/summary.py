@@ -152,7 +152,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
             lines += [*_what_we_saw(Store().root / "notebooks" / report["profile"] / path.name)]
             lines += notebook_text(path, "**What it does not show.**")
     lines += ["## Sources", "", *(f"- {number}: {document}" for number, document in DOCUMENTS.items()), ""]
-    return "\n".join([*lines, *_benchmarks()]).rstrip() + "\n"
+    return "\n".join([*lines, *_benchmarks(), *_faults()]).rstrip() + "\n"
 
 
 def protocol(report: dict) -> list[str]:
@@ -321,6 +321,20 @@ def _benchmarks() -> list[str]:
             "",
         ]
     return lines
+
+
+def _faults() -> list[str]:
+    found = read_json(ROOT / "benchmarks" / "soak.json")
+    if not found:
+        return []
+    columns = {"kills": "kill -9", "lost": "records lost", "corrupted": "records damaged"}
+    columns |= {"retrained": "finished runs trained again", "different": "results unlike an unbroken run's"}
+    rows = [{"killed": kind} | {columns[key]: each[key] for key in columns} for kind, each in found["by_kind"].items()]
+    text = f"`make soak`: kills at random moments; and {found['fuzzed_inputs']:,} malformed inputs to "
+    text += f"{len(found['by_reader'])} readers, {found['crashes']} of which met anything but a documented error."
+    card = found["machine"]
+    made = f"{card['cpu']}, `{card['git_revision']}`, {found['made'][:10]}, seed {found['seed']}"
+    return ["## Faults", "", text, "", *_table(rows), made, ""]
 
 
 # --- Publishing ----------------------------------------------------------------------------------------------------

@@ -235,6 +235,17 @@ def test_publishing_replaces_the_report_and_brings_the_small_records(local_repor
     assert Store(published=True).get(local_report.config, "f" * 64)
 
 
+def test_the_report_shows_what_the_soak_found(local_report, course):
+    (course / "benchmarks").mkdir()
+    counts = {"lost": 0, "corrupted": 3, "retrained": 0, "different": 0}
+    found = {"made": "2026-01-02T03:04:05", "machine": {"cpu": "a CPU", "git_revision": "abc"}, "seed": 5, "crashes": 0}
+    found |= {"by_kind": {"kernel": {"kills": 7} | counts}, "by_reader": {"record": 1200}, "fuzzed_inputs": 1200}
+    (course / "benchmarks" / "soak.json").write_text(json.dumps(found))
+    summary.publish("quick", Store())
+    text = (figures_dir() / "REPORT.md").read_text()
+    assert "| kernel | 7 | 0 | 3 | 0 | 0 |" in text and "1,200 malformed inputs to 1 readers, 0 of which" in text
+
+
 def test_a_figure_carries_its_provenance(local_report):
     entry = json.loads((figures_dir("quick") / "01_curve.json").read_text())
     assert list(entry["runs"]) == [local_report.key] and entry["data_label"] == "CIFAR-10 (JPEG copy)"
