@@ -72,7 +72,7 @@ def _read_archive(path: Path) -> Parts:
                 archive = stack.enter_context(zipfile.ZipFile(path))
                 members = ((i.filename, lambda i=i: archive.read(i)) for i in archive.infolist() if not i.is_dir())
             else:
-                archive = stack.enter_context(tarfile.open(path, "r|*"))
+                archive = stack.enter_context(_open_tar(path))
                 members = _tar_files(archive, path)
             return _from_members(members, path)
     except broken as error:
@@ -82,6 +82,13 @@ def _read_archive(path: Path) -> Parts:
         ) from error
     except OSError as error:
         raise CourseError(f"Cannot read {path}: {error}. Check that the file is whole and readable.") from error
+
+
+def _open_tar(path: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(path, "r|*")
+    except TypeError as error:  # what tarfile makes of a gzip header that ends too soon
+        raise tarfile.ReadError("its header is cut off") from error
 
 
 def _tar_files(archive: tarfile.TarFile, path: Path) -> Iterator:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import nbformat
 
-from . import recipes, studies
+from . import benchmarks, recipes, studies
+from .benchmarks import table
 from .budgets import budget as part_one_budget
 from .compare import BINS, NOT_TRAINING, SPAN, window_steps
 from .env import (
@@ -128,7 +129,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
         "Written by `python -m cifar_helpers.report` from stored records; every figure has a JSON of its provenance.",
         "",
     ]
-    lines += _table(
+    lines += table(
         [
             {"notebook": name, "execution": r["verdict"], "minutes": f"{r['minutes']:.1f}"}
             for name, r in sorted(report["results"].items())
@@ -152,7 +153,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
             lines += [*_what_we_saw(Store().root / "notebooks" / report["profile"] / path.name)]
             lines += notebook_text(path, "**What it does not show.**")
     lines += ["## Sources", "", *(f"- {number}: {document}" for number, document in DOCUMENTS.items()), ""]
-    return "\n".join([*lines, *_benchmarks(), *_faults()]).rstrip() + "\n"
+    return "\n".join([*lines, *benchmarks.timings(ROOT), *benchmarks.faults(ROOT)]).rstrip() + "\n"
 
 
 def protocol(report: dict) -> list[str]:
@@ -214,7 +215,7 @@ def beside_sources(entries: list[dict], profile: str) -> list[str]:
         "Every result of the sources that the course repeats, its own beside it. A remark compares the source's number "
     )
     text += "with the 95 % interval over our seeds; where ours trained for fewer epochs it says so."
-    return ["## The sources' results and ours", "", text, "", *_table(rows)] if rows else []
+    return ["## The sources' results and ours", "", text, "", *table(rows)] if rows else []
 
 
 def glance(entries: list[dict]) -> list[str]:
@@ -242,7 +243,7 @@ def glance(entries: list[dict]) -> list[str]:
     if not rows:
         return []
     text = "BN over no BN, paired by seed. Below 1, batch norm's value is the smaller one. An interval that includes 1 "
-    return ["## The landscape in one table", "", text + "decides nothing.", "", *_table(rows)]
+    return ["## The landscape in one table", "", text + "decides nothing.", "", *table(rows)]
 
 
 def notebook_title(path: Path) -> str:
@@ -292,49 +293,11 @@ def _training_line(entries: list[dict]) -> str:
 
 def _entry(entry: dict, published: bool) -> list[str]:
     if entry["kind"] == "table":
-        return [f"**{entry['caption']}**", "", *_table(entry["rows"])]
+        return [f"**{entry['caption']}**", "", *table(entry["rows"])]
     if entry["private"] and published:
         note = "reproduces images of the data set, so it is made locally and not published"
         return [f"*{entry['caption']}* — `{entry['name']}` {note}.", ""]
     return [f"![{entry['caption']}]({entry['name']}.png)", "", f"*{entry['caption']}*", ""]
-
-
-def _table(rows: list[dict]) -> list[str]:
-    if not rows:
-        return []
-    text = [[str(cell).replace("|", "\\|") for cell in row.values()] for row in rows]
-    head = [list(rows[0]), ["---"] * len(rows[0])]
-    return [f"| {' | '.join(row)} |" for row in [*head, *text]] + [""]
-
-
-def _benchmarks() -> list[str]:
-    results = read_json(ROOT / "benchmarks" / "results.json")
-    if not results:
-        return []
-    lines = ["## Benchmarks", "", "`make bench`: alternating runs, medians.", ""]
-    for part in results["parts"].values():
-        card = part["machine"]
-        lines += _table(part["rows"])
-        lines += [
-            f"{card['cpu']}, {card['threads']} threads, torch {card['torch']}, `{card['git_revision']}`, "
-            f"{part['made'][:10]}",
-            "",
-        ]
-    return lines
-
-
-def _faults() -> list[str]:
-    found = read_json(ROOT / "benchmarks" / "soak.json")
-    if not found:
-        return []
-    columns = {"kills": "kill -9", "lost": "records lost", "corrupted": "records damaged"}
-    columns |= {"retrained": "finished runs trained again", "different": "results unlike an unbroken run's"}
-    rows = [{"killed": kind} | {columns[key]: each[key] for key in columns} for kind, each in found["by_kind"].items()]
-    text = f"`make soak`: kills at random moments; and {found['fuzzed_inputs']:,} malformed inputs to "
-    text += f"{len(found['by_reader'])} readers, {found['crashes']} of which met anything but a documented error."
-    card = found["machine"]
-    made = f"{card['cpu']}, `{card['git_revision']}`, {found['made'][:10]}, seed {found['seed']}"
-    return ["## Faults", "", text, "", *_table(rows), made, ""]
 
 
 # --- Publishing ----------------------------------------------------------------------------------------------------
@@ -421,8 +384,8 @@ def write_profiles() -> None:
     write_atomically(file, json.dumps(profiles, indent=1))
     readme = ROOT / "README.md"
     if readme.exists():
-        table = "\n".join([*_table(profile_rows(profiles)), *_table(profiles["disk"])])
-        write_atomically(readme, README_BLOCK.sub(lambda m: m[1] + table + m[2], readme.read_text(encoding="utf-8")))
+        text = "\n".join([*table(profile_rows(profiles)), *table(profiles["disk"])])
+        write_atomically(readme, README_BLOCK.sub(lambda m: m[1] + text + m[2], readme.read_text(encoding="utf-8")))
 
 
 def _size(folder: Path, without: Path | None = None) -> str | None:

@@ -18,11 +18,12 @@ import torch
 
 from cifar_helpers import synthetic
 from cifar_helpers.data import ImageData, load_cifar10
-from cifar_helpers.env import machine_card, write_atomically
+from cifar_helpers.env import machine_card, read_json, write_atomically
 
 TARGET = Path(__file__).resolve().parents[1] / "benchmarks" / "soak.json"
 SHARES = {"archive": 0.06, "record": 0.06, "checkpoint": 0.06, "config": 0.3, "probe": 0.16, "plan": 0.16}
 SHARES |= {"parameters": 0.16, "stored values": 0.04}
+BAD = ("lost", "corrupted", "retrained", "different")  # what a campaign of kills counts besides the kills
 
 
 def kill(folder: Path, kills: int, seed: int) -> dict[str, dict]:
@@ -37,48 +38,51 @@ def kill(folder: Path, kills: int, seed: int) -> dict[str, dict]:
     return found
 
 
-def fuzz(folder: Path, inputs: int, seed: int) -> dict[str, int]:
-    """Inputs given to each reader; a crash ends the campaign with the input that made it."""
+def fuzz(folder: Path, inputs: int, seed: int, given: dict[str, int]) -> None:
+    """Count in ``given`` the inputs of each reader; a crash ends the campaign with the input that made it."""
     (train, labels), (test, test_labels) = synthetic.draw(600, 0), synthetic.draw(100, 1)
     tensors = [torch.from_numpy(array) for array in (train, labels, test, test_labels)]
     readers = fuzzing.Readers(folder, ImageData(*tensors, synthetic.CLASSES, "SYNTHETIC", "f" * 64))
-    given = {}
     for name, share in SHARES.items():
         given[name], part = 0, 0
         while given[name] < share * inputs:  # hypothesis stops early where it has seen all it can think of
             given[name] += readers.fuzz(name, max(1, min(2000, round(share * inputs) - given[name])), seed + part)
             part += 1
         print(f"{name}: {given[name]} inputs", flush=True)
-    return given
+
+
+def keep(part: str, found: dict, seed: int, began: float) -> None:
+    """Store the outcome of one campaign beside that of the other."""
+    found = {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine_card("cpu"),
+        "seed": seed,
+    } | found
+    found["minutes"] = round((time.monotonic() - began) / 60, 1)
+    write_atomically(TARGET, json.dumps((read_json(TARGET) or {}) | {part: found}, indent=1))
 
 
 def main(kills: int = 100, inputs: int = 200_000) -> int:
     """Run both campaigns; 0 if nothing was lost, damaged, trained twice or different, and no reader crashed."""
     torch.set_num_threads(1)
-    seed, began = int(time.time()), time.monotonic()
+    seed, bad = int(time.time()), 0
     with tempfile.TemporaryDirectory(prefix="soak-") as scratch:
         os.environ["CIFAR_CACHE"] = str(Path(scratch) / "cache")
-        killed = kill(Path(scratch), kills, seed) if kills else {}
-        (Path(scratch) / "fuzz").mkdir()
-        given = fuzz(Path(scratch) / "fuzz", inputs, seed) if inputs else {}
-    bad = {
-        name: sum(each[name] for each in killed.values()) for name in ("lost", "corrupted", "retrained", "different")
-    }
-    summary = {
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine_card("cpu"),
-        "seed": seed,
-        "minutes": round((time.monotonic() - began) / 60, 1),
-        "kills": sum(each["kills"] for each in killed.values()),
-        **bad,
-        "fuzzed_inputs": sum(given.values()),
-        "crashes": 0,  # a crash would have ended the campaign above
-        "by_kind": killed,
-        "by_reader": given,
-    }
-    write_atomically(TARGET, json.dumps(summary, indent=1))
-    print(json.dumps({name: value for name, value in summary.items() if not isinstance(value, dict)}, indent=1))
-    return 1 if any(bad.values()) else 0
+        if kills:
+            began, found = time.monotonic(), kill(Path(scratch), kills, seed)
+            keep("kills", {"by_kind": found}, seed, began)
+            bad = sum(each[name] for each in found.values() for name in BAD)
+        if inputs:
+            began, folder, given, crashes = time.monotonic(), Path(scratch) / "fuzz", {}, 0
+            folder.mkdir()
+            try:
+                fuzz(folder, inputs, seed, given)
+            except BaseException:
+                crashes = 1
+                raise
+            finally:
+                keep("inputs", {"by_reader": given, "crashes": crashes}, seed, began)
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":

@@ -118,6 +118,9 @@ def bad_source(kind, files, folder):
         return write_folder(files | {"train/cat/bad.png": b"\x89PNG not really"}, folder / "t")
     if kind == "wrong checksum":
         return write_folder({"cifar-10-batches-py/data_batch_1": b"half"}, folder / "t")
+    if kind == "cut gzip header":
+        (folder / "t.tar.gz").write_bytes(b"\x1f\x8b\x08\x04" + bytes(6))  # says that more is to come
+        return folder / "t.tar.gz"
     if kind == "nothing in it":
         return write_tar({"readme.txt": b"hello"}, folder / "t.tar.xz")
     raise AssertionError(kind)
@@ -129,6 +132,7 @@ def bad_source(kind, files, folder):
         ("missing", "No data at"),
         ("truncated", "truncated or corrupt"),
         ("truncated zip", "truncated or corrupt"),
+        ("cut gzip header", "truncated or corrupt"),
         ("traversal", "unsafe path"),
         ("absolute", "unsafe path"),
         ("missing class", "no images of frog"),

@@ -237,13 +237,15 @@ def test_publishing_replaces_the_report_and_brings_the_small_records(local_repor
 
 def test_the_report_shows_what_the_soak_found(local_report, course):
     (course / "benchmarks").mkdir()
-    counts = {"lost": 0, "corrupted": 3, "retrained": 0, "different": 0}
-    found = {"made": "2026-01-02T03:04:05", "machine": {"cpu": "a CPU", "git_revision": "abc"}, "seed": 5, "crashes": 0}
-    found |= {"by_kind": {"kernel": {"kills": 7} | counts}, "by_reader": {"record": 1200}, "fuzzed_inputs": 1200}
+    counts = {"kills": 7, "lost": 0, "corrupted": 3, "retrained": 0, "different": 0}
+    made = {"made": "2026-01-02T03:04:05", "machine": {"cpu": "a CPU", "git_revision": "abc"}, "seed": 5}
+    found = {"kills": made | {"by_kind": {"kernel": counts}}}
+    found["inputs"] = made | {"by_reader": {"record": 1000, "plan": 234}, "crashes": 0}
     (course / "benchmarks" / "soak.json").write_text(json.dumps(found))
     summary.publish("quick", Store())
     text = (figures_dir() / "REPORT.md").read_text()
-    assert "| kernel | 7 | 0 | 3 | 0 | 0 |" in text and "1,200 malformed inputs to 1 readers, 0 of which" in text
+    assert "| kernel | 7 | 0 | 3 | 0 | 0 |" in text and "1,234 to 2 readers, 0 answered otherwise" in text
+    assert text.count("a CPU, `abc`, 2026-01-02") == 2
 
 
 def test_a_figure_carries_its_provenance(local_report):

@@ -1,0 +1,54 @@
+"""The report's sections on what `make bench` and `make soak` found, from the files in ``benchmarks/``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .env import read_json
+
+
+def table(rows: Sequence[dict]) -> list[str]:
+    """Lines of a Markdown table with a blank one after it; none without rows, which all have the same keys."""
+    if not rows:
+        return []
+    text = [[str(cell).replace("|", "\\|") for cell in row.values()] for row in rows]
+    head = [list(rows[0]), ["---"] * len(rows[0])]
+    return [f"| {' | '.join(row)} |" for row in [*head, *text]] + [""]
+
+
+def timings(root: Path) -> list[str]:
+    """Lines of the section on side-by-side timings; none where nothing was timed."""
+    results = read_json(root / "benchmarks" / "results.json")
+    if not results:
+        return []
+    lines = ["## Benchmarks", "", "`make bench`: alternating runs, medians.", ""]
+    for part in results["parts"].values():
+        threads = f"{part['machine']['threads']} threads, torch {part['machine']['torch']}"
+        lines += [*table(part["rows"]), _made(part, threads), ""]
+    return lines
+
+
+def faults(root: Path) -> list[str]:
+    """Lines of the section on kills and malformed input; none where no campaign has run."""
+    found = read_json(root / "benchmarks" / "soak.json")
+    if not found:
+        return []
+    lines = ["## Faults", ""]
+    if kills := found.get("kills"):
+        columns = {"kills": "kill -9", "lost": "records lost", "corrupted": "records damaged"}
+        columns |= {"retrained": "finished runs trained again", "different": "results unlike an unbroken run's"}
+        rows = [
+            {"killed": kind} | {columns[key]: each[key] for key in columns} for kind, each in kills["by_kind"].items()
+        ]
+        lines += ["`make soak`, kills at random moments:", "", *table(rows), _made(kills), ""]
+    if inputs := found.get("inputs"):
+        given = inputs["by_reader"]
+        text = f"`make soak`, malformed input: {sum(given.values()):,} to {len(given)} readers, "
+        text += f"{inputs['crashes']} answered otherwise than by a documented error."
+        lines += [text, "", _made(inputs), ""]
+    return lines
+
+
+def _made(part: dict, more: str = "") -> str:
+    """On which machine, revision and day."""
+    card = part["machine"]
+    return ", ".join(filter(None, (card["cpu"], more, f"`{card['git_revision']}`", part["made"][:10])))
