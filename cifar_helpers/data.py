@@ -141,8 +141,8 @@ def load_cifar10(source: str = "auto") -> ImageData:
 
     Args:
         source: ``auto`` (a local copy, else the download, else the synthetic stand-in with a notice), ``cifar10``
-            (never the stand-in), ``synthetic``, or the path of a local copy. Local copies are looked for in
-            ``CIFAR10_ROOT`` and in ``data/`` of the course folder.
+            (never the stand-in), ``synthetic``, or the path of a local copy. A local copy is the one that
+            ``CIFAR10_ROOT`` names, or without that variable the one in ``data/`` of the course folder.
 
     Raises:
         CourseError: nothing usable was found; the message says what to do.

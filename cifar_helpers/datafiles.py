@@ -20,7 +20,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from .env import CourseError
-from .locate import BATCHES, is_image_folder
+from .locate import BATCHES, find_local, is_image_folder
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 OFFICIAL = "CIFAR-10"
@@ -50,9 +50,9 @@ def read_path(path: Path) -> Parts:
                 raise CourseError(
                     f"Cannot read {path}: {error}. Check that its files are whole and readable."
                 ) from error
-        raise CourseError(
-            f"{path} holds neither {BATCHES}/ nor train/ and test/. Point to the folder that contains them."
-        )
+        archive = find_local(path)
+        advice = f"It holds an archive: give its path, {archive}." if archive else "Give the folder that contains them."
+        raise CourseError(f"{path} is a folder without {BATCHES}/ and without train/ and test/. {advice}")
     return _read_archive(path)
 
 

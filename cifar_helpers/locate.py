@@ -29,10 +29,20 @@ def find_local(folder: Path) -> Path | None:
 
 
 def local_copy() -> Path | None:
-    """The copy that ``CIFAR10_ROOT`` names, else the one in ``data/`` of the course folder."""
-    if os.environ.get("CIFAR10_ROOT"):
-        return Path(os.environ["CIFAR10_ROOT"]).expanduser()
-    return find_local(ROOT / "data")
+    """The copy that ``CIFAR10_ROOT`` names, else the one in ``data/`` of the course folder; None without either.
+
+    Raises:
+        CourseError: ``CIFAR10_ROOT`` names nothing. Whoever sets it wants that copy, so no other is taken.
+    """
+    if not os.environ.get("CIFAR10_ROOT"):
+        return find_local(ROOT / "data")
+    path = Path(os.environ["CIFAR10_ROOT"]).expanduser()
+    if not (path.exists() or (ROOT / path).exists()):
+        raise CourseError(
+            f"No data at {path}, which the variable CIFAR10_ROOT names. Correct it, or unset it: then a copy in data/ "
+            "is taken, or CIFAR-10 is downloaded."
+        )
+    return path
 
 
 def download_folder() -> Path:
@@ -75,7 +85,7 @@ def already_read(source: str) -> dict | None:
     """What an earlier reading found for a source of ``data.load_cifar10``; None where it has not been read yet.
 
     Raises:
-        CourseError: the source names a path at which there is nothing.
+        CourseError: the source, or ``CIFAR10_ROOT``, names a path at which there is nothing.
     """
     if source == "synthetic":
         wanted = SYNTHETIC_IDENTITY

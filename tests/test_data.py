@@ -200,8 +200,23 @@ def test_cifar10_root_and_the_data_folder_are_found(image_files, tmp_path, monke
     found = data.load_cifar10("auto")
     assert found.label == "CIFAR-10 (PNG copy)"
     monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path / "gone"))
-    with pytest.raises(CourseError, match="No data at"):
-        data.load_cifar10("auto")
+    for source in ("auto", "cifar10"):  # whoever names a copy gets that copy or none, and hears where the name is from
+        with pytest.raises(CourseError, match=r"No data at .*gone, which the variable CIFAR10_ROOT names.*unset it"):
+            data.load_cifar10(source)
+    monkeypatch.setenv("CIFAR10_ROOT", "data/mine.tar.gz")  # from the course folder, wherever the kernel runs
+    assert data.load_cifar10("cifar10").fingerprint == found.fingerprint
+    with pytest.raises(CourseError) as wrong:
+        data.load_cifar10(str(tmp_path / "gone"))
+    assert "CIFAR10_ROOT" not in str(wrong.value)
+
+
+def test_the_folder_of_an_archive_is_answered_with_the_archives_path(image_files, tmp_path):
+    archive = write_tar(image_files, tmp_path / "mine.tar.gz", "w:gz")
+    with pytest.raises(CourseError, match=f"give its path, {archive}"):
+        data.load_cifar10(str(tmp_path))
+    archive.unlink()
+    with pytest.raises(CourseError, match="without train/ and test/. Give the folder that contains them"):
+        data.load_cifar10(str(tmp_path))
 
 
 # --- the synthetic stand-in ----------------------------------------------------------------------------------------
