@@ -115,6 +115,12 @@ def test_garbage_is_a_mistake_and_no_exception(name, garbage):
     assert outcome.state == "mistaken" and outcome.message, outcome
 
 
+def test_a_check_is_silent_where_an_answer_warns_of_what_is_wanted(recwarn):
+    """`np.nanmin` warns of a step at which no run has a value, before the check says that all is right."""
+    (answer,) = answers("RIGHT")["min_max_curve"]
+    assert checks.min_max_curve(answer).state == "solved" and not recwarn.list
+
+
 def test_an_error_without_a_text_leaves_no_dangling_colon():
     def grows(images):
         raise MemoryError

@@ -253,7 +253,7 @@ def several(got, *names: str) -> tuple:
 
 def _shape(value) -> str:
     if isinstance(value, (tuple, list)):
-        return f"{len(value)} values"
+        return f"{len(value)} value{'s' * (len(value) != 1)}"
     if isinstance(value, (torch.Tensor, np.ndarray)):
         return f"an array of the shape {tuple(value.shape)}" if value.ndim else "one number"
     return "one number" if isinstance(value, (int, float)) else f"a {type(value).__name__}"

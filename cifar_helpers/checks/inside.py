@@ -65,10 +65,15 @@ def grad_cam(student) -> None:
 @exercise("08", "my_filter_normalise")
 def filter_normalise(student) -> None:
     """A direction with every filter as long as the network's (Li et al. 2018, section 4)."""
+    otherwise = "The lengths are off. Compare `.flatten(1).norm(dim=1)` of your direction with that of the weights."
     for shape in ((4, 3, 3, 3), (5, 7), (6,)):
         drawn, weights = _normal(*shape), 2 * _normal(*shape)
         mistakes, right = {}, torch.zeros_like(weights)
         if len(shape) == 1:
+            otherwise = "Right for filters. A tensor of one dimension has a rule of its own: it is not to move at all."
+            mistakes["A tensor of one dimension is treated as if it were one filter; it is not to move at all."] = (
+                drawn / drawn.norm() * weights.norm()
+            )
             one_by_one = (
                 "A bias, or a scale or shift of batch norm, is no filter: should it move with one's own length?"
             )
@@ -98,12 +103,19 @@ def filter_normalise(student) -> None:
             mistakes["Each kernel has a length of its own here. A filter has all the kernels of one unit together."] = (
                 _along(drawn, weights, (2, 3))
             )
-        compare(
-            call(student, drawn, weights),
-            right,
-            mistakes,
-            "The lengths are off. Compare `.flatten(1).norm(dim=1)` of your direction with that of the weights.",
-        )
+        compare(_normalised(student, drawn, weights), right, mistakes, otherwise)
+
+
+def _normalised(student: Callable, drawn: torch.Tensor, weights: torch.Tensor):
+    try:
+        return call(student, drawn, weights)
+    except (IndexError, RuntimeError) as error:
+        if weights.dim() > 1:
+            raise
+        raise Mistake(
+            f"Right for filters, but it stops at a tensor of one dimension ({error}). Such a tensor has no filters, "
+            "and a rule of its own: it is not to move at all."
+        ) from error
 
 
 def _along(drawn: torch.Tensor, weights: torch.Tensor, dims) -> torch.Tensor:
@@ -164,12 +176,15 @@ def hessian_vector_product(student) -> None:
 
 def _differentiated(student: Callable, *inputs):
     try:
-        return call(student, *inputs)
+        got = call(student, *inputs)
     except RuntimeError as error:
         for piece, sentence in LOST.items():
             if piece in str(error):
                 raise Mistake(sentence) from error
         raise
+    if isinstance(got, tuple) and len(got) == 1:
+        raise Mistake("It gives a tuple with one value in it, as `torch.autograd.grad` does. Hv is what is inside.")
+    return got
 
 
 # --- 10: batch norm -------------------------------------------------------------------------------------------------
@@ -177,21 +192,48 @@ def _differentiated(student: Callable, *inputs):
 
 @exercise("10", "my_batch_norm_backward")
 def batch_norm_backward(student) -> None:
-    """Gradients of batch norm in training mode (Ioffe & Szegedy 2015, section 3; oracle: ``torch.autograd``)."""
+    """Gradients of batch norm and of its statistics (Ioffe & Szegedy 2015, section 3; oracle: ``torch.autograd``)."""
     for shape, eps in (((6, 3, 2, 2), 1e-5), ((5, 4, 3, 1), 0.5), ((2, 1, 4, 4), 1e-5)):
         x, grad, scale = 1 + 2 * _normal(*shape), 0.5 + _normal(*shape), 1.5 + torch.rand(shape[1]).double()
         leaves = x.clone().requires_grad_(), scale.clone().requires_grad_(), torch.zeros_like(scale).requires_grad_()
         y = F.batch_norm(leaves[0], None, None, *leaves[1:], training=True, eps=eps)
         right = torch.autograd.grad(y, leaves, grad)
-        got = several(call(student, grad, x, scale, eps), "the gradient of x", "of γ", "of β")
-        if not same(got[1:], right[1:]) and same(got[1:], right[:0:-1]):
+        got = several(_by_hand(student, grad, x, scale, eps), "the gradient of x", "of γ", "of β", "of μ", "of σ²")
+        if not same(got[1:3], right[1:]) and same(got[1:3], right[:0:-1]):
             raise Mistake("The gradients of γ and β are there, the other way round.")
         _compare_beta(got[2], right[2], grad)
         _compare_gamma(got[1], right[1], grad, x, eps)
+        _compare_statistics(got[3:], grad, x, scale, eps)
         _compare_x(got[0], right[0], grad, x, scale, eps)
 
 
 OVER = (0, 2, 3)
+
+
+def _by_hand(student: Callable, *inputs):
+    """The student's result.
+
+    Raises:
+        Mistake: autograd has made it. It needs what it saved on the way forward, which is noticed here.
+    """
+    used = []
+
+    def unpack(tensor):
+        used.append(tensor)
+        return tensor
+
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, unpack):
+            got = call(student, *inputs)
+    except RuntimeError as error:  # what torch.func says of the hooks
+        if "saved tensor hooks" not in str(error):
+            raise
+        used.append(error)
+    if used:
+        raise Mistake(
+            "Autograd has found these gradients. It is right, and the check has it too: here find them by hand."
+        )
+    return got
 
 
 def _compare_beta(got, right, grad) -> None:
@@ -223,6 +265,39 @@ def _compare_gamma(got, right, grad, x, eps) -> None:
             "γ's gradient is a sum over all images and places, not a mean.": right / count,
         },
         "The gradient of γ is off. What does γ multiply in y = γ x̂ + β?",
+    )
+
+
+def _compare_statistics(got, grad, x, scale, eps) -> None:
+    variance, mean = (t.requires_grad_() for t in torch.var_mean(x, OVER, correction=0, keepdim=True))
+    x_hat_grad = scale[:, None, None] * grad
+    loss = (x_hat_grad * (x - mean) / (variance + eps).sqrt()).sum()
+    right = to_mean, to_variance = tuple(t.flatten() for t in torch.autograd.grad(loss, (mean, variance)))
+    deviation = (variance.detach() + eps).sqrt().flatten()
+    compare(
+        got,
+        right,
+        {
+            "The gradients of μ and σ² are there, the other way round.": (to_variance, to_mean),
+            "μ's gradient has the wrong sign: a larger μ makes every x̂ smaller.": (-to_mean, to_variance),
+            "σ²'s gradient has the wrong sign: a larger variance takes every x̂ nearer to zero.": (
+                to_mean,
+                -to_variance,
+            ),
+            "γ is missing in the gradients of μ and σ²: what multiplies x̂ before the loss sees it?": (
+                to_mean / scale,
+                to_variance / scale,
+            ),
+            "The second is the gradient of the deviation s. How does s change with σ²?": (
+                to_mean,
+                to_variance * 2 * deviation,
+            ),
+            "Every x̂ of the channel feels μ and σ²: a sum over images and places, not a mean.": (
+                to_mean * x.shape[1] / x.numel(),
+                to_variance * x.shape[1] / x.numel(),
+            ),
+        },
+        "The gradients of μ and σ² are off. Write x̂ with both in it; how does each x̂ change with one of them alone?",
     )
 
 

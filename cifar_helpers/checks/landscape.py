@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -29,8 +30,11 @@ def min_max_curve(student) -> None:
         held = np.stack([np.concatenate([loss, np.full(steps - len(loss), loss[-1])]) for loss in losses])
         known = np.ma.masked_invalid(table)
         mean, spread = known.mean(0).filled(np.nan), known.std(0).filled(np.nan)
+        with warnings.catch_warnings():  # np.nanmin warns of a step without any value, and gives the NaN that is wanted
+            warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+            got = call(student, losses)
         compare(
-            call(student, losses),
+            got,
             (band.min_curve, band.max_curve),
             {
                 "First the smallest, then the largest: yours are the other way round.": (
@@ -121,6 +125,11 @@ def direct_probe(student) -> None:
             raise Mistake(
                 "The losses are right and the weights are back, but the running values of batch norm have moved: every "
                 "forward pass in training mode updates them."
+            )
+        if not all(same(p.grad, old, 1e-12) for p, old in zip(given.parameters(), stale, strict=True)):
+            raise Mistake(
+                "The losses are right and the weights are back, but `p.grad` no longer holds what it held: the "
+                "training would go on with a gradient that is not its own."
             )
 
 
@@ -284,8 +293,10 @@ def beta_smoothness(student) -> None:
         to_w, to_g = _differences(w, 1), _differences(g, 1)
         moved, changed = _norms(to_w), _norms(to_g)
         right = np.divide(changed, moved, out=np.full_like(moved, np.nan), where=moved > 0)
-        tensors = [_norms(to_g[:, part]) / _norms(to_w[:, part]) for part in (slice(6), slice(6, None))]
+        parts = [(_norms(to_g[:, part]), _norms(to_w[:, part])) for part in (slice(6), slice(6, None))]
+        tensors, sums = [of_g / of_w for of_g, of_w in parts], [sum(lengths) for lengths in zip(*parts, strict=True)]
         size = {name: _norms(np.stack([_flat(each) for each in values])) for name, values in (("w", w), ("g", g))}
+        longer = {name: abs(np.diff(values, prepend=np.nan)) for name, values in size.items()}
         compare(
             call(student, w, g),
             right,
@@ -307,10 +318,21 @@ def beta_smoothness(student) -> None:
                 "Every tensor has a β of its own, and you average them: a mean of quotients is not β.": sum(tensors)
                 / 2,
                 "Every tensor has a β of its own, and you take the largest.": np.maximum(*tensors),
-                "The lengths are those of ‖g‖ and ‖w‖, compared between steps. A turn is a change too.": abs(
-                    np.diff(size["g"], prepend=np.nan)
-                )
-                / abs(np.diff(size["w"], prepend=np.nan)),
+                "Every tensor has a β of its own, and you add them up: a sum of quotients is not β.": sum(tensors),
+                "Each tensor is measured by itself, then the lengths are added. Is that the length of one long "
+                "vector?": sums[0] / sums[1],
+                "The lengths are those of ‖g‖ and ‖w‖, compared between steps. A turn is a change too.": longer["g"]
+                / longer["w"],
+                "Above the line, the difference of two lengths is not the length of the difference: a gradient can "
+                "turn and stay as long.": longer["g"] / moved,
+                "Below the line, the difference of two lengths is not the length of the difference: weights can go "
+                "far and stay as long.": changed / longer["w"],
+                "Every β stands one step too early: that of step t is between t − 1 and t.": np.append(
+                    right[1:], np.nan
+                ),
+                "Every β stands one step too late: that of step t is between t − 1 and t.": np.append(
+                    np.nan, right[:-1]
+                ),
                 "A step that did not move the weights gives infinity. There is no quotient there: NaN.": changed
                 / moved,
                 "A small number added to the denominator hides that a step did not move the weights.": changed

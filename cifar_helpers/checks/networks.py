@@ -43,6 +43,8 @@ def _compare_slope(student, x: torch.Tensor) -> None:
     y = student(given)
     if not isinstance(y, torch.Tensor) or not y.requires_grad:
         raise Mistake("The values are right, but no gradient comes back: on the way the tensor loses its history.")
+    if "SiluBackward0" in _operations(y):
+        raise Mistake("The values are right, but torch's own SiLU made them. Build them from the sigmoid.")
     (got,) = torch.autograd.grad(y.sum(), given)
     through_x, through_share = share, x * share * (1 - share)
     if got.isnan().any():
@@ -56,6 +58,16 @@ def _compare_slope(student, x: torch.Tensor) -> None:
         },
         "The values are right, the gradient is not.",
     )
+
+
+def _operations(y: torch.Tensor) -> set[str]:
+    """Names of the operations that autograd kept on the way to a tensor."""
+    found, waiting = set(), {y.grad_fn}
+    while waiting:
+        node = waiting.pop()
+        found.add(node)
+        waiting |= {before for before, _ in node.next_functions if before and before not in found}
+    return {node.name() for node in found}
 
 
 # --- A residual block ----------------------------------------------------------------------------------------------

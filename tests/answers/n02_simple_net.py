@@ -162,6 +162,10 @@ def gelu_for_swish(x):
     return F.gelu(x)
 
 
+def torchs_own(x):
+    return torch.nn.SiLU()(x)
+
+
 def swish_in_place(x):
     return x.mul_(torch.sigmoid(x))
 
@@ -577,6 +581,7 @@ WRONG = {
         (sigmoid_of_the_square, "never below one half"),
         (relu_for_swish, "ReLU"),
         (gelu_for_swish, "GELU"),
+        (torchs_own, "torch's own SiLU"),
         (swish_in_place, "in place"),
         (through_numpy, "history"),
         (sigmoid_detached, "through the sigmoid"),
@@ -658,6 +663,10 @@ def clears_afterwards(model, optimizer, images, labels):
     return loss.detach()
 
 
+def by_exp(x):
+    return x / (1 + torch.exp(-x.clamp(min=-80)))
+
+
 def by_tanh(x):
     return x * (1 + torch.tanh(x / 2)) / 2
 
@@ -693,7 +702,7 @@ class CorrectedRate(Adam):
 
 RIGHT = {
     "training_step": [clears_afterwards],
-    "swish": [by_tanh, F.silu],
+    "swish": [by_tanh, by_exp],
     "l1_penalty": [by_norm, by_layer],
     "sgd": [RateInTheVelocity, optim.SGD, torch.optim.SGD],
     "adam": [CorrectedRate, optim.Adam, torch.optim.Adam],

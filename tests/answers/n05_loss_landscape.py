@@ -169,6 +169,15 @@ def backward_forgotten(model, batch, etas):
     return along(model, batch, [p.grad.clone() for p in model.parameters()], etas)
 
 
+def own_gradients_left(model, batch, etas):
+    start = copy.deepcopy(model.state_dict())
+    model.zero_grad()
+    loss_of(model, batch).backward()
+    losses = along(model, batch, [p.grad.clone() for p in model.parameters()], etas)
+    model.load_state_dict(start)
+    return losses
+
+
 def evaluation_mode(model, batch, etas):
     model.eval()
     return along(model, batch, gradient_of(model, batch), etas)
@@ -250,6 +259,7 @@ WRONG = {
         (evaluation_mode, "batch's own statistics"),
         (left_in_evaluation_mode, "left in evaluation mode"),
         (only_weights_put_back, "running values of batch norm have moved"),
+        (own_gradients_left, "`p.grad` no longer holds"),
         (change, "change of the loss"),
         (slope_only, "promises"),
         (new_names, "have not moved"),
@@ -263,4 +273,9 @@ def on_a_copy(model, batch, etas):
     return only_weights_put_back(copy.deepcopy(model), batch, etas)
 
 
-RIGHT = {"direct_probe": [on_a_copy]}
+def by_nanmin(losses):
+    table = filled(losses, np.nan)
+    return np.nanmin(table, axis=0), np.nanmax(table, axis=0)
+
+
+RIGHT = {"direct_probe": [on_a_copy], "min_max_curve": [by_nanmin]}

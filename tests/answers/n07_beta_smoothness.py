@@ -74,6 +74,41 @@ def of_lengths(weights, gradients):
     return np.concatenate([[np.nan], np.abs(np.diff(lengths[1])) / np.abs(np.diff(lengths[0]))])
 
 
+def longer(values):
+    """By how much the vector of every step is longer or shorter than the one before."""
+    return np.abs(np.diff(np.linalg.norm(table(values), axis=1), prepend=np.nan))
+
+
+def of_lengths_above(weights, gradients):
+    return longer(gradients) / change(table(weights))
+
+
+def of_lengths_below(weights, gradients):
+    return change(table(gradients)) / longer(weights)
+
+
+def sum_over_tensors(weights, gradients):
+    return per_tensor(weights, gradients).sum(axis=0)
+
+
+def lengths_of_tensors_added(weights, gradients):
+    moved, changed = np.zeros(len(weights)), np.zeros(len(weights))
+    for t in range(1, len(weights)):
+        for now, before in zip(weights[t], weights[t - 1], strict=True):
+            moved[t] += (now - before).norm().item()
+        for now, before in zip(gradients[t], gradients[t - 1], strict=True):
+            changed[t] += (now - before).norm().item()
+    return np.array([c / m if m else np.nan for c, m in zip(changed, moved, strict=True)])
+
+
+def one_step_early(weights, gradients):
+    return np.append(quotient(weights, gradients)[1:], np.nan)
+
+
+def one_step_late(weights, gradients):
+    return np.append(np.nan, quotient(weights, gradients)[:-1])
+
+
 def infinite(weights, gradients):
     with np.errstate(divide="ignore"):
         return change(table(gradients)) / change(table(weights))
@@ -191,6 +226,12 @@ WRONG = {
         (mean_over_tensors, "mean of quotients"),
         (largest_tensor, "take the largest"),
         (of_lengths, "A turn"),
+        (of_lengths_above, "Above the line"),
+        (of_lengths_below, "Below the line"),
+        (sum_over_tensors, "sum of quotients"),
+        (lengths_of_tensors_added, "measured by itself"),
+        (one_step_early, "too early"),
+        (one_step_late, "too late"),
         (infinite, "infinity"),
         (zero_where_still, "gives 0"),
         (too_short, "holds its place"),

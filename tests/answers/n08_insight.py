@@ -100,6 +100,26 @@ def biases_as_drawn(direction, weights):
     return direction if weights.dim() == 1 else biases_move(direction, weights)
 
 
+def whole_where_there_are_no_filters(direction, weights):
+    dims = tuple(range(1, weights.dim()))  # empty for a tensor of one dimension, and `sum` then takes all of it
+    ours, theirs = ((t**2).sum(dim=dims, keepdim=True).sqrt() for t in (weights, direction))
+    return direction / theirs * ours
+
+
+def rule_forgotten(direction, weights):
+    ours, theirs = weights.flatten(1).norm(dim=1), direction.flatten(1).norm(dim=1)
+    return direction * (ours / theirs).view(-1, *[1] * (weights.dim() - 1))
+
+
+def biases_halved(direction, weights):
+    return direction / 2 if weights.dim() == 1 else biases_move(direction, weights)
+
+
+def tuple_of_autograd(loss, w, v):
+    (gradient,) = torch.autograd.grad(loss(w), w, create_graph=True)
+    return torch.autograd.grad((gradient * v).sum(), w)
+
+
 def no_graph(loss, w, v):
     (gradient,) = torch.autograd.grad(loss(w), w)
     return torch.autograd.grad((gradient * v).sum(), w)[0]
@@ -176,6 +196,9 @@ WRONG = {
         (each_input, "into one unit"),
         (biases_move, "no filter"),
         (biases_as_drawn, "moves nothing"),
+        (whole_where_there_are_no_filters, "as if it were one filter"),
+        (rule_forgotten, "it stops at a tensor of one dimension"),
+        (biases_halved, "a rule of its own"),
     ],
     "hessian_vector_product": [
         (no_graph, "once more"),
@@ -188,5 +211,6 @@ WRONG = {
         (outer_product, "product of two first derivatives"),
         (gradients_pile_up, "added to it"),
         (difference_quotient, "close"),
+        (tuple_of_autograd, "a tuple with one value"),
     ],
 }

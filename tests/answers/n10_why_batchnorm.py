@@ -1,5 +1,7 @@
 """Wrong answers to the exercises of notebook 10, as students write them: exercise → (variant, part of its message)."""
 
+import functools
+
 import torch
 import torch.nn.functional as F
 
@@ -96,6 +98,74 @@ def one_beta_per_place(grad, x, scale, eps):
 def beta_before_gamma(grad, x, scale, eps):
     to_x, to_scale, to_shift = constants(grad, x, scale, eps)
     return to_x, to_shift, to_scale
+
+
+def parts(grad, x, scale, eps):
+    """Right: the gradients of x, γ, β, μ and σ²."""
+    x_hat, s = normalised(x, eps)
+    to_x_hat = scale.view(1, -1, 1, 1) * grad
+    to_mean, to_variance = -(to_x_hat / s).sum(DIMS), -(to_x_hat * x_hat / (2 * s**2)).sum(DIMS)
+    to_x = (to_x_hat - to_x_hat.mean(DIMS, keepdim=True) - x_hat * (to_x_hat * x_hat).mean(DIMS, keepdim=True)) / s
+    return to_x, (grad * x_hat).sum(DIMS), grad.sum(DIMS), to_mean, to_variance
+
+
+def with_statistics(variant):
+    """The variant's gradients of x, γ and β with the right ones of μ and σ²."""
+
+    @functools.wraps(variant)
+    def answer(grad, x, scale, eps):
+        return *variant(grad, x, scale, eps), *parts(grad, x, scale, eps)[3:]
+
+    return answer
+
+
+def variance_before_mean(grad, x, scale, eps):
+    *others, to_mean, to_variance = parts(grad, x, scale, eps)
+    return *others, to_variance, to_mean
+
+
+def signs_of_the_statistics(grad, x, scale, eps):
+    *others, to_mean, to_variance = parts(grad, x, scale, eps)
+    return *others, -to_mean, to_variance
+
+
+def variance_pushes_out(grad, x, scale, eps):
+    *others, to_mean, to_variance = parts(grad, x, scale, eps)
+    return *others, to_mean, -to_variance
+
+
+def statistics_without_gamma(grad, x, scale, eps):
+    x_hat, s = normalised(x, eps)
+    return *parts(grad, x, scale, eps)[:3], -(grad / s).sum(DIMS), -(grad * x_hat / (2 * s**2)).sum(DIMS)
+
+
+def of_the_deviation(grad, x, scale, eps):
+    x_hat, s = normalised(x, eps)
+    return *parts(grad, x, scale, eps)[:4], -(scale.view(1, -1, 1, 1) * grad * x_hat / s).sum(DIMS)
+
+
+def means_over_places(grad, x, scale, eps):
+    x_hat, s = normalised(x, eps)
+    to_x_hat = scale.view(1, -1, 1, 1) * grad
+    averages = -(to_x_hat / s).mean(DIMS), -(to_x_hat * x_hat / (2 * s**2)).mean(DIMS)
+    return *parts(grad, x, scale, eps)[:3], *averages
+
+
+def without_the_statistics(grad, x, scale, eps):
+    return parts(grad, x, scale, eps)[:3]
+
+
+def by_autograd(grad, x, scale, eps):
+    mean, variance = x.mean(DIMS).requires_grad_(), x.var(DIMS, correction=0).requires_grad_()
+    y = scale.view(1, -1, 1, 1) * (x - mean.view(1, -1, 1, 1)) / (variance + eps).sqrt().view(1, -1, 1, 1)
+    y.backward(grad)
+    return *parts(grad, x, scale, eps)[:3], mean.grad, variance.grad
+
+
+def by_vjp(grad, x, scale, eps):
+    shift = torch.zeros_like(scale)
+    _, pull = torch.func.vjp(lambda *v: F.batch_norm(v[0], None, None, *v[1:], training=True, eps=eps), x, scale, shift)
+    return *pull(grad), *parts(grad, x, scale, eps)[3:]
 
 
 def gradient(below, above, images, labels):
@@ -199,20 +269,29 @@ def cosine_first(below, above, images, labels, lr):
 
 WRONG = {
     "batch_norm_backward": [
-        (constants, "constants"),
-        (mean_only, "variance is made of x too"),
-        (variance_only, "mean is made of x too"),
-        (gamma_forgotten, "γ is missing"),
-        (no_n, "Where is the n"),
-        (by_the_variance, "by the variance"),
-        (over_images, "over the images only"),
-        (plus, "wrong sign"),
-        (gamma_of_x, "not x"),
-        (unbiased, "n − 1"),
-        (no_eps, "without `eps`"),
-        (eps_outside, "Where does ε stand"),
-        (one_beta_per_place, "one β"),
-        (beta_before_gamma, "other way round"),
+        (with_statistics(constants), "constants"),
+        (with_statistics(mean_only), "variance is made of x too"),
+        (with_statistics(variance_only), "mean is made of x too"),
+        (with_statistics(gamma_forgotten), "γ is missing"),
+        (with_statistics(no_n), "Where is the n"),
+        (with_statistics(by_the_variance), "by the variance"),
+        (with_statistics(over_images), "over the images only"),
+        (with_statistics(plus), "wrong sign"),
+        (with_statistics(gamma_of_x), "not x"),
+        (with_statistics(unbiased), "n − 1"),
+        (with_statistics(no_eps), "without `eps`"),
+        (with_statistics(eps_outside), "Where does ε stand"),
+        (with_statistics(one_beta_per_place), "one β"),
+        (with_statistics(beta_before_gamma), "other way round"),
+        (variance_before_mean, "μ and σ² are there, the other way round"),
+        (signs_of_the_statistics, "μ's gradient has the wrong sign"),
+        (variance_pushes_out, "σ²'s gradient has the wrong sign"),
+        (statistics_without_gamma, "γ is missing in the gradients of μ"),
+        (of_the_deviation, "the deviation s"),
+        (means_over_places, "a sum over images and places, not a mean."),
+        (without_the_statistics, "5 values are wanted"),
+        (by_autograd, "Autograd has found"),
+        (by_vjp, "find them by hand"),
     ],
     "covariate_shift": [
         (all_layers_step, "moved as well"),
@@ -229,3 +308,5 @@ WRONG = {
         (cosine_first, "other way round"),
     ],
 }
+
+RIGHT = {"batch_norm_backward": [parts]}
