@@ -290,8 +290,8 @@ WRONG = {
         (of_the_deviation, "the deviation s"),
         (means_over_places, "a sum over images and places, not a mean."),
         (without_the_statistics, "5 values are wanted"),
-        (by_autograd, "Autograd has found"),
-        (by_vjp, "find them by hand"),
+        (by_autograd, "Autograd has made"),
+        (by_vjp, "under another name"),
     ],
     "covariate_shift": [
         (all_layers_step, "moved as well"),
