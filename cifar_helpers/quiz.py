@@ -4,6 +4,7 @@ Both stand in ``questions.toml``. In a live notebook they are widgets; in every 
 on GitHub) the same output is text, with the answers folded away.
 """
 
+import difflib
 import json
 import os
 import re
@@ -40,13 +41,13 @@ class Option:
 
 @dataclass(frozen=True)
 class Question:
-    """A question with one right option.
+    """A question with one right option, or a contestable one whose source holds one option for right.
 
     Attributes:
         notebook: number of the notebook that asks it, such as ``"04"``.
         options: two to four; one is right.
         source: the source it comes from, such as ``"002"``; empty for the course's own.
-        contestable: what can be said against the right option, where the question can be argued; else empty.
+        contestable: why neither option is flatly right, where the question can be argued; else empty.
     """
 
     id: str
@@ -159,14 +160,18 @@ def ask(*names: str) -> Shown:
 
 
 def answers(*names: str) -> Shown:
-    """Show the answers to the questions that ``ask`` shows for the same names, with the reason for every option.
+    """Show the questions that ``ask`` shows for the same names, each with its answers and the reason for every option.
 
     Raises:
         CourseError: a name is not known; the message lists those that are.
     """
-    numbered = [(number, line) for number, question in enumerate(_chosen(names), 1) for line in _reasons(question)]
-    lines = "".join(f"<p><b>{number}.</b> {_html(line)}</p>" for number, line in numbered)
-    return Shown("\n".join(_wrapped(f"{number}. {line}") for number, line in numbered), f"<div>{lines}</div>")
+    lines, parts = [], []
+    for number, question in enumerate(_chosen(names), 1):
+        reasons = _reasons(question)
+        lines += [_wrapped(f"{number}. {_asked(question)}"), *(_wrapped(f"   {line}") for line in reasons), ""]
+        shown = "".join(f"<li>{_html(line)}</li>" for line in reasons)
+        parts.append(f"<p><b>{number}.</b> {_html(_asked(question))}</p><ul>{shown}</ul>")
+    return Shown("\n".join(lines[:-1]), f"<div>{''.join(parts)}</div>")
 
 
 def _chosen(names: tuple[str, ...]) -> list[Question]:
@@ -177,24 +182,41 @@ def _chosen(names: tuple[str, ...]) -> list[Question]:
         numbered = sorted((q for q in known if name == q.source), key=lambda q: (len(q.id), q.id))  # 2 before 10
         fitting |= {q.id: q for q in numbered}
         if not fitting or not name:
-            groups = sorted({q.notebook for q in known} | {q.source for q in known if q.source})
-            raise CourseError(
-                f"No question is called {name!r}. Known are the notebooks and sources {', '.join(groups)}, "
-                f"and the questions {', '.join(q.id for q in known)}."
-            )
+            raise CourseError(_unknown(str(name), known))
         chosen |= fitting
     return list(chosen.values())
+
+
+def _unknown(name: str, known) -> str:
+    """What to tell who asks for a name that is not known: the likely one, and what there is."""
+    groups, ids = sorted({q.notebook for q in known} | {q.source for q in known if q.source}), [q.id for q in known]
+    near = [name.zfill(2)] if name.zfill(2) in groups else difflib.get_close_matches(name, ids)
+    meant = " Did you mean " + " or ".join(f'"{each}"' for each in near) + "?" if near else ""
+    return f"No question is called {name!r}.{meant} Known are the notebooks and sources {', '.join(groups)}."
 
 
 def verdict(question: Question, index: int) -> str:
     """What the reader is told who chooses the option ``index``, as HTML: right or not, and the option's reason."""
     option = question.options[index]
     if question.contestable:
-        words = "The expected answer, and contestable." if option.right else "Not the expected answer, but contestable."
-        return _said("≈", words, NEUTRAL, f"{option.reason} {question.contestable}")
+        return _said(
+            "≈", f"{_mark(question, option).capitalize()}.", NEUTRAL, f"{option.reason} {question.contestable}"
+        )
     if option.right:
         return _said("✓", "Right.", RIGHT, option.reason)
     return _said("✗", "Not right.", WRONG, f"{option.reason} Choose again.")
+
+
+def _mark(question: Question, option: Option) -> str:
+    """Right or not; of a contestable question, whose answer it is."""
+    if not question.contestable:
+        return "right" if option.right else "not right"
+    owner = f"source {question.source}" if question.source else "this course"
+    return f"contestable, and the answer of {owner}" if option.right else f"contestable, and not the answer of {owner}"
+
+
+def _asked(question: Question) -> str:
+    return question.question + (" (Contestable: there are reasons for both answers.)" if question.contestable else "")
 
 
 def _said(sign: str, words: str, colour: str, text: str = "") -> str:
@@ -202,7 +224,7 @@ def _said(sign: str, words: str, colour: str, text: str = "") -> str:
 
 
 def _question_box(number: int, question: Question) -> widgets.Widget:
-    asked = widgets.HTMLMath(f"<b>{number}.</b> {_html(question.question)}")
+    asked = widgets.HTMLMath(f"<b>{number}.</b> {_html(_asked(question))}")
     choice, reply = _choice([option.answer for option in question.options]), _reply()
 
     def tell(change):
@@ -236,14 +258,14 @@ def _html(text: str) -> str:
 
 def _reasons(question: Question) -> list[str]:
     """A sentence for every option: right or not, and why."""
-    lines = [f"{o.answer}: {'right' if o.right else 'not right'}. {o.reason}" for o in question.options]
-    return lines + ([f"Contestable: {question.contestable}"] if question.contestable else [])
+    lines = [f"{option.answer}: {_mark(question, option)}. {option.reason}" for option in question.options]
+    return lines + ([f"Why it is contestable: {question.contestable}"] if question.contestable else [])
 
 
 def _as_text(questions: list[Question], names: tuple[str, ...]) -> str:
     lines = []
     for number, question in enumerate(questions, 1):
-        lines += [_wrapped(f"{number}. {question.question}"), *(f"   ( ) {o.answer}" for o in question.options), ""]
+        lines += [_wrapped(f"{number}. {_asked(question)}"), *(f"   ( ) {o.answer}" for o in question.options), ""]
     given = ", ".join(f'"{name}"' for name in names)
     return "\n".join([*lines, _wrapped(f"Answers and reasons: `quiz.answers({given})`.")])
 
@@ -257,7 +279,7 @@ def _as_html(questions: list[Question]) -> str:
     for number, question in enumerate(questions, 1):
         options = "".join(f"<li>{_html(option.answer)}</li>" for option in question.options)
         reasons = "".join(f"<li>{_html(line)}</li>" for line in _reasons(question))
-        parts.append(f"<p><b>{number}.</b> {_html(question.question)}</p><ul>{options}</ul>")
+        parts.append(f"<p><b>{number}.</b> {_html(_asked(question))}</p><ul>{options}</ul>")
         parts.append(
             f"<details style='margin-bottom: 1em'><summary>Answer and reasons</summary><ul>{reasons}</ul></details>"
         )
@@ -343,7 +365,8 @@ def keep(name: str, answer: object) -> str:
     asked, answer = _known_prediction(name), str(answer).strip()
     answer = next((option for option in asked.options if option.casefold() == answer.casefold()), answer)
     if not answer or (asked.options and answer not in asked.options):
-        raise CourseError(f"Predict {asked.asks}: {' / '.join(asked.options) or 'in your own words'}.")
+        wrong = f"{answer!r} is none of the choices." if answer else "Nothing was entered."
+        raise CourseError(f"{wrong} Predict {asked.asks}: {' / '.join(asked.options) or 'in your own words'}.")
     answers, note = kept()
     write_atomically(predictions_file(), json.dumps(answers | {name: answer}, indent=1, ensure_ascii=False))
     return f"Kept: {answer}. You see it again beside the result. {note}".strip()

@@ -139,6 +139,16 @@ def test_every_option_gets_its_reply(in_lab, notebook):
             assert quiz._html(question.contestable) in reply(box)
 
 
+def test_a_contestable_question_has_no_right_answer_but_a_source():
+    for question in (question for question in QUESTIONS.values() if question.contestable):
+        told = [quiz.verdict(question, index) for index in (0, 1)]
+        for text in (*told, repr(quiz.answers(question.id)), quiz.ask(question.id).html):
+            assert "right." not in text and "Right" not in text and "source 002" in " ".join(text.split()), text
+        assert "≈ Contestable, and the answer of source 002." in told[right(question)]
+        for shown in (quiz.ask(question.id), quiz.answers(question.id)):
+            assert "(Contestable: there are reasons for both answers.)" in " ".join(repr(shown).split())
+
+
 def test_a_lab_sees_the_widget_and_a_static_view_the_text(in_lab, monkeypatch):
     live = quiz.ask("05")
     assert set(live._repr_mimebundle_()) == {quiz.VIEW}
@@ -167,9 +177,12 @@ def test_the_text_holds_everything_and_folds_the_answers_away():
 
 def test_answers_take_the_names_and_numbers_of_the_questions():
     assert quiz.ask("02-tied", "02-lambda").text.endswith('`quiz.answers("02-tied", "02-lambda")`.')
-    lines = [line for line in quiz.answers("02-tied", "02-lambda").text.splitlines() if line[0] != " "]
-    options = [option for name in ("02-tied", "02-lambda") for option in QUESTIONS[name].options]
-    assert len(lines) == len(options) and lines[0].startswith("1. ") and lines[-1].startswith("2. ")
+    lines = [line for line in quiz.answers("02-tied", "02-lambda").text.splitlines() if line[:1] != " "]
+    assert [line[:3] for line in lines if line] == ["1. ", "2. "]
+    said = " ".join(quiz.answers("02-tied", "02-lambda").text.split())
+    for name in ("02-tied", "02-lambda"):
+        assert QUESTIONS[name].question in said, "an answer without its question says nothing"
+        assert all(option.reason in said for option in QUESTIONS[name].options)
     with pytest.raises(CourseError, match="No question is called '11'"):
         quiz.answers("11")
 
@@ -178,8 +191,11 @@ def test_names_of_questions():
     assert quiz.ask("02-tied", "02-lambda").text.index("interval") < quiz.ask("02-tied", "02-lambda").text.index("λ")
     assert quiz.ask("02", "02-tied").html == quiz.ask("02").html, "nothing is asked twice"
     for names in (["11"], ["02", "02-tide"], [""], []):
-        with pytest.raises(CourseError, match="Known are the notebooks and sources 002, 01, 02.*02-tied"):
+        with pytest.raises(CourseError, match="Known are the notebooks and sources 002, 01, 02.*10[.]$"):
             quiz.ask(*names)
+    for name, meant in (("5", "05"), (5, "05"), ("02-tide", "02-tied")):
+        with pytest.raises(CourseError, match=f'No question is called .{name}.[.] Did you mean "{meant}"'):
+            quiz.answers(name)
 
 
 def test_markup_leaves_maths_alone():
@@ -255,7 +271,9 @@ def test_unknown_predictions_and_answers_are_refused():
     for call in (quiz.predict, quiz.recall):
         with pytest.raises(CourseError, match="No prediction is called '05-bend'. Known are 01-classes, .*05-band"):
             call("05-bend")
-    with pytest.raises(CourseError, match="Predict the narrower band over the rates: no BN / BN"):
+    with pytest.raises(
+        CourseError, match="^'perhaps' is none of the choices. Predict the narrower band over the rates: no BN / BN"
+    ):
         quiz.predict("05-band", "perhaps")
     assert not quiz.predictions_file().exists()
 
