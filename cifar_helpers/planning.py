@@ -243,6 +243,7 @@ class Speeds:
                     card = self._add(path.parent)
                     cards[card] = cards.get(card, 0) + 1
         self.cards = sorted(cards, key=lambda card: -cards[card])
+        self.gpus = [card for card in self.cards if "thread" not in card]
 
     def _add(self, folder: Path) -> str:
         made = read_json(folder / "provenance.json")
@@ -275,7 +276,9 @@ def _kinds(config: RunConfig) -> list[tuple]:
 # --- Showing it ----------------------------------------------------------------------------------------------------
 
 
-def lines(jobs: Sequence[Job], fingerprint: str | None, store: Store, notes: Sequence[str] = ()) -> list[str]:
+def lines(
+    jobs: Sequence[Job], fingerprint: str | None, store: Store, notes: Sequence[str] = (), gpu: bool = False
+) -> list[str]:
     """The plan as text: sums and the minutes left on every known device, per notebook, then every run with its state.
 
     A run that several notebooks share counts for the first of them. Where the runs fill more than a screen, the sums
@@ -284,17 +287,23 @@ def lines(jobs: Sequence[Job], fingerprint: str | None, store: Store, notes: Seq
     Args:
         fingerprint: of the data; None where it has not been read yet, so that nothing is known to be recorded.
         notes: lines to stand below the sums.
+        gpu: whether it is to be trained on one, so that a line says where no time on a GPU is known.
     """
     found = Speeds(store)
     states = [state(job, fingerprint, store) if fingerprint else "missing" for job in jobs]
-    names = {card: chr(ord("A") + i) for i, card in enumerate(found.cards[:4])}
+    names = {card: chr(ord("A") + i) for i, card in enumerate(_shown(found))}
     times = {card: [found.seconds(job, card) for job in jobs] for card in names}
     left = [i for i, s in enumerate(states) if s != "recorded"]
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
     shown = [f"{len(jobs)} runs: {counts}." if jobs else "Nothing to train."]
     for card, name in names.items():
         shown.append(f"  {name}: {card}: {_sum([times[card][i] for i in left])} left for one worker")
-    if not names:
+    if gpu and left and not found.gpus:
+        shown.append(
+            "  No run is recorded on a GPU, so its minutes are unknown. Train a few there first (--only 09): the plan "
+            "then counts with what they took."
+        )
+    elif not names:
         shown.append("  No run is recorded on any device yet, so no time is predicted.")
     head = "".join(f"{f'min on {name}':>12}" for name in names.values())
     sums = [*shown, *notes]
@@ -312,6 +321,11 @@ def lines(jobs: Sequence[Job], fingerprint: str | None, store: Store, notes: Seq
             f"{states[i]:14}  {' '.join(job.notebooks):11} {job.config.steps:7}{minutes}  {job.config.describe()}{key}"
         )
     return [*shown, "", *sums] if len(jobs) > SCREEN else shown
+
+
+def _shown(found: Speeds) -> list[str]:
+    """At most four devices: GPUs first, then those with most runs."""
+    return sorted(found.cards, key=lambda card: card not in found.gpus)[:4]
 
 
 def _sum(seconds: Sequence[float | None], short: bool = False) -> str:

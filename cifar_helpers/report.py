@@ -38,13 +38,18 @@ def parse_parameter(text: str) -> object:
         return text
 
 
-def expected_minutes(profile: str) -> str:
-    """What the profile is expected to take, from the published measurement where there is one."""
+def expected_minutes(profile: str, some: bool = False) -> str:
+    """What the profile's whole report is expected to take, from the published measurement where there is one.
+
+    Args:
+        some: whether only some of its notebooks are asked for.
+    """
     measured = (read_json(figures_dir() / "profiles.json") or {}).get(profile)
     if measured:
-        minutes = max(1, round(measured["minutes"]))
-        return f"about {minutes} min (measured on {measured['machine']}), less with records at hand"
-    return f"planned for at most {get_profile(profile).minutes:g} min, less with records at hand"
+        text = f"about {max(1, round(measured['minutes']))} min (measured on {measured['machine']})"
+    else:
+        text = f"planned for at most {get_profile(profile).minutes:g} min"
+    return f"all notebooks: {text}; these take a part of it" if some else f"{text}, less with records at hand"
 
 
 def _absolute(path: str) -> str:
@@ -159,7 +164,8 @@ def run_report(report: Report, per_device: int = 1, publish: bool = False, cell_
         )
     for folder in (runs_dir(), figures_dir(report.profile)):
         write_atomically(folder / ".writable", "")
-    print(f"Profile {report.profile} on {report.label}, device {report.device}: {expected_minutes(report.profile)}.")
+    expected = expected_minutes(report.profile, some=len(report.chosen) < len(choose()))
+    print(f"Profile {report.profile} on {report.label}, device {report.device}: {expected}.")
     from .batch import visible_devices
 
     devices = visible_devices(target) if report.device in ("auto", "cuda") else [str(target)]
@@ -225,7 +231,9 @@ def show_plan(report: Report, options: argparse.Namespace) -> None:
         tasks = len(_shares(report, options, report.missing() if report.fingerprint else jobs))
         count = f"{tasks} array task{'s' * (tasks != 1)}"
         notes.append(f"--executor slurm would submit {count}, and after them the job for the notebooks.")
-    print("\n".join(planning.lines(jobs, report.fingerprint, report.store, notes)))
+    for_gpu = options.profile == "full" or options.executor == "slurm"
+    gpu = options.device.startswith("cuda") or (options.device == "auto" and for_gpu)
+    print("\n".join(planning.lines(jobs, report.fingerprint, report.store, notes, gpu)))
 
 
 def _shares(report: Report, options: argparse.Namespace, todo: Sequence[Job]) -> list[list[int]]:
@@ -274,20 +282,24 @@ def submit(report: Report, options: argparse.Namespace) -> None:
     todo = report.missing()
     shares = _shares(report, options, todo)
     path, after = slurm.plan_path(report.store), report.arguments(options)
+    if not options.again:
+        slurm.refuse_to_repeat(report.store, todo, report.fingerprint, after)
     write_plan(path, todo, report.source, report.fingerprint, report.device, tasks=shares, report=after)
     passed = {name: getattr(options, name.replace("-", "_")) for name in slurm.PASSED}
     given = [f"--{name}={value}" for name, value in passed.items() if value] + options.sbatch
     try:
         jobs = slurm.submit(path, len(shares), given, report.device != "cpu", options.at_most)
     except CourseError:
-        path.unlink()
+        if path not in slurm.submissions(report.store):  # else its tasks will read it
+            path.unlink()
         raise
     for job in todo:
         upkeep.try_again(report.store, job.config, report.fingerprint)
-    slurm.remember(path, jobs)
     if todo:
         print(f"{len(todo)} runs in {len(shares)} tasks: job {jobs['train']}")
-    print(f"notebooks and report after them: job {jobs['report']}")
+        print(f"notebooks and report after them: job {jobs['report']}")
+    else:
+        print(f"Every run is recorded, nothing is left to train. Notebooks and report: job {jobs['report']}")
     print("Follow it with:", shlex.join(["python", "-m", "cifar_helpers.report", *after, "--status"]))
 
 
@@ -323,8 +335,8 @@ def _minutes(text: str) -> float:
 
 def _refuse_unusable(options: argparse.Namespace) -> None:
     """Raise ``CourseError`` where an option would be ignored without a word, or cannot mean anything."""
-    cluster = ("tasks", "at-most", "sbatch", *slurm.PASSED)
-    given = [name for name in cluster if getattr(options, name.replace("-", "_")) not in (None, [])]
+    cluster = ("tasks", "at-most", "again", "sbatch", *slurm.PASSED)
+    given = [name for name in cluster if getattr(options, name.replace("-", "_")) not in (None, False, [])]
     if given and options.executor == "local":
         raise CourseError(f"--{given[0]} is for a cluster: add --executor slurm.")
     if options.yes and not options.prune:
@@ -336,6 +348,11 @@ def _refuse_unusable(options: argparse.Namespace) -> None:
         )
     if not DEVICE.fullmatch(options.device):
         raise CourseError(f"Unknown device {options.device!r}; choose auto, cpu, cuda, cuda:N (such as cuda:1) or mps.")
+    if options.executor == "slurm" and ":" in options.device:
+        raise CourseError(
+            f"--device {options.device} means nothing under Slurm: it gives each task one GPU, and the task sees no "
+            "other. Write --device cuda."
+        )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -362,6 +379,7 @@ def parser() -> argparse.ArgumentParser:
     cluster.add_argument("--executor", choices=("local", "slurm"), default="local", help="where it runs (local)")
     cluster.add_argument("--tasks", type=_whole, metavar="N", help="tasks of the array (default: half an hour each)")
     cluster.add_argument("--at-most", type=_whole, metavar="N", help="tasks at a time")
+    cluster.add_argument("--again", action="store_true", help="submit what is in the queue already a second time")
     for name in slurm.PASSED:
         cluster.add_argument(f"--{name}", help="as sbatch takes it")
     cluster.add_argument(

@@ -126,6 +126,27 @@ def test_times_are_predicted_from_the_most_similar_runs(images, store):
     assert "3 runs: 1 recorded, 2 missing" in text and "1 runs of no known time" in text and "at least" in text
 
 
+def test_a_plan_says_where_no_run_is_recorded_on_a_gpu(images, store):
+    run.get_run(SMALL, images, "cpu", store)
+    more = Job(dataclasses.replace(SMALL, seed=1))
+
+    def said(jobs, gpu=True):
+        return "No run is recorded on a GPU" in "\n".join(planning.lines(jobs, images.fingerprint, store, gpu=gpu))
+
+    assert said([more]) and not said([more], gpu=False) and not said([Job(SMALL)])
+    path = store.get(SMALL, images.fingerprint).folder / "provenance.json"
+    made = json.loads(path.read_text())
+    for number in range(5):  # the GPU has the fewest runs, and is shown all the same
+        folder = store.root / f"other-{number}"
+        folder.mkdir()
+        (folder / "config.json").write_text((path.parent / "config.json").read_text())
+        made["machine"] |= {"threads": 2 + number, "gpu": "H200" if number == 4 else None}
+        (folder / "provenance.json").write_text(json.dumps(made))
+        made["machine"]["cpu"] = f"cpu {number % 4}"
+    assert not said([more])
+    assert "  A: H200: " in "\n".join(planning.lines([more], images.fingerprint, store, gpu=True))
+
+
 def test_the_plan_of_the_whole_course_prints_quickly_without_torch(tmp_path):
     call = "main(['--profile', 'full', '--plan', '--data', 'synthetic'])"
     code = f"import sys; from cifar_helpers.report import main; {call}; sys.exit('torch' in sys.modules)"
@@ -317,6 +338,8 @@ def test_an_array_is_shared_out_evenly(images, store):
         (["--yes"], "belongs to --prune"),
         (["--jobs-per-gpu", "0"], "at least 1"),
         (["--executor", "slurm", "--tasks", "0"], "at least 1"),
+        (["--again"], "add --executor slurm"),
+        (["--executor", "slurm", "--device", "cuda:1"], "Write --device cuda."),
         (["--executor", "slurm", "--sbatch", "reservation=ai"], "'reservation=ai' has none"),
         (["--executor", "slurm", "--sbatch", "batch/evil.sh"], "with its dashes, as in --sbatch=--reservation=ai"),
         (["--cell-minutes", "nan"], "positive number of minutes"),
@@ -446,28 +469,101 @@ def test_near_its_limit_the_script_ends_its_notebook_and_goes_back_into_the_queu
     assert (slurm_job / "asked").read_text() == "requeue 17\n"
 
 
-def test_what_the_user_gives_reaches_sbatch_as_arguments_and_never_a_shell(tmp_path, monkeypatch, images, capsys):
-    fake = tmp_path / "bin" / "sbatch"
-    fake.parent.mkdir()
-    fake.write_text(
-        f"#!{sys.executable}\nimport json, os, sys\n"
-        f"log = open({str(tmp_path / 'calls')!r}, 'a')\n"
-        "print(json.dumps([sys.argv[1:], os.environ['COURSE_PLAN']]), file=log)\nprint('17;cluster')\n"
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """A Slurm that numbers jobs from 17 and knows those in the file ``queued``: a folder with ``calls`` of sbatch."""
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    fake(
+        tmp_path,
+        "sbatch",
+        f"exec {sys.executable} - \"$@\" <<'END'\nimport json, os, pathlib, sys\n"
+        f"log = pathlib.Path({str(tmp_path / 'calls')!r})\n"
+        "before = log.read_text() if log.exists() else ''\n"
+        "log.write_text(before + json.dumps([sys.argv[1:], os.environ['COURSE_PLAN']]) + '\\n')\n"
+        "print(f'{17 + len(before.splitlines())};cluster')\nEND",
     )
-    fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "queued").write_text("")
+    asked = f'for jobs; do :; done; echo "$*" >> {tmp_path}/asked\n'
+    fake(tmp_path, "squeue", f'{asked}grep -E "^ *(${{jobs//,/|}})[_ ]" {tmp_path}/queued || exit 0')
+    return tmp_path
+
+
+SUBMIT = ["--profile", "smoke", "--data", "synthetic", "--only", "04", "--executor", "slurm", "--tasks", "3"]
+
+
+def calls_of(cluster: Path) -> list:
+    return [json.loads(line) for line in (cluster / "calls").read_text().splitlines()]
+
+
+def test_what_the_user_gives_reaches_sbatch_as_arguments_and_never_a_shell(cluster, images, capsys):
     nasty = "gpu; touch /tmp/owned $(id)"
-    arguments = ["--profile", "smoke", "--data", "synthetic", "--only", "04", "--executor", "slurm", "--tasks", "3"]
-    assert report.main([*arguments, "--partition", nasty, "--at-most", "2"]) == 0
-    train, after = [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
+    assert report.main([*SUBMIT, "--partition", nasty, "--at-most", "2"]) == 0
+    train, after = calls_of(cluster)
     assert f"--partition={nasty}" in train[0] and "--array=0-2%2" in train[0] and "--gpus-per-node=1" in train[0]
     assert "--dependency=afterany:17" in after[0] and train[1] == after[1]
     plan = json.loads(Path(train[1]).read_text())
     assert plan["report"][:2] == ["--profile", "smoke"] and "--executor" not in plan["report"]
     assert sorted(i for share in plan["tasks"] for i in share) == list(range(len(plan["jobs"])))
-    assert "job 17" in capsys.readouterr().out
-    assert report.main([*arguments, "--device", "cpu"]) == 0
-    assert "--gpus-per-node=1" not in (tmp_path / "calls").read_text().splitlines()[-1]
+    shown = capsys.readouterr().out
+    assert "runs in 3 tasks: job 17\nnotebooks and report after them: job 18\n" in shown
+    assert report.main([*SUBMIT, "--device", "cpu"]) == 0
+    assert "--gpus-per-node=1" not in calls_of(cluster)[-1][0]
+
+
+def test_what_is_in_the_queue_is_not_submitted_again(cluster, images, capsys):
+    assert report.main(SUBMIT) == 0
+    (cluster / "queued").write_text("17 RUNNING\n17 PENDING\n17 PENDING\n18 PENDING\n99 RUNNING\n")
+    for more in ([], ["--partition", "other"], ["--device", "cuda"]):  # with another device it is another report
+        assert report.main([*SUBMIT, *more]) == 2
+        said = capsys.readouterr().err
+        assert "job 17: 1 running, 2 pending\n  job 18: 1 pending\n" in said and "scancel 17 18\n" in said
+        assert "--again" in said and "99" not in said
+    assert len(calls_of(cluster)) == 2
+    assert report.main([*SUBMIT[:5], "09", *SUBMIT[6:]]) == 0  # other runs
+    assert report.main([*SUBMIT, "--again"]) == 0 and len(calls_of(cluster)) == 6
+    (cluster / "queued").write_text("")
+    assert report.main(SUBMIT) == 0 and len(calls_of(cluster)) == 8
+
+    fake(cluster, "squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")  # one that ended
+    assert report.main(SUBMIT) == 0 and "not known" not in capsys.readouterr().out
+    fake(cluster, "squeue", "echo 'Unable to contact slurm controller' >&2; exit 1")
+    assert report.main(SUBMIT) == 0 and len(calls_of(cluster)) == 12
+    assert "still in the queue is not known: squeue fails: Unable to contact" in capsys.readouterr().out
+
+
+def test_notebooks_alone_are_not_queued_twice_either(cluster, images, capsys, monkeypatch):
+    monkeypatch.setattr(report.Report, "missing", lambda self: [])
+    assert report.main(SUBMIT) == 0
+    said = capsys.readouterr().out
+    assert "Every run is recorded" in said and "Notebooks and report: job 17\n" in said and "after them" not in said
+    (cluster / "queued").write_text("17 PENDING\n")
+    assert report.main(SUBMIT) == 2 and "scancel 17\n" in capsys.readouterr().err
+
+
+def test_status_asks_about_every_submission(cluster, images, capsys):
+    for number in ("04", "09", "04"):
+        assert report.main([*SUBMIT[:5], number, *SUBMIT[6:]]) == 0
+    (cluster / "queued").write_text("  17_2 PENDING\n    18 PENDING\n  21_0 RUNNING\n")
+    report.main([*SUBMIT[:6], "--status"])
+    shown = capsys.readouterr().out
+    assert "JOBID" in shown and all(line in shown for line in ("  17_2 PENDING", "    18 PENDING", "  21_0 RUNNING"))
+    earlier, last = (cluster / "asked").read_text().splitlines()[-2:]
+    assert earlier.endswith("-j 17,18,19,20") and "-t all" not in earlier  # ended ones are history
+    assert last.endswith("-j 21,22") and "-t all" in last
+    fake(cluster, "squeue", "exit 3")
+    report.main([*SUBMIT[:6], "--status"])
+    assert "is not shown: squeue fails: status 3." in capsys.readouterr().out
+
+
+def test_an_array_without_its_report_is_remembered(cluster, images, capsys):
+    script = (cluster / "bin/sbatch").read_text().replace("#!/bin/bash", "")
+    fake(cluster, "sbatch", f'[[ "$*" == *notebooks.sbatch ]] && {{ echo "too many jobs" >&2; exit 1; }}{script}')
+    assert report.main(SUBMIT) == 2
+    said = capsys.readouterr().err
+    assert "sbatch refused: too many jobs" in said and "job 17, stays in the queue" in said
+    assert Path(calls_of(cluster)[0][1]).is_file()  # its tasks read it
+    (cluster / "queued").write_text("17 PENDING\n")
+    assert report.main(SUBMIT) == 2 and "scancel 17\n" in capsys.readouterr().err
 
 
 def test_without_sbatch_it_says_so(monkeypatch, tmp_path, capsys):

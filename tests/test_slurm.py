@@ -71,6 +71,9 @@ def test_the_smoke_report_as_an_array_with_a_task_killed_and_one_at_its_time_lim
     train, after = jobs["train"], jobs["report"]
     assert "Dependency" in slurm("squeue", "-h", "-j", after, "-o", "%r")
 
+    again = report("--executor", "slurm", "--tasks", "4", "--partition", "main")
+    assert again.returncode == 2 and f"scancel {train} {after}\n" in again.stderr, "it is in the queue already"
+
     # Kill the first task in the middle of a run, as a node that dies would, and put it back into the queue.
     wait_for(lambda: task_log(store, train, 0).count("train ") > 2, 180)
     send("KILL", f"{train}_0")
