@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from . import sandbox
-from .env import CourseError
+from .env import ROOT, CourseError
 from .gradebook import Graded, row_of, write_results
 from .sandbox import Breach, Limits, Sandbox
 
@@ -55,10 +55,15 @@ def find_submissions(folder: Path) -> tuple[dict[str, Path], list[str]]:
     """Student → folder, archive or notebook; and sentences on what else lies there.
 
     Raises:
-        CourseError: there is no such folder, or no submission in it.
+        CourseError: there is no such folder, no submission in it, or it is one itself.
     """
     if not folder.is_dir():
         raise CourseError(f"No folder {folder}. Name the one that holds a subfolder, {KINDS} for each student.")
+    if alone := _is_one(folder):
+        raise CourseError(
+            f"{folder} looks like one submission: it holds {alone}. Name the folder that holds the submissions; to "
+            "grade this one alone, put it into a new folder and name that."
+        )
     found, remarks = [], []
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
@@ -76,6 +81,13 @@ def find_submissions(folder: Path) -> tuple[dict[str, Path], list[str]]:
     return {
         stem if stems.count(stem) == 1 else path.name: path for stem, path in zip(stems, found, strict=True)
     }, remarks
+
+
+def _is_one(folder: Path) -> str:
+    """A notebook by which a folder is one student's: named as the course's, in it or in its notebooks/; else empty."""
+    ours = sorted(path.name for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    places = [name for own in ours for name in (own, f"notebooks/{own}")]
+    return next((name for name in places if (folder / name).is_file()), "")
 
 
 def _ending(path: Path) -> str:
@@ -372,8 +384,8 @@ def grade_folder(
         only: numbers of the notebooks whose exercises count; all unless given.
 
     Raises:
-        CourseError: there are no submissions, the place does not fit, the checks do not start, or ``only`` names a
-            notebook without an exercise.
+        CourseError: there are no submissions, or a single one's files; the place does not fit, the checks do not start,
+            or ``only`` names a notebook without an exercise.
     """
     folder = Path(folder).expanduser().resolve()
     out = Path(out).expanduser().resolve() if out else folder.parent / "grades"

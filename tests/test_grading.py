@@ -370,6 +370,19 @@ def test_input_that_cannot_be_graded(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("place", ["01_data.ipynb", "notebooks/01_data.ipynb"])
+def test_a_single_submission_is_not_taken_for_several(place, tmp_path, capsys):
+    path = tmp_path / "submissions/ada" / place
+    path.parent.mkdir(parents=True)
+    path.write_text(notebook("x = 1"))
+    before = tree(tmp_path)
+    assert student.main(["grade", str(tmp_path / "submissions/ada")]) == 2
+    said = capsys.readouterr().err
+    assert "ada looks like one submission" in said and place in said and "folder that holds the submissions" in said
+    assert tree(tmp_path) == before and not (tmp_path / "submissions/grades").exists()
+    assert list(grading.find_submissions(tmp_path / "submissions")[0]) == ["ada"]
+
+
 def test_two_submissions_of_one_name_keep_apart(tmp_path):
     (tmp_path / "ada").mkdir()
     (tmp_path / "ada.zip").write_bytes(b"")
