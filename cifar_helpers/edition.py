@@ -22,7 +22,7 @@ BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 MARKER = re.compile(r"#+\s*(begin|end)[\s_-]*solutions?", re.IGNORECASE)  # finds misspelt ones too
 STUB = ("# your code here", "raise NotImplementedError()")
 TEXT_STUB = ("*Your answer here.*",)
-LEFT_OUT = ("tests", "benchmarks", ".ci", ".github")
+LEFT_OUT = ("tests", "benchmarks", ".ci", ".github", "CHANGELOG.md", "docs/instructor.md")  # folders and files
 LEFT_OUT_OF_MAKE = ("-m pytest", "tests/", "benchmarks/")
 CELL_METADATA = {"nbgrader", "nbmake", "tags"}
 NOTEBOOK_METADATA = {"kernelspec", "language_info"}
@@ -193,7 +193,8 @@ def edition_files(root: Path = ROOT) -> dict[str, bytes]:
     Raises:
         CourseError: the folder is not the course, or a notebook's markers are amiss.
     """
-    names = [name for name in course_files(root) if PurePosixPath(name).parts[0] not in (*LEFT_OUT, MANIFEST)]
+    left_out = {*LEFT_OUT, MANIFEST}
+    names = [name for name in course_files(root) if not left_out & {name, PurePosixPath(name).parts[0]}]
     if not any(PurePosixPath(name).match("notebooks/*.ipynb") for name in names):
         raise CourseError(f"No notebooks/ in {root}: run this in the course folder.")
     files = {}
@@ -231,8 +232,9 @@ def build(out: Path, root: Path = ROOT) -> list[str]:
     """Make the student edition, or bring it up to date; sentences on what was kept.
 
     A file that the student has edited stays. Where the course has a new version of it, that is put beside it as
-    ``NAME.new.ext``, under the same rule. Where git is there and nothing was edited yet, the edition becomes a git
-    repository with one commit; a repository that is there is left alone.
+    ``NAME.new.ext``, under the same rule, and is taken away when the course no longer has it. Where git is there and
+    nothing was edited yet, the edition becomes a git repository with one commit; a repository that is there is left
+    alone.
 
     Raises:
         CourseError: the place does not fit, or a notebook's markers are amiss; then nothing is written.
@@ -241,15 +243,18 @@ def build(out: Path, root: Path = ROOT) -> list[str]:
     _check_place(out, root)
     files = edition_files(root)
     known = delivered(out)
-    news, remarks = {}, []
+    news, beside, remarks = {}, {}, []
     for name, content in files.items():
         state = _state(out / name, known.get(name, []), content)
         if state == "write":
             news[name] = content
         elif state == "edited":
-            remarks.append(_beside(out, name, content, known, news))
-    stale = [name for name in known if name not in files and _state(out / name, known[name], b"") == "write"]
-    stale = [name for name in stale if not _is_beside(name, files) and (out / name).is_file()]
+            remarks.append(_beside(out, name, content, known, beside))
+    for name, content in beside.items():
+        if _state(out / name, known.get(name, []), content) == "write":
+            news[name] = content
+    stale = [name for name in known if name not in files and name not in beside and (out / name).is_file()]
+    stale = [name for name in stale if _state(out / name, known[name], b"") == "write"]
     for name in news:
         known[name] = sorted({*known.get(name, []), hash_of(news[name])})
     for name in files:
@@ -261,7 +266,7 @@ def build(out: Path, root: Path = ROOT) -> list[str]:
     for name in stale:
         (out / name).unlink()
     untouched = not remarks
-    remarks += [f"{name} is no longer part of the course: removed, as it was not edited." for name in stale]
+    remarks += [_farewell(name, files) for name in stale]
     if news or stale or not (out / ".git").exists():
         remarks.append(_keep_in_git(out, [MANIFEST, *files], untouched))
     written = f"{len(news)} of {len(files)} files written" if news else "nothing new"
@@ -283,20 +288,20 @@ def _name_beside(name: str) -> str:
     return str(path.with_name(f"{path.stem}.new{path.suffix}"))
 
 
-def _is_beside(name: str, files: dict[str, bytes]) -> bool:
-    return any(_name_beside(known) == name for known in files)
+def _farewell(name: str, files: dict[str, bytes]) -> str:
+    if any(_name_beside(known) == name for known in files):
+        return f"{name} is out of date: removed, as it was not edited."
+    return f"{name} is no longer part of the course: removed, as it was not edited."
 
 
-def _beside(out: Path, name: str, content: bytes, known: dict, news: dict) -> str:
-    """Queue the new version of an edited file under a name beside it, where there is one; say what happened."""
+def _beside(out: Path, name: str, content: bytes, known: dict, beside: dict) -> str:
+    """Add the new version of an edited file under a name beside it, where there is one; say what happened."""
     if hash_of(content) in known.get(name, []):
         return f"{name} was edited: kept."
     other = _name_beside(name)
-    state = _state(out / other, known.get(other, []), content)
-    if state == "edited":
+    if _state(out / other, known.get(other, []), content) == "edited":
         return f"{name} and {other} were edited: both kept, the new version is not delivered. Move one of them away."
-    if state == "write":
-        news[other] = content
+    beside[other] = content
     return f"{name} was edited: kept. The course's new version lies beside it as {other}."
 
 

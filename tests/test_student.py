@@ -63,7 +63,10 @@ def test_no_solution_stands_in_the_edition(real):
         found = [line for line in secret if json.dumps(line)[1:-1] in content]
         assert not found, f"{name}: {found}"
         assert not name.endswith(".ipynb") or edition.BEGIN not in content
-    assert not {Path(name).parts[0] for name in real} & {"tests", "benchmarks", ".ci"}
+    assert not {Path(name).parts[0] for name in real} & {"tests", "benchmarks", ".ci", "CHANGELOG.md"}
+    assert "docs/student.md" in real and "docs/instructor.md" not in real
+    guides = " ".join(text[name] for name in text if name.endswith(".md"))
+    assert "instructor.md" not in guides and "For instructors" not in guides
 
 
 def test_the_edition_works_by_itself(real):
@@ -85,7 +88,7 @@ def test_the_edition_works_by_itself(real):
 def test_its_guides_speak_of_what_it_has(real):
     targets = set(re.findall(r"^([a-z-]+):", real["Makefile"].decode(), re.MULTILINE))
     assert {"lab", "report", "site"} <= targets
-    for name in ("README.md", "docs/student.md", "docs/instructor.md", "docs/glossary.md"):
+    for name in ("README.md", "docs/student.md", "docs/glossary.md"):
         text = real[name].decode()
         named = set(re.findall(r"\bmake ([a-z-]+)", "".join(re.findall(r"`[^`]+`|^make .*$", text, re.MULTILINE))))
         assert named <= targets, f"{name}: {named - targets}"
@@ -212,6 +215,34 @@ def test_what_a_student_edited_is_never_overwritten(course):
     (course / "notebooks/01_data.ipynb").write_text(notebook("import scipy", SOLVED))
     assert "both kept" in edition.build(out, course)[1]
     assert (out / "notebooks/01_data.new.ipynb").read_text() == "my merge"
+
+
+def test_a_version_beside_an_edited_file_goes_when_the_course_takes_it_back(course):
+    out = course.parent / "out"
+    edition.build(out, course)
+    mine, beside = out / "cifar_helpers/core.py", out / "cifar_helpers/core.new.py"
+    mine.write_text("x = 3\n")
+    for text in ("x = 2\n", "x = 4\n"):
+        (course / "cifar_helpers/core.py").write_text(text)
+        edition.build(out, course)
+        assert beside.read_text() == text
+    (course / "cifar_helpers/core.py").write_text("x = 1\n")
+    said = edition.build(out, course)
+    assert "cifar_helpers/core.new.py is out of date: removed, as it was not edited." in said
+    assert not beside.exists() and mine.read_text() == "x = 3\n"
+    assert edition.build(out, course)[1:] == ["cifar_helpers/core.py was edited: kept."]
+
+    (course / "cifar_helpers/core.py").write_text("x = 2\n")
+    edition.build(out, course)
+    beside.write_text("my merge")
+    (course / "cifar_helpers/core.py").write_text("x = 1\n")
+    edition.build(out, course)
+    assert beside.read_text() == "my merge" and mine.read_text() == "x = 3\n"
+    beside.write_text("x = 2\n")
+    (course / "cifar_helpers/core.py").write_text("x = 2\n")
+    mine.write_text("x = 2\n")  # the student takes the new version over
+    edition.build(out, course)
+    assert not beside.exists() and mine.read_text() == "x = 2\n"
 
 
 def test_a_file_that_left_the_course_goes_unless_it_was_edited(course):
