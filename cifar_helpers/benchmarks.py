@@ -20,7 +20,7 @@ def timings(root: Path) -> list[str]:
     results = read_json(root / "benchmarks" / "results.json")
     if not results:
         return []
-    lines = ["## Benchmarks", "", "`make bench`: alternating runs, medians.", ""]
+    lines = ["## Benchmarks", "", "Alternating runs, medians.", ""]
     for part in results["parts"].values():
         threads = f"{part['machine']['threads']} threads, torch {part['machine']['torch']}"
         lines += [*table(part["rows"]), _made(part, threads), ""]
@@ -39,10 +39,10 @@ def faults(root: Path) -> list[str]:
         rows = [
             {"killed": kind} | {columns[key]: each[key] for key in columns} for kind, each in kills["by_kind"].items()
         ]
-        lines += ["`make soak`, kills at random moments:", "", *table(rows), _made(kills), ""]
+        lines += ["Kills at random moments:", "", *table(rows), _made(kills), ""]
     if inputs := found.get("inputs"):
         given = inputs["by_reader"]
-        text = f"`make soak`, malformed input: {sum(given.values()):,} to {len(given)} readers, "
+        text = f"Malformed input: {sum(given.values()):,} to {len(given)} readers, "
         text += f"{inputs['crashes']} answered otherwise than by a documented error."
         lines += [text, "", _made(inputs), ""]
     return lines
