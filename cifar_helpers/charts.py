@@ -1,6 +1,8 @@
 """Figures of the first part: sweeps, weights, mistakes, costs. Each takes what was read from records, and draws."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,6 +34,21 @@ NAMES = {
 def label_of(value: str) -> str:
     """A variant's value as figures write it."""
     return NAMES.get(value, value)
+
+
+def phrase(factor: str, value: str) -> str:
+    """A variant's value where it has to say what it is: ``batch size 4`` rather than ``4``, ``no penalty``."""
+    if re.fullmatch(r"[\d.e+-]+", value):
+        return f"{factor} {value}"
+    whole = {"none": f"no {factor}", "without": f"without {factor}", "default": f"default {factor}"}
+    return whole.get(value, label_of(value))
+
+
+def phrased(found):
+    """A ``ranking.Ranked`` whose variants go by quoted names that can stand in a sentence."""
+    named = [" · ".join(map(phrase, found.factors, outcome.variant)) for outcome in found]
+    outcomes = [replace(outcome, variant=(f"“{name}”",)) for outcome, name in zip(found, named, strict=True)]
+    return replace(found, outcomes=tuple(outcomes))
 
 
 @styled

@@ -110,6 +110,17 @@ def test_ranks_and_ties_follow_the_paired_interval():
         found["z"]
 
 
+def test_variants_have_names_for_a_sentence():
+    said = {"none": "no penalty", "without": "without penalty", "default": "default penalty", "4": "penalty 4"}
+    said |= {"1e-05": "penalty 1e-05", "L2 0.01": "L2 0.01", "leaky_relu": "LeakyReLU", "+ Swish": "+ Swish"}
+    assert {value: charts.phrase("penalty", value) for value in said} == said
+    found = charts.phrased(ranked(**{"4": [0.6, 0.62], "none": [0.1, 0.1]}))
+    assert "“thing 4” is best with" in ranking.in_words(found) and "at chance: “no thing”" in ranking.in_words(found)
+    crossed = ranking.judged({("0.1", "with BN"): [fake(0.5)]})
+    both = charts.phrased(ranking.Ranked("T", ("learning rate", "network"), crossed))
+    assert both.best.variant == ("“learning rate 0.1 · with BN”",)
+
+
 def test_divergence_is_a_cell_in_the_table_and_no_crash():
     runs = {("a",): [fake(0.5), fake(0.5, 1)], ("b",): [fake(0.6), fake(None, 1, diverged=7)]}
     found = ranking.Ranked("Title", ("thing",), ranking.judged(runs))
