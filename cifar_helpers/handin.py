@@ -17,6 +17,8 @@ CODE = {".py", ".sh", ".sbatch", ".toml", ".yml", ".yaml", ".ipynb"}
 MOST_BYTES = 20 * 2**20  # of one file; a notebook with outputs has a few
 FIELD = re.compile(r"^\{\{(figure|table) (\w+)\}\}$", re.MULTILINE)
 SEAL = re.compile(r"\n<!-- as written by `student report`: (\w+) -->\n$")
+PLACEHOLDER = re.compile(r"(?:^|\s)…[ \t]*$", re.MULTILINE)  # the template's, at the end of a line
+NOT_MADE = " yet: run notebook "
 IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -64,7 +66,7 @@ def filled(template: str, folder: Path, link: str) -> str:
         found = read_json(folder / f"{name}.json")
         made = isinstance(found, dict) and (kind == "table" or (folder / f"{name}.png").is_file())
         if not made:
-            return f"*(No {kind} `{name}` yet: run notebook {name[:2]}.)*"
+            return f"*(No {kind} `{name}`{NOT_MADE}{name[:2]}.)*"
         caption = " ".join(str(found.get("caption", name)).split())
         source = f"*{caption}* Profile {found.get('profile')}, data: {found.get('data_label')}."
         if kind == "table":
@@ -104,7 +106,7 @@ def write_report(profile: str | None = None, root: Path = ROOT) -> list[str]:
     if free is None:
         raise CourseError("report.md and report.new.md were both edited: move one of them away, then run this again.")
     write_atomically(free, text)
-    missing = text.count(" yet: run notebook ")
+    missing = text.count(NOT_MADE)
     said = [f"Wrote {free} with the figures and tables of profile {profile}."]
     said += [f"{missing} are not made yet; the text says which notebook makes each."] if missing else []
     return said + (["report.md was edited: kept."] if free != targets[0] else [])
@@ -117,11 +119,11 @@ def check_names(identity: str, name: str) -> str:
     """The name of the zip, ``Project2-<id>_<name>.zip``.
 
     Raises:
-        CourseError: id or name has characters that a file name or a grader stumbles over.
+        CourseError: the id is not a number, or the name has characters that a file name or a grader stumbles over.
     """
     name = unicodedata.normalize("NFC", name)
-    if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", identity):
-        raise CourseError(f"--id {identity!r}: use the letters A to Z, digits and hyphens, at most 40.")
+    if not re.fullmatch(r"[0-9]{1,40}", identity):
+        raise CourseError(f"--id {identity!r}: the student ID is a number, digits alone, such as 20300000.")
     if not re.fullmatch(r"[^\W_]([^\W_]|[_-]){0,59}", name):
         raise CourseError(f"--name {name!r}: use letters, digits, hyphens and underscores, at most 60: Ada-Lovelace.")
     return f"Project2-{identity}_{name}.zip"
@@ -142,6 +144,24 @@ def report_files(root: Path) -> list[str]:
     inside = [path.relative_to(root.resolve()) for path in images if path.is_relative_to(root.resolve())]
     shown = [path.as_posix() for path in inside if path.suffix in (".png", ".jpg", ".svg") and (root / path).is_file()]
     return found + shown
+
+
+def _open_points(root: Path, report: list[str]) -> list[str]:
+    """What keeps the write-up from being done, as sentences."""
+    found = []
+    if "report.pdf" not in report:
+        found.append("report.pdf is missing; the handout asks for one PDF, with names and student IDs in it.")
+    if not set(REPORTS) & set(report):
+        found.append("no write-up yet: `python -m cifar_helpers.student report` starts one with your figures.")
+    found += [f"{name} is empty." for name in report if not (root / name).stat().st_size]
+    if "report.pdf" in report and (start := (root / "report.pdf").read_bytes()[:1024]) and b"%PDF" not in start:
+        found.append("report.pdf is no PDF, whatever its name says. docs/student.md has two ways to make one.")
+    text = (root / "report.md").read_text(errors="replace") if "report.md" in report else ""
+    if blanks := len(PLACEHOLDER.findall(text)):
+        found.append(f"report.md: {blanks} × … where your own words belong; delete the parts that you did not do.")
+    if absent := text.count(NOT_MADE):
+        found.append(f"report.md: {absent} × a figure or table not made yet; the text names the notebook to run.")
+    return found
 
 
 def shortcomings(path: Path) -> list[str]:
@@ -206,12 +226,8 @@ def gather(root: Path) -> tuple[list[str], list[str]]:
     notebooks = sorted(path.relative_to(root).as_posix() for path in (root / "notebooks").glob("*.ipynb"))
     if not notebooks:
         raise CourseError(f"No notebooks in {root / 'notebooks'}: run this in your course folder.")
-    report, missing = report_files(root), []
-    if "report.pdf" not in report:
-        missing.append("report.pdf is missing; the handout asks for one PDF, with names and student IDs in it.")
-    if not set(REPORTS) & set(report):
-        missing.append("no write-up yet: `python -m cifar_helpers.student report` starts one with your figures.")
-    missing += [f"{name} is empty." for name in report if not (root / name).stat().st_size]
+    report = report_files(root)
+    missing = _open_points(root, report)
     for name in notebooks:
         faults = shortcomings(root / name)
         missing += [f"{name}: {'; '.join(faults)}."] if faults else []
@@ -229,23 +245,25 @@ def gather(root: Path) -> tuple[list[str], list[str]]:
 
 
 def pack(identity: str | None = None, name: str | None = None, root: Path = ROOT) -> list[str]:
-    """Make the zip the handout asks for, in the course folder; sentences on what is in it and what is missing.
+    """Make the zip the handout asks for, in the course folder; sentences on what is missing, then on what is in it.
 
     Without id and name it only says what would be in it. Data, weights, records and caches are never in it.
 
     Raises:
-        CourseError: only one of id and name is given, or they have odd characters, or a notebook cannot be read.
+        CourseError: only one of id and name is given, or ``check_names`` refuses them, or a notebook cannot be read.
     """
     if (identity is None) != (name is None):
         raise CourseError("Give both --id and --name, or neither to see what would be packed.")
     target = root / check_names(identity, name) if identity is not None else None
     files, missing = gather(root)
-    said = [f"  {file}" for file in files] + [f"Still open: {sentence}" for sentence in missing]
+    listed = [f"  {file}" for file in files]
+    said = [f"NOT COMPLETE: {len(missing)} still open."] if missing else ["Nothing is open."]
+    said += [*(f"Still open: {sentence}" for sentence in missing), ""]
     if target is None:
-        return ["This would be packed:", *said, "To pack it: --id STUDENT-ID --name Your-Name"]
+        return [*said, "This would be packed:", *listed, "To pack it: --id STUDENT-ID --name Your-Name"]
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             archive.writestr(f"{target.stem}/{file}", (root / file).read_bytes())
     write_atomically(target, packed.getvalue())
-    return [f"{target} ({len(packed.getvalue()) / 2**20:.1f} MB) holds:", *said]
+    return [*said, f"{target} ({len(packed.getvalue()) / 2**20:.1f} MB) holds:", *listed]

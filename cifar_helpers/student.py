@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="start the write-up with your own figures and tables")
     report.add_argument("--profile", help="whose figures (default: the newest)")
     pack = commands.add_parser("pack", help="make the hand-in zip; without --id and --name, say what would be in it")
-    pack.add_argument("--id", metavar="ID", help="your student ID")
+    pack.add_argument("--id", metavar="ID", help="your student ID, a number")
     pack.add_argument("--name", help="your name, such as Ada-Lovelace")
     return made
 

@@ -314,7 +314,7 @@ def test_pack_takes_notebooks_report_and_changed_code(desk):
     run(desk)
     said = handin.pack("123", "Ada-Lovelace", desk)
     assert packed(desk) == {"notebooks/01_data.ipynb", "report.pdf", "cifar_helpers/core.py", "my_net.py"}
-    assert not any("Still open" in line for line in said)
+    assert said[0] == "Nothing is open." and not any("Still open" in line for line in said)
 
 
 def run(desk: Path, change=lambda cells: None) -> None:
@@ -357,6 +357,26 @@ def test_pack_names_what_is_missing_of_the_write_up(desk):
     assert len(missing) == 2 and "report.pdf is missing" in missing[0] and "no write-up yet: `python" in missing[1]
     (desk / "report.pdf").write_bytes(b"")
     assert "Still open: report.pdf is empty." in handin.pack(root=desk)
+    (desk / "report.pdf").write_text("hello")
+    assert any("Still open: report.pdf is no PDF" in line for line in handin.pack(root=desk))
+    (desk / "report.pdf").write_bytes(b"%PDF-1.7")
+    assert handin.pack(root=desk)[0] == "Nothing is open."
+    template = (ROOT / "docs/report_template.md").read_text()
+    (desk / "report.md").write_text(handin.filled(template, desk, "."))
+    said = " ".join(handin.pack(root=desk))
+    blanks = re.sub("<!--.*?-->", "", template, flags=re.DOTALL).count("…")  # the comment explains them
+    assert f"report.md: {blanks} × …" in said
+    assert f"report.md: {template.count('{{')} × a figure or table not made yet" in said
+    (desk / "report.md").write_text("Scaled to 0…1, and so … on.\n")
+    assert handin.pack(root=desk)[0] == "Nothing is open."
+
+
+def test_pack_says_first_what_is_open_and_makes_the_zip_all_the_same(desk):
+    said = handin.pack("123", "Ada-Lovelace", desk)
+    named = next(i for i, line in enumerate(said) if "Project2-123" in line)
+    open_points = [i for i, line in enumerate(said) if line.startswith("Still open: ")]
+    assert said[0] == f"NOT COMPLETE: {len(open_points)} still open." and max(open_points) < named
+    assert packed(desk) == {"notebooks/01_data.ipynb"}
 
 
 @pytest.mark.parametrize(
@@ -364,6 +384,9 @@ def test_pack_names_what_is_missing_of_the_write_up(desk):
     [
         ("12/3", "Ada"),
         ("12_3", "Ada"),
+        ("abc", "Ada"),
+        ("12-3", "Ada"),
+        ("１２", "Ada"),
         ("", "Ada"),
         ("123", "Ada Lovelace"),
         ("123", "../Ada"),
