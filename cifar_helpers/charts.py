@@ -140,25 +140,28 @@ def sweep_curves(found, span: int, smooth) -> Figure:
 
 @styled
 def greedy_steps(rows: Sequence[dict]) -> Figure:
-    """The greedy tuning: every option tried, step by step, the chosen one filled."""
+    """The greedy tuning: every option tried with its accuracy, step by step, the chosen one filled."""
     steps = list(dict.fromkeys(row["step"] for row in rows))
-    known = [100 * row["accuracy"] for row in rows if row["accuracy"] is not None]
-    apart = max(0.5, 0.05 * (max(known) - min(known)))
+    values = [100 * (row["accuracy"] or 0.0) for row in rows]
+    apart = max(0.5, 0.065 * (max(values) - min(values)))  # the height of a label
     figure, axis = plt.subplots(figsize=(8, 4.2))
     for x, step in enumerate(steps):
         mine = [row for row in rows if row["step"] == step]
-        labels: list[tuple[float, str]] = []
-        for row in sorted(mine, key=lambda row: (row["accuracy"] or 0.0, row["chosen"])):  # the chosen one on top
-            y = 100 * (row["accuracy"] if row["accuracy"] is not None else 0.0)
-            fill = COLOURS[0] if row["chosen"] else "white"
-            axis.plot(x, y, "o", ms=10, color=COLOURS[0], mfc=fill, mew=1.8)
-            text = row["option"] if row["accuracy"] is not None else f"{row['option']}: diverged"
-            if labels and y - labels[-1][0] < apart:  # options too close for two labels share one
-                labels[-1] = (labels[-1][0], f"{labels[-1][1]}, {text}")
-            else:
-                labels.append((y, text))
-        for y, text in labels:
-            axis.annotate(text, (x, y), xytext=(9, 0), textcoords="offset points", va="center", size=11)
+        labels: dict[float, str] = {}
+        for row in sorted(mine, key=lambda row: row["chosen"]):  # the chosen one on top
+            y = 100 * (row["accuracy"] or 0.0)
+            axis.plot(x, y, "o", ms=10, color=COLOURS[0], mfc=COLOURS[0] if row["chosen"] else "white", mew=1.8)
+        for row in mine:
+            y = 100 * (row["accuracy"] or 0.0)
+            text = f"{row['option']}: {'diverged' if row['accuracy'] is None else format(y, '.1f')}"
+            labels[y] = f"{labels[y]}\ntied: {text}" if y in labels else text
+        top = float("-inf")
+        for y, text in sorted(labels.items()):  # each option has a label of its own, in the order of the dots
+            lines = 1 + text.count("\n")
+            place = max(y, top + apart * (1 + lines) / 2)
+            top = place + apart * (lines - 1) / 2
+            style = {"boxstyle": "square,pad=0.05", "facecolor": "white", "edgecolor": "none"}
+            axis.annotate(text, (x, place), (9, 0), textcoords="offset points", va="center", size=11, bbox=style)
     chosen = [100 * row["accuracy"] for row in rows if row["chosen"]]
     axis.plot(range(len(steps)), chosen, color=COLOURS[0], linewidth=1, alpha=0.6, zorder=0)
     axis.axhline(10, color="#777777", linestyle=":", linewidth=1)

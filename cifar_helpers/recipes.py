@@ -57,7 +57,7 @@ def greedy(train: Callable[[Sequence[RunConfig]], Sequence], profile: str, seed:
 
     Returns:
         One dict per option tried: ``step``, ``option``, ``accuracy`` (0 to 1, None where it diverged), ``chosen``,
-        ``run``.
+        ``tied`` (as good as another best one, of which the first listed is chosen), ``run``.
     """
     kept: dict[str, object] = {}
     rows = []
@@ -69,8 +69,8 @@ def greedy(train: Callable[[Sequence[RunConfig]], Sequence], profile: str, seed:
         best = max(range(len(scores)), key=lambda i: -1 if scores[i] is None else scores[i])
         kept |= list(choice.options.values())[best]
         for i, (name, run) in enumerate(zip(choice.options, runs, strict=True)):
-            row = {"step": choice.question, "option": name, "accuracy": scores[i], "chosen": i == best, "run": run}
-            rows.append(row)
+            row = {"step": choice.question, "option": name, "accuracy": scores[i], "chosen": i == best}
+            rows.append(row | {"tied": scores[i] == scores[best] and scores.count(scores[best]) > 1, "run": run})
     return rows
 
 

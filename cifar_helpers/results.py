@@ -7,13 +7,28 @@ import numpy as np
 
 from . import costs, models
 from .build import build_model
-from .ranking import accuracy, epochs_trained, percent
+from .ranking import EQUAL_LENGTH, accuracy, epochs_trained, percent
+
+NOT_READ = "not read in this profile"  # stands in place of a test error
 
 
 def network_of(run) -> str:
     """A network by its class and arguments."""
     arguments = ", ".join(f"{name}={value}" for name, value in run.config.model_args.items())
     return f"{run.config.model}({arguments})" if arguments else run.config.model
+
+
+def with_flips(runs: Sequence) -> str:
+    """What to say behind an accuracy or error of these runs: whether it is the mean over an image and its mirror."""
+    return " (with test-time flips)" if all(run.config.test_flips for run in runs) else ""
+
+
+def budget_text(runs: Sequence) -> str:
+    """Whether the networks that compete trained for equally many epochs, each at its best setting."""
+    epochs = [epochs_trained(mine[0]) for mine in ranked(runs)]
+    if len(epochs) < 2 or max(epochs) <= (1 + EQUAL_LENGTH) * min(epochs):
+        return "equal numbers of epochs"
+    return f"not at equal budget: {min(epochs):.1f} to {max(epochs):.1f} epochs"
 
 
 def ranked(runs: Sequence) -> list[list]:
@@ -32,9 +47,10 @@ def candidates(runs: Sequence) -> list[dict[str, str]]:
     """One row per network class at its best setting, chosen on validation images alone."""
     rows = []
     for mine in ranked(runs):
-        row = {"network": network_of(mine[0]), "validation accuracy (%)": percent([accuracy(run) for run in mine])}
+        scores = percent([accuracy(run) for run in mine]) + with_flips(mine)
+        row = {"network": network_of(mine[0]), "validation accuracy (%)": scores}
         row |= {"seeds": str(len(mine)), "parameters": f"{mine[0].provenance['parameters']:,}"}
-        row |= {"epochs": f"{epochs_trained(mine[0]):.1f}"}
+        row |= {"epochs trained": f"{epochs_trained(mine[0]):.1f}"}
         row |= {"training": f"{np.median([run.provenance['train_seconds'] for run in mine]):.0f} s"}
         rows.append(row | {"on": mine[0].card})
     return rows
@@ -57,11 +73,12 @@ def final(candidates: Sequence, finals: Sequence) -> list[dict[str, str]]:
     seconds = [run.provenance["train_seconds"] for run in runs]
     images = [run.config.steps * run.config.batch_size / s for run, s in zip(runs, seconds, strict=True)]
     flops = costs.forward_flops(model)
-    chosen = f"mean validation accuracy {100 * np.mean([accuracy(run) for run in winner]):.1f} %"
+    mean = "mean " if len(winner) > 1 else ""
+    chosen = f"{mean}validation accuracy {100 * np.mean([accuracy(run) for run in winner]):.1f} %{with_flips(winner)}"
     values = {
         "network": f"{network_of(runs[0])}, {models.parameter_count(model):,} parameters",
-        "chosen by": f"{chosen} among {len(order)} networks",
-        "test error (%)": percent(errors) if np.isfinite(errors).all() else "not read in this profile",
+        "chosen by": f"{chosen} among {len(order)} networks, each at its best setting; {budget_text(candidates)}",
+        "test error (%)": percent(errors) + with_flips(runs) if np.isfinite(errors).all() else NOT_READ,
         "seeds": str(len(runs)),
         "operations": f"{flops / 1e6:,.0f} M per image forward, "
         f"{3 * flops * config.steps * config.batch_size / 1e12:,.0f} T in all",
@@ -77,4 +94,4 @@ def in_words(candidates: Sequence, finals: Sequence) -> str:
     values = {row["what"]: row["value"] for row in final(candidates, finals)}
     if "network" not in values:
         return "Result: no candidate trained."
-    return f"Result: {values['network']}; test error {values['test error (%)']} (%); {values['training']}."
+    return f"Result: {values['network']}; test error (%) {values['test error (%)']}; {values['training']}."

@@ -21,7 +21,7 @@ class Reported:
         what: the quantity, with its settings as far as the source gives them.
         reported: the source's value in its own unit.
         value: the same as a number where a remark is to be made by it: an accuracy in percent, a difference in points.
-        epochs: what the source trained for, where it says so.
+        epochs: what the source trained for, where it says so; runs much shorter or longer are not comparable.
         part: the images an accuracy is of, ``test`` or ``validation``.
     """
 
@@ -56,11 +56,11 @@ REPORTED = {
         "202.2, 212.9, 192.9, 191.8, 205.2 s (4.0, 4.3, 3.9, 3.8, 4.1 s per epoch)",
     ),
     "mynet_h500": _accuracy("001", "MyNet, hidden size 500 (657 220 parameters)", 70.13, 50),
-    "mynet_h500_effect": Reported("001", "MyNet, hidden size 100 → 500", "+2.6 points", 2.58),
+    "mynet_h500_effect": Reported("001", "MyNet, hidden size 100 → 500", "+2.6 points", 2.58, 50),
     "mynet_k3": _accuracy("001", "MyNet, h = 500, second filters 3×3 (916 220 parameters)", 69.34, 50),
-    "mynet_k3_effect": Reported("001", "MyNet, second filters 5×5 → 3×3", "−0.8 points", -0.79),
+    "mynet_k3_effect": Reported("001", "MyNet, second filters 5×5 → 3×3", "−0.8 points", -0.79, 50),
     "mynet_tanh": _accuracy("001", "MyNet, h = 500, tanh", 61.15, 50),
-    "mynet_tanh_effect": Reported("001", "MyNet, ReLU → tanh", "−9.0 points", -8.98),
+    "mynet_tanh_effect": Reported("001", "MyNet, ReLU → tanh", "−9.0 points", -8.98, 50),
     # 001, large networks
     "resnet001": _accuracy("001", "its ResNet (4 737 098 parameters, reconstructed)", 75.51, 100),
     "resnet001_xavier": _accuracy("001", "its ResNet, Xavier-uniform", 75.29, 100),
@@ -80,12 +80,12 @@ REPORTED = {
     "lenet_init": Reported("002", "LeNet-5: default, Kaiming-normal, Xavier-normal", "≈ 64 % each, no difference"),
     "lenet_augmented": _accuracy("002", "LeNet-5, crop with padding 4 and flip", 70, 50, 0),
     "lenet_bn": _accuracy("002", "LeNet-5 + BN (as we read it, with augmentation)", 73, 50, 0),
-    "lenet_bn_effect": Reported("002", "LeNet-5, adding BN", "+3 points", 3),
+    "lenet_bn_effect": Reported("002", "LeNet-5, adding BN", "+3 points", 3, 50),
     "lenet_swish": _accuracy("002", "LeNet-5, Swish (as we read it, with augmentation and BN)", 73.5, 50, 1),
-    "lenet_swish_effect": Reported("002", "LeNet-5, ReLU → Swish", "+3.5 points", 3.5),
+    "lenet_swish_effect": Reported("002", "LeNet-5, ReLU → Swish", "+3.5 points", 3.5, 50),
     "lenet_rate_bn": _accuracy("002", "LeNet-5 + BN at rate 0.1", 68, 50, 0),
     "lenet_rate_plain": _accuracy("002", "LeNet-5 at rate 0.1", 35, 50, 0),
-    "lenet_rates": Reported("002", "LeNet-5: learning rates 1.0 … 0.001", "0.05 or 0.02 best; 1.0 fails"),
+    "lenet_rates": Reported("002", "LeNet-5: learning rates 1.0 … 0.001", "0.05 or 0.02 best; 1.0 fails", None, 50),
     "lenet_l2": Reported("002", "LeNet-5, L2 strength 0.01", "≈ 50 %, worse than smaller strengths"),
     "lenet_l1": Reported("002", "L1 in the loss against L2", "expected sparser, saw smaller and more skewed weights"),
     "resnet002": _accuracy("002", "ResNet (depth not named), rate 0.2, ×0.1 after 25 epochs", 90.66, 105),
@@ -106,7 +106,7 @@ REPORTED = {
     "dropout": Reported("004", "basic ConvNet, dropout after each linear layer", "slower descent"),
     "losses": Reported("004", "MSE, cross-entropy, SmoothL1, BCE with logits", "cross-entropy best"),
     "losses_nan": Reported("004", "the same losses at rate 0.1", "NaN"),
-    "activations": Reported("004", "ReLU, sigmoid, LeakyReLU, tanh, softplus", "ReLU and LeakyReLU best"),
+    "activations": Reported("004", "ReLU, sigmoid, LeakyReLU, tanh, softplus", "ReLU and LeakyReLU best", None, 50),
     "optimizers": Reported("004", "SGD, Adagrad, Adadelta, Adam (one network reused for all)", "Adadelta best"),
     "resnet18": _accuracy("004", "ResNet-18 (11 173 962 parameters)", 83.31, 20),
     "resnet18_best": _accuracy("004", "ResNet-18, its best", 96.68, 200),

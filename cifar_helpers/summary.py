@@ -192,7 +192,8 @@ def protocol(report: dict) -> list[str]:
         f"- The sweeps of 02 and 03 (batch {part_one.batch_size}): MyNet {part_one.mynet} steps, LeNet-5 "
         f"{part_one.lenet} (until it overfits: {part_one.long}), the ConvNet {part_one.convnet}; seeds: "
         f"{part_one.seeds} for these, {part_one.large_seeds} for larger networks. Ranked by validation accuracy; a "
-        "variant is tied with the best where the 95 % interval of their paired difference includes zero.",
+        "variant is undecided against the best where the 95 % interval of their paired difference includes zero, and tied "
+        "only where all values are equal.",
         f"- 08 and 10: VGG-A at {studies.WIDTH:g} of its width, fp32. 10 trains plain SGD at {PAPER_RATE:g}, batch "
         f"{inside.batch_size}, {inside.steps} steps, {inside.seeds} seed{'s' * (inside.seeds > 1)}; internal covariate "
         "shift is the mean over the measured layers and the last half of the measured steps, both gradients under the "

@@ -274,7 +274,7 @@ def tolerance(found: Mapping[str, np.ndarray], rates: Sequence[float], scales: S
         axis.tick_params(axis="y", labelrotation=0)
         axis.set(xlabel="learning rate", title=name)
     axes[0][0].set_ylabel("factor of the initial weights")
-    title_of(figure, f"Which rates and initial scales train at all? SGD, {steps} steps (×: diverged)")
+    title_of(figure, f"Which rates and initial scales train within {steps} steps? SGD (×: diverged)")
     return figure
 
 

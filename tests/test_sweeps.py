@@ -11,6 +11,7 @@ import torch
 from cifar_helpers import (
     budgets,
     charts,
+    compare,
     costs,
     insight,
     models,
@@ -26,7 +27,6 @@ from cifar_helpers import (
 from cifar_helpers.env import CourseError
 from cifar_helpers.probes import ProbeConfig
 from cifar_helpers.record import RunConfig
-from cifar_helpers.sources import REPORTED
 
 SWEEPS = (
     sweeps.losses_and_optimizers,
@@ -87,10 +87,18 @@ def test_matched_l1_is_as_strong_as_l2_at_the_initial_weights():
     assert (l1 / l2).item() == pytest.approx(1, rel=0.02)
 
 
-def fake(accuracy, seed=0, diverged=None, test=True, part="validation"):
-    epochs = [] if diverged is not None else [{"step": 10, "epoch": 2.0, f"{part}_accuracy": accuracy}]
-    config = SimpleNamespace(seed=seed, test=test, model="LeNet5", model_args={})
-    return SimpleNamespace(epochs=epochs, diverged_at=diverged, config=config, seconds_per_step=0.5, card="a CPU")
+def fake(accuracy, seed=0, diverged=None, test=True, part="validation", epoch=2.0, seconds=0.5, **settings):
+    epochs = [] if diverged is not None else [{"step": 10, "epoch": epoch, f"{part}_accuracy": accuracy}]
+    config = {"seed": seed, "test": test, "model": "LeNet5", "model_args": {}, "optimizer": "SGD", "batch_size": 16}
+    config |= {"loss": "cross_entropy", "augmentation": (), "test_flips": False} | settings
+    return SimpleNamespace(
+        epochs=epochs,
+        diverged_at=diverged,
+        config=SimpleNamespace(**config),
+        seconds_per_step=seconds,
+        card="a CPU",
+        provenance={"precision": "fp32"},
+    )
 
 
 def ranked(**scores):
@@ -100,12 +108,15 @@ def ranked(**scores):
 
 def test_ranks_and_ties_follow_the_paired_interval():
     found = ranked(a=[0.60, 0.62, 0.61], b=[0.599, 0.622, 0.609], c=[0.50, 0.52, 0.51], d=[0.1, 0.1, 0.1])
-    assert [o.verdict for o in found] == ["best", "tied", "behind", "at chance"]
+    assert [o.verdict for o in found] == ["best", "undecided", "behind", "at chance"]
     assert found["c"].behind.mean == pytest.approx(-10)
     assert (
         ranked(a=[0.6], b=[0.5])["b"].verdict == "lower, one seed" and ranked(a=[0.6], b=[0.6])["b"].verdict == "tied"
     )
-    assert found.best is found["a"] and "within the spread of it: b" in ranking.in_words(found)
+    assert [o.verdict for o in ranked(a=[0.6, 0.5], b=[0.6, 0.5])] == ["best", "tied"], (
+        "tied is equal, and nothing else"
+    )
+    assert found.best is found["a"] and "undecided against it: b" in ranking.in_words(found)
     with pytest.raises(KeyError, match="'d'"):
         found["z"]
 
@@ -141,17 +152,63 @@ def test_a_crossed_sweep_is_ranked_anew_along_one_factor():
 @pytest.mark.parametrize(
     ("values", "epochs", "expected"),
     [
-        ([0.62, 0.63, 0.625], 50, "agrees within our interval"),
-        ([0.50, 0.51, 0.52], 2, r"disagrees beyond the spread: -11\.6 points .*trained 2\.0 epochs, the source 50"),
-        ([0.70, 0.71, 0.72], 50, r"disagrees beyond the spread: \+8\.4 points \(± \d\.\d\)$"),
-        ([0.60], 1, "one seed: no interval"),
+        ([0.62, 0.63, 0.625], 50, "^agrees within our interval"),
+        ([0.62, 0.63, 0.625], 41, "^agrees within our interval"),
+        ([0.62, 0.63, 0.625], 39, r"^not comparable: trained 39\.0 of 50 epochs; -0\.1 points"),
+        ([0.62, 0.63, 0.625], 61, r"^not comparable: trained 61\.0 epochs, the source 50 epochs; -0\.1 points"),
+        ([0.50, 0.51, 0.52], 2, r"^not comparable: trained 2\.0 of 50 epochs; -11\.6 points \(± \d\.\d\)$"),
+        ([0.70, 0.71, 0.72], 50, r"^disagrees beyond our interval: \+8\.4 points \(± \d\.\d\)$"),
+        ([0.60], 1, "^not comparable: .*one seed: no interval"),
+        ([0.60], 50, "^-2.6 points, one seed: no interval$"),
         ([float("nan"), 0.6], 1, "diverged"),
     ],
 )
 def test_remarks_say_whether_the_seeds_can_tell(values, epochs, expected):
     import re
 
-    assert re.search(expected, ranking.accuracy_remark(REPORTED["mynet_sgd_ce"], values, epochs))
+    assert re.search(expected, ranking.accuracy_remark("mynet_sgd_ce", values, epochs))
+
+
+@pytest.mark.parametrize(
+    ("values", "sign", "expected"),
+    [
+        ([0.3, 0.5, 0.4], 1, "agrees"),
+        ([0.3, 0.5, 0.4], -1, "contradicts"),
+        ([0.3, 0.5, 0.4], 0, "contradicts"),
+        ([-0.3, -0.5, -0.4], -1, "agrees"),
+        ([-0.3, 0.5, 0.4], 1, "undecided"),
+        ([-0.3, 0.5, 0.4], 0, "undecided"),
+        ([0.3], 1, "undecided (one seed)"),
+        ([0.3, float("nan")], 1, "undecided (a run diverged)"),
+    ],
+)
+def test_a_claim_is_judged_by_the_interval_and_the_claimed_direction(values, sign, expected):
+    assert ranking.claim(compare.paired([0.0] * len(values), values), sign) == expected
+
+
+def test_every_half_of_a_claim_is_judged():
+    up, unsure = compare.paired([0, 0, 0], [3, 5, 4]), compare.paired([0, 0, 0], [-3, 5, 4])
+    assert ranking.claims({"no worse": (up, -1), "better": (unsure, 1)}) == "no worse: contradicts; better: undecided"
+    found = ranked(a=[0.6, 0.6], b=[0.1, 0.1])
+    assert [ranking.survival(o) for o in found] == ["contradicts", "agrees"]
+    assert [ranking.survival(o, fails=False) for o in found] == ["agrees", "contradicts"]
+
+
+def test_the_seconds_of_a_network_are_the_least_of_all_runs_with_the_same_work():
+    runs = {("a",): [fake(0.5, seconds=0.5)], ("b",): [fake(0.4, seconds=0.2)]}
+    runs |= {("c",): [fake(0.3, seconds=0.1, model="MyNet")], ("d",): [fake(0.3, seconds=0.3, optimizer="Adam")]}
+    rows = ranking.table(ranking.Ranked("T", ("x",), ranking.judged(runs)))
+    assert [row["s per epoch, at most"] for row in rows] == ["1.0", "1.0", "0.5", "1.5"]
+    every = [run for mine in runs.values() for run in mine]
+    row = ranking.beside_time("mynet_times", [runs["a",], runs["d",]], every)
+    assert row["ours"] == "1.0, 1.5 s per epoch" and row["remark"].startswith("at most") and "a CPU" in row["remark"]
+
+
+def test_the_noise_floor_is_the_gap_of_one_algorithm_written_twice():
+    found = ranked(**{"SGD (torch)": [0.50, 0.52], "SGD (course)": [0.53, 0.51], "Adam (torch)": [0.6, 0.6]})
+    text = ranking.rounding_floor(found)
+    assert "SGD 3.0, 1.0." in text and "up to 3.0 points" in text and "Adam" not in text
+    assert ranking.rounding_floor(ranked(a=[0.5])) == ""
 
 
 def test_rows_beside_a_source_have_the_same_columns_and_the_test_accuracy_where_it_was_read():
@@ -166,9 +223,19 @@ def test_rows_beside_a_source_have_the_same_columns_and_the_test_accuracy_where_
     ]
     assert len({tuple(row) for row in rows}) == 1
     assert rows[0]["ours"] == "61.0 (60.0, 62.0) %" and rows[1]["ours"].endswith("(validation)")
-    assert rows[2]["remark"].startswith("not contradicted")
-    assert ranking.beside_order("activations", found, ["b"])["remark"] == "disagrees beyond the spread"
-    assert rows[3]["remark"] == "same direction"
+    assert rows[2]["remark"] == "not comparable: trained 2.0 of 50 epochs; the same in front here"
+    assert rows[3]["remark"] == "not comparable: trained 2.0 of 50 epochs; the same direction here"
+
+
+def test_an_order_agrees_only_where_nothing_else_could_be_in_front():
+    clear, close = ranked(a=[0.60, 0.62], b=[0.50, 0.52]), ranked(a=[0.60, 0.62, 0.61], b=[0.599, 0.622, 0.609])
+    assert ranking.beside_order("optimizers", clear, ["a"])["remark"] == "agrees"
+    assert ranking.beside_order("optimizers", clear, ["b"])["remark"] == "contradicts"
+    assert ranking.beside_order("optimizers", close, ["b"])["remark"] == "undecided"
+    assert ranking.beside_order("optimizers", close, ["a", "b"])["remark"] == "agrees"
+    assert ranking.beside_order("optimizers", ranked(a=[0.6], b=[0.5]), ["a"])["remark"] == "undecided (one seed)"
+    assert ranking.beside_equal("lenet_init", clear, ["a", "b"])["remark"] == "contradicts: b apart"
+    assert ranking.beside_equal("lenet_init", close, ["a", "b"])["remark"].startswith("undecided")
 
 
 def replace_test(run):
@@ -190,6 +257,9 @@ def test_greedy_keeps_the_winner_on_validation_and_survives_divergence():
     rows = recipes.greedy(train, "laptop")
     kept = [row["option"] for row in rows if row["chosen"]]
     assert kept == ["without", "SGD", "1e-4", "10"]
+    assert [row["option"] for row in rows if row["tied"]] == ["without", "with"], "batch norm does not enter this score"
+    texts = [text.get_text() for text in charts.greedy_steps(rows).axes[0].texts]
+    assert "without: 38.9\ntied: with: 38.9" in texts and len(texts) == len(rows) - 1, "every option stands by itself"
     assert {c.lr for c in asked[-1]} == {1e-4} and {c.optimizer for c in asked[-1]} == {"SGD"}
     assert len({c.steps * c.batch_size for c in asked[-1]}) == 1 or max(c.batch_size for c in asked[-1]) == 500
     with pytest.raises(CourseError, match="diverged"):
@@ -367,6 +437,13 @@ def test_the_result_is_chosen_on_validation_and_reports_the_test_error(small_dat
     assert rows["network"].startswith(winner.config.model)
     assert rows["test error (%)"] == f"{100 * (1 - winner.epochs[-1]['test_accuracy']):.1f}"
     assert len(results.candidates([small, other])) == 2
+    assert rows["chosen by"].startswith("validation accuracy"), "one seed has no mean"
+    assert "not at equal budget" in rows["chosen by"]
+    assert results.budget_text([small]) == "equal numbers of epochs"
+    flipped = run.get_run(replace(TINY, test=True, test_flips=True), small_data, "cpu", store)
+    rows = {row["what"]: row["value"] for row in results.final([flipped], [])}
+    assert rows["test error (%)"].endswith("(with test-time flips)")
+    assert "(with test-time flips)" in results.candidates([flipped])[0]["validation accuracy (%)"]
     assert "test error" in results.in_words([small, other], [])
     assert results.in_words([], []) == "Result: no candidate trained."
 
