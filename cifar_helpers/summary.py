@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from . import benchmarks, recipes, studies
 from .benchmarks import table
 from .budgets import budget as part_one_budget
 from .compare import BINS, NOT_TRAINING, SPAN, window_steps
+from .digest import beside_sources, glance, in_short
 from .env import (
     ROOT,
     CourseError,
@@ -91,15 +92,21 @@ def _minutes(profile: str, results: dict, entries: list[dict], fingerprint: str)
 
     The fast recipe, which is trained only where it is asked for, is left out.
     """
-    keys = {key for entry in entries for key in entry["runs"]}
-    opted = [config for split in ("train", "all") for config in recipes.fast(profile, split=split)]
-    keys -= {config.key(fingerprint) for config in opted}
+    keys = {key for entry in entries for key in entry["runs"]} - _fast_keys(profile, fingerprint)
     root = Store().root
-    runs = [read_json(path) or {} for key in keys for path in root.glob(f"*-{key}/provenance.json")]
     later = [read_json(path) or {} for key in keys for path in root.glob(f"*-{key}/probe-*.json")]
     probing = sum(probe["seconds"] for probe in later if probe.get("repeated"))  # else it is in the run's own time
-    training = sum(run["wall_seconds"] for run in runs)
-    return sum(r["without_training"] for r in results.values()) + (training + probing) / 60
+    return sum(r["without_training"] for r in results.values()) + (_run_seconds(keys) + probing) / 60
+
+
+def _fast_keys(profile: str, fingerprint: str) -> set[str]:
+    return {config.key(fingerprint) for split in ("train", "all") for config in recipes.fast(profile, split=split)}
+
+
+def _run_seconds(keys: Collection[str]) -> float:
+    """Sum of the wall times of these runs."""
+    paths = [path for key in sorted(keys) for path in Store().root.glob(f"*-{key}/provenance.json")]
+    return sum((read_json(path) or {"wall_seconds": 0})["wall_seconds"] for path in paths)
 
 
 def trained_minutes(since: float) -> float:
@@ -123,11 +130,12 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
     lines += [
         f"- data: **{report['data_label']}** (fingerprint `{report['data_fingerprint'][:12]}`)",
         f"- profile: **{report['profile']}**, trained on {', '.join(devices) or 'nothing'}",
-        f"- {_training_line(usable)}",
+        f"- {_training_line(report, usable)}",
         f"- made {report['made']} at revision `{report['git_revision']}`, torch {report['machine']['torch']}",
         "",
         "Written by `python -m cifar_helpers.report` from stored records; every figure has a JSON of its provenance.",
         "",
+        *in_short(usable),
     ]
     lines += table(
         [
@@ -192,8 +200,8 @@ def protocol(report: dict) -> list[str]:
         f"- The sweeps of 02 and 03 (batch {part_one.batch_size}): MyNet {part_one.mynet} steps, LeNet-5 "
         f"{part_one.lenet} (until it overfits: {part_one.long}), the ConvNet {part_one.convnet}; seeds: "
         f"{part_one.seeds} for these, {part_one.large_seeds} for larger networks. Ranked by validation accuracy; a "
-        "variant is undecided against the best where the 95 % interval of their paired difference includes zero, and tied "
-        "only where all values are equal.",
+        "variant is undecided against the best where the 95 % interval of their paired difference includes zero, and "
+        "tied only where all values are equal.",
         f"- 08 and 10: VGG-A at {studies.WIDTH:g} of its width, fp32. 10 trains plain SGD at {PAPER_RATE:g}, batch "
         f"{inside.batch_size}, {inside.steps} steps, {inside.seeds} seed{'s' * (inside.seeds > 1)}; internal covariate "
         "shift is the mean over the measured layers and the last half of the measured steps, both gradients under the "
@@ -202,49 +210,6 @@ def protocol(report: dict) -> list[str]:
         "- The test split was read once per run, at its end; nothing was chosen by it.",
         "",
     ]
-
-
-def beside_sources(entries: list[dict], profile: str) -> list[str]:
-    """Every result of the sources beside ours in one table, from the notebooks' own."""
-    rows = [
-        {"notebook": entry["name"][:2]} | row | {"profile": profile}
-        for entry in entries
-        if entry["name"].endswith("_z_sources")
-        for row in entry["rows"]
-    ]
-    text = (
-        "Every result of the sources that the course repeats, its own beside it. A remark compares the source's number "
-    )
-    text += "with the 95 % interval over our seeds; where ours trained for fewer epochs it says so."
-    return ["## The sources' results and ours", "", text, "", *table(rows)] if rows else []
-
-
-def glance(entries: list[dict]) -> list[str]:
-    """The landscape in one table: BN over no BN for every quantity and way of measuring, from the notebooks' tables."""
-    tables = {entry["name"]: entry["rows"] for entry in entries if entry["kind"] == "table"}
-    columns = ("the same step", "the same training loss", "the same relative distance")
-    rows = []
-
-    def add(quantity: str, measured: str, found: dict, note: str = "") -> None:
-        rows.append({"quantity": quantity, "measured by": measured} | {way: found.get(way, "–") for way in columns})
-        rows[-1]["note"] = note
-
-    for number, quantity in (("05", "variation of the loss"), ("06", "gradient distance"), ("07", "effective β")):
-        for name, measured in (("probe", "direct probe, SGD 0.1"), ("proxy", "proxy, all rates")):
-            found = [row for row in tables.get(f"{number}_{name}_table", ()) if "rate" not in row]
-            notes = "; ".join(dict.fromkeys(row["note"] for row in found if row["note"]))
-            if found:
-                add(quantity, measured, {row["compared at"]: row["BN / no BN"] for row in found}, notes)
-        for name, measured in (("proxy", "proxy"), ("same_batch", "proxy on one batch")):
-            for row in tables.get(f"{number}_{name}_table", ()):
-                if "rate" in row:
-                    values = (row["BN / no BN at the same step"], row["at the same training loss"])
-                    found = dict(zip(columns, values, strict=False))
-                    add(quantity, f"{measured}, rate {row['rate']}", found, row["note"])
-    if not rows:
-        return []
-    text = "BN over no BN, paired by seed. Below 1, batch norm's value is the smaller one. An interval that includes 1 "
-    return ["## The landscape in one table", "", text + "decides nothing.", "", *table(rows)]
 
 
 def notebook_title(path: Path) -> str:
@@ -278,18 +243,21 @@ def _what_we_saw(executed: Path) -> list[str]:
     return []
 
 
-def _training_line(entries: list[dict]) -> str:
-    """How many runs, trained for how long, at which revisions."""
-    keys = sorted({key for entry in entries for key in entry["runs"]})
-    minutes = (
-        sum((read_json(p) or {})["wall_seconds"] for k in keys for p in Store().root.glob(f"*-{k}/provenance.json"))
-        / 60
+def _training_line(report: dict, entries: list[dict]) -> str:
+    """How many runs, how their times add up and what of them the README's minutes are, at which revisions."""
+    keys = {key for entry in entries for key in entry["runs"]}
+    opted = keys & _fast_keys(report["profile"], report["data_fingerprint"])
+    revisions = sorted({r for entry in entries for r in entry["run_revisions"]})
+    plus = " (+: with changes that were not committed)" * any(r.endswith("+") for r in revisions)
+    line = f"{len(keys)} training runs, whose own times add up to {_run_seconds(keys) / 60:.0f} minutes"
+    if opted:
+        line += f", {_run_seconds(opted) / 60:.0f} of them the fast recipe's, which is trained only on request"
+    line += ". It is a sum over machines and revisions, not the length of one report: at revision "
+    line += f"{', '.join(f'`{r}`' for r in revisions) or '–'}{plus}. All notebooks without training, and every run and "
+    line += (
+        f"probe once but the fast recipe's, add up to the {report['minutes']:.1f} minutes that the README gives for "
     )
-    revisions = ", ".join(f"`{r}`" for r in sorted({r for entry in entries for r in entry["run_revisions"]}))
-    return (
-        f"{len(keys)} training runs, {minutes:.0f} minutes in all, at revision {revisions or '–'}; "
-        "a notebook's minutes below leave out runs that were already recorded"
-    )
+    return f"{line}the profile. A notebook's minutes below leave out what was already recorded"
 
 
 def _entry(entry: dict, published: bool) -> list[str]:

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from conftest import write_folder
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from cifar_helpers import env, notebooks, report, summary
+from cifar_helpers import compare, digest, env, notebooks, report, summary
 from cifar_helpers.env import CourseError, figures_dir
 from cifar_helpers.record import Store
 
@@ -314,7 +315,7 @@ def test_the_one_table_of_the_landscape_takes_every_ratio_and_nothing_else():
             "07_same_batch_table", proxy | {"BN / no BN at the same step": "1.3", "at the same training loss": "1.4"}
         ),
     ]
-    lines = [line.split(" | ")[1:] for line in summary.glance(entries) if line.startswith("| ")][2:]
+    lines = [line.split(" | ")[1:] for line in digest.glance(entries) if line.startswith("| ")][2:]
     assert lines[0] == ["direct probe, SGD 0.1", "0.8", "–", "–", " |"]
     assert lines[1][:2] == ["proxy, all rates", "0.7"]
     assert lines[2] == ["proxy, rate 0.001", "1.1", "1.2", "–", "stuck |"]
@@ -323,12 +324,59 @@ def test_the_one_table_of_the_landscape_takes_every_ratio_and_nothing_else():
         "1.3",
         "1.4",
     ]
-    assert len(lines) == 5 and summary.glance([]) == []  # and not the relative moves
+    assert len(lines) == 5 and digest.glance([]) == []  # and not the relative moves
+
+
+@pytest.mark.parametrize(
+    ("values", "where"), [([1, 2, 1.5], "above"), ([-1, -2, -1.5], "below"), ([-1, 2, 0.5], "undecided"), ([1], None)]
+)
+def test_the_side_of_an_interval_is_read_from_the_words_of_the_tables(values, where):
+    result = compare.paired([0] * len(values), values)
+    assert digest.side(compare.ratio_text(result), 1) == where
+    assert digest.side(compare._ahead(result), 0) == where
+    large = compare.paired([0, 0], [9.9, 10.1])  # a ratio of 22 000 has a comma
+    assert digest.side(compare.ratio_text(large), 1) == "above" and "," in compare.rounded(float(np.exp(10)))
+
+
+def test_the_answers_in_short_are_worded_by_the_intervals_and_absent_where_a_table_is():
+    def entry(name, *rows):
+        return {"kind": "table", "name": name, "rows": list(rows)}
+
+    def loss(rate, *values):
+        return {"rate": rate, "who is ahead": compare._ahead(compare.paired([0] * len(values), values))}
+
+    def ratio(way, *values):
+        return {"compared at": way, "BN / no BN": compare.ratio_text(compare.paired([0] * len(values), values))}
+
+    result = {
+        "network": "Net, 5 parameters",
+        "test error (%)": "9.3 (with test-time flips)",
+        "seeds": "1",
+        "epochs": "2",
+    }
+    beside = {"source": "004", "quantity": "ResNet-18", "ours": "not run in this profile"}
+    entries = [
+        entry("04_same_step_table", loss("0.1", -1, -2, -1.5), loss("0.2", -1, 2, 0), loss("0.3", 1, 2, 1.5)),
+        entry("05_probe_table", ratio("the same step", -1, 2, 0.5), ratio("the same training loss", -1, -2, -1.5)),
+        entry("07_probe_table", ratio("the same step", 1, 2, 1.5), ratio("another", 0, 0)),
+        entry("03_result", *({"what": what, "value": value} for what, value in result.items())),
+        entry("03_z_sources", beside, beside | {"ours": "70 %"}),
+    ]
+    lines = digest.in_short(entries)
+    assert lines[0] == "## In short" and len(lines) == 8
+    assert "lower with BN at rate 0.1; higher with BN at rate 0.3; undecided at rate 0.2." in lines[2]
+    assert "1.65 at the same step (undecided), 0.223 at the same training loss (decided, smaller with BN)." in lines[3]
+    assert "effective β" in lines[4] and "(decided, larger with BN)." in lines[4] and "another" not in lines[4]
+    assert "9.3 (with test-time flips), by Net, 5 parameters" in lines[5]
+    assert lines[6] == "- Not run: ResNet-18 (source 004)."
+    assert digest.in_short([]) == [] and len(digest.in_short(entries[1:2])) == 4
+    unread = entry("03_result", {"what": "network", "value": "Net"}, {"what": "test error (%)", "value": "not read"})
+    assert digest.in_short([unread]) == []
 
 
 def test_the_sources_results_stand_in_one_table():
     rows = [{"source": "001", "quantity": "q", "source's result": "1", "ours": "2", "seeds": "3", "remark": "agrees"}]
     entries = [{"name": "02_z_sources", "rows": rows}, {"name": "02_other", "rows": [{"a": 1}]}]
-    lines = summary.beside_sources(entries, "laptop")
+    lines = digest.beside_sources(entries, "laptop")
     assert "| 02 | 001 | q | 1 | 2 | 3 | agrees | laptop |" in lines and not any(line == "a" for line in lines)
-    assert summary.beside_sources(entries[1:], "laptop") == []
+    assert digest.beside_sources(entries[1:], "laptop") == []
