@@ -279,9 +279,9 @@ def claims(halves: Mapping[str, tuple[Paired, int]]) -> str:
     return "; ".join(f"{words}: {claim(*half)}" for words, half in halves.items())
 
 
-def survival(outcome: Outcome, fails: bool = True) -> str:
-    """Whether a variant agrees with the claim that it fails, or that it does not; at chance or diverged is failing."""
-    return "agrees" if outcome.verdict.startswith(("at chance", "diverged")) == fails else "contradicts"
+def fails(outcome: Outcome) -> bool:
+    """Whether a variant diverged or is at chance."""
+    return outcome.verdict.startswith(("at chance", "diverged"))
 
 
 def length_remark(name: str, epochs: float) -> str:
@@ -372,13 +372,15 @@ def beside_difference(name: str, before: Outcome, after: Outcome) -> dict[str, s
     difference = paired([100 * s for s in before.scores], [100 * s for s in after.scores])
     sign = 1 if REPORTED[name].value > 0 else -1
     verdict = claim(difference, sign)
-    seen = {"agrees": "the same direction here", "contradicts": "the other direction here"}.get(verdict, verdict)
+    seen = {"agrees": "the same direction here", "contradicts": "the other direction here"}.get(
+        verdict, f"{verdict} here"
+    )
     remark = _remark(name, after.runs, f"direction: {verdict}", seen)
     return _row(name, f"{difference_text(difference)} points", len(after.runs), remark)
 
 
 def beside_claim(name: str, ours: str, runs: Sequence, verdict: str) -> dict[str, str]:
-    """Row with a verdict of ``claim``, ``claims`` or ``survival``, which holds for runs as long as the source's."""
+    """Row with a verdict of ``claim`` or ``claims``, which is one for runs as long as the source's."""
     return _row(name, ours, len(runs), _remark(name, runs, verdict, f"here: {verdict}"))
 
 
