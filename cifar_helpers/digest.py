@@ -70,8 +70,8 @@ def _result(tables: Mapping) -> str:
     error = values.get("test error (%)", "")
     if not error[:1].isdigit():
         return ""
-    text = f"Test error (%) of the network that validation images chose: {error}, by {values['network']}; "
-    return f"{text}epochs: {values['epochs']}; seeds: {values['seeds']}."
+    text = f"Test error (%): {error}, by {values['network']}, chosen by {values['chosen by']}. "
+    return f"{text}Epochs: {values['epochs']}; seeds: {values['seeds']}."
 
 
 def _not_run(tables: Mapping) -> str:

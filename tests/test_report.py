@@ -353,6 +353,7 @@ def test_the_answers_in_short_are_worded_by_the_intervals_and_absent_where_a_tab
         "test error (%)": "9.3 (with test-time flips)",
         "seeds": "1",
         "epochs": "2",
+        "chosen by": "validation accuracy 90 %; not at equal budget",
     }
     beside = {"source": "004", "quantity": "ResNet-18", "ours": "not run in this profile"}
     entries = [
@@ -367,7 +368,8 @@ def test_the_answers_in_short_are_worded_by_the_intervals_and_absent_where_a_tab
     assert "lower with BN at rate 0.1; higher with BN at rate 0.3; undecided at rate 0.2." in lines[2]
     assert "1.65 at the same step (undecided), 0.223 at the same training loss (decided, smaller with BN)." in lines[3]
     assert "effective β" in lines[4] and "(decided, larger with BN)." in lines[4] and "another" not in lines[4]
-    assert "9.3 (with test-time flips), by Net, 5 parameters" in lines[5]
+    assert "9.3 (with test-time flips), by Net, 5 parameters, chosen by validation" in lines[5]
+    assert "not at equal budget. Epochs: 2; seeds: 1." in lines[5]
     assert lines[6] == "- Not run: ResNet-18 (source 004)."
     assert digest.in_short([]) == [] and len(digest.in_short(entries[1:2])) == 4
     unread = entry("03_result", {"what": "network", "value": "Net"}, {"what": "test error (%)", "value": "not read"})
