@@ -13,6 +13,7 @@ from cifar_helpers import (
     charts,
     compare,
     costs,
+    experiments,
     insight,
     models,
     ranking,
@@ -554,6 +555,23 @@ def test_the_studies_differ_only_in_what_they_compare(profile):
     seen = {c.steps * c.batch_size for mine in studies.batch_sizes(profile).values() for c in mine}
     assert max(seen) - min(seen) < max(plan.batches)
     assert all(config.keep_weights for config in studies.looked_into(profile).values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("profil", "synthetic", 0, "cpu"), "Unknown profile 'profil'; choose one of smoke"),
+        (("smoke", None, "zwei", "cpu"), "seed must be a whole number from 0, not 'zwei'"),
+        (("smoke", None, -1, "cpu"), "not -1"),
+        (("smoke", None, True, "cpu"), "not True"),
+        (("smoke", None, 0, "gpu"), "Device 'gpu' is not available here"),
+    ],
+)
+def test_a_mistake_in_the_settings_is_said_before_the_images_are_read(settings, message):
+    assert experiments.image_source("smoke", None, 3, "cpu") == "synthetic"
+    assert experiments.image_source("laptop", "my/copy", 0, "auto") == "my/copy"
+    with pytest.raises(CourseError, match=message):
+        experiments.image_source(*settings)
 
 
 def test_an_unknown_profile_of_the_studies_lists_those_known():
