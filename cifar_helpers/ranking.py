@@ -72,7 +72,8 @@ def seconds_per_epoch(runs: Sequence, among: Sequence = ()) -> float:
 def _work(run) -> tuple:
     """What a step's time depends on: initial weights, seed and rate do not enter."""
     config = run.config
-    settings = (config.model, config.model_args, config.optimizer, config.batch_size, config.loss, config.augmentation)
+    built = {name: value for name, value in config.model_args.items() if name not in ("init", "init_scale")}
+    settings = (config.model, built, config.optimizer, config.batch_size, config.loss, config.augmentation)
     return *map(repr, settings), run.card, run.provenance["precision"]
 
 

@@ -195,7 +195,7 @@ def test_every_half_of_a_claim_is_judged():
 
 
 def test_the_seconds_of_a_network_are_the_least_of_all_runs_with_the_same_work():
-    runs = {("a",): [fake(0.5, seconds=0.5)], ("b",): [fake(0.4, seconds=0.2)]}
+    runs = {("a",): [fake(0.5, seconds=0.5)], ("b",): [fake(0.4, seconds=0.2, model_args={"init": "xavier_normal"})]}
     runs |= {("c",): [fake(0.3, seconds=0.1, model="MyNet")], ("d",): [fake(0.3, seconds=0.3, optimizer="Adam")]}
     rows = ranking.table(ranking.Ranked("T", ("x",), ranking.judged(runs)))
     assert [row["s per epoch, at most"] for row in rows] == ["1.0", "1.0", "0.5", "1.5"]
