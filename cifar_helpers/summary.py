@@ -231,16 +231,17 @@ def notebook_text(path: Path, start: str) -> list[str]:
 
 
 def _what_we_saw(executed: Path) -> list[str]:
-    """What the notebook's closing cell printed, as a list."""
+    """What the notebook's closing cells printed, as a list: those between two of its headings."""
     try:
         cells = nbformat.read(executed, as_version=4).cells
     except Exception:  # none yet, or cut off where a disk was full
         return []
-    for heading, cell in itertools.pairwise(cells):
-        if heading.source.strip() == "## What we saw" and cell.cell_type == "code":
-            printed = "".join(output.text for output in cell.outputs if output.output_type == "stream")
-            return ["**What we saw.**", "", *(f"- {line}" for line in printed.splitlines() if line.strip()), ""]
-    return []
+    said = itertools.dropwhile(lambda cell: not cell.source.startswith("## What we saw"), cells)
+    said = itertools.takewhile(lambda cell: "**What it does not show.**" not in cell.source, said)
+    outputs = [output for cell in said if cell.cell_type == "code" for output in cell.outputs]
+    printed = "".join(output.text for output in outputs if output.output_type == "stream")
+    lines = [f"- {line}" for line in printed.splitlines() if line.strip()]
+    return ["**What we saw.**", "", *lines, ""] if lines else []
 
 
 def _training_line(report: dict, entries: list[dict]) -> str:

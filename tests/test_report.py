@@ -386,6 +386,22 @@ def test_the_answers_in_short_are_worded_by_the_intervals_and_absent_where_a_tab
     assert digest.in_short([unread]) == []
 
 
+def test_what_we_saw_is_all_that_the_closing_cells_printed(tmp_path):
+    def printing(text):
+        return new_code_cell("print()", outputs=[new_output("stream", text=text)])
+
+    closing = [new_markdown_cell("## What we saw\n\nWords."), printing("one\n"), new_code_cell("x = 1")]
+    closing += [
+        new_markdown_cell("And:"),
+        printing("two\n\nthree\n"),
+        new_markdown_cell("**What it does not show.** M."),
+    ]
+    path = tmp_path / "executed.ipynb"
+    nbformat.write(new_notebook(cells=[printing("before"), *closing, printing("after")]), path)
+    assert summary._what_we_saw(path) == ["**What we saw.**", "", "- one", "- two", "- three", ""]
+    assert summary._what_we_saw(tmp_path / "none.ipynb") == []
+
+
 def test_the_sources_results_stand_in_one_table():
     rows = [{"source": "001", "quantity": "q", "source's result": "1", "ours": "2", "seeds": "3", "remark": "agrees"}]
     entries = [{"name": "02_z_sources", "rows": rows}, {"name": "02_other", "rows": [{"a": 1}]}]
