@@ -382,7 +382,8 @@ def beside_difference(name: str, before: Outcome, after: Outcome) -> dict[str, s
 
 def beside_claim(name: str, ours: str, runs: Sequence, verdict: str) -> dict[str, str]:
     """Row with a verdict of ``claim`` or ``claims``, which is one for runs as long as the source's."""
-    return _row(name, ours, len(runs), _remark(name, runs, verdict, f"here: {verdict}"))
+    seen = f"here: {verdict.replace('agrees', 'yes').replace('contradicts', 'no')}"
+    return _row(name, ours, len(runs), _remark(name, runs, verdict, seen))
 
 
 def beside_time(name: str, variants: Sequence[Sequence], among: Sequence) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Part one: the lists of runs, their ranking, their training with other losses and schedules, and what they cost."""
 
 import json
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -165,8 +166,6 @@ def test_a_crossed_sweep_is_ranked_anew_along_one_factor():
     ],
 )
 def test_remarks_say_whether_the_seeds_can_tell(values, epochs, expected):
-    import re
-
     assert re.search(expected, ranking.accuracy_remark("mynet_sgd_ce", values, epochs))
 
 
@@ -192,6 +191,12 @@ def test_every_half_of_a_claim_is_judged():
     assert ranking.claims({"no worse": (up, -1), "better": (unsure, 1)}) == "no worse: contradicts; better: undecided"
     found = ranked(a=[0.6, 0.6], b=[0.1, 0.1])
     assert [ranking.fails(o) for o in found] == [False, True]
+
+
+def test_only_runs_as_long_as_the_sources_agree_with_it_or_contradict_it():
+    for epoch, expected in ((50.0, "a: agrees; b: contradicts"), (2.0, "not comparable: .*; here: a: yes; b: no")):
+        row = ranking.beside_claim("lenet_l2", "ours", [fake(0.5, epoch=epoch)], "a: agrees; b: contradicts")
+        assert re.fullmatch(expected, row["remark"])
 
 
 def test_the_seconds_of_a_network_are_the_least_of_all_runs_with_the_same_work():
