@@ -270,7 +270,7 @@ def high_rate(profile: str, seed: int = 0) -> Sweep:
     """The ConvNet at rate 0.1 under four losses: source 004 saw NaN (SPEC §5)."""
     steps = min(100, budget(profile).convnet)
     variants = {loss: configured(profile, "ConvNet", steps, loss=loss, test=False, **sgd(0.1)) for loss in LOSSES}
-    title = "The basic ConvNet at rate 0.1: which losses survive?"
+    title = "The basic ConvNet at rate 0.1 under four losses"
     return _sweep("02_high_rate", title, "loss", variants, seed, budget(profile).seeds)
 
 
