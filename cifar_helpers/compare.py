@@ -156,10 +156,12 @@ def _ahead(result: Paired) -> str:
     ahead = sum(np.sign(result.values) == np.sign(result.mean))
     if result.interval is None:
         return f"{leader} ahead by {abs(result.mean):.3f} nats (n = {n}, no interval)"
-    interval = f"95 % interval of BN − no BN {result.interval[0]:+.3f} to {result.interval[1]:+.3f}, n = {n}"
     if not result.decided:
-        return f"not decided: BN − no BN {result.mean:+.3f} nats ({interval}; {leader} ahead in {ahead} of {n} seeds)"
-    return f"{leader} ahead by {abs(result.mean):.3f} nats ({interval})"
+        interval = "95 % interval {:+.3f} to {:+.3f}".format(*result.interval)
+        counted = f"n = {n}; {leader} ahead in {ahead} of {n} seeds"
+        return f"not decided: BN − no BN {result.mean:+.3f} nats ({interval}, {counted})"
+    low, high = sorted(map(abs, result.interval))
+    return f"{leader} ahead by {abs(result.mean):.3f} nats (95 % interval {low:.3f} to {high:.3f}, n = {n})"
 
 
 def ratio_rows(
@@ -380,9 +382,9 @@ def comparison_table(found: Sequence[Comparison], unit: str) -> list[dict]:
     return [as_row(each.row, WAYS[each.way], unit) | {"over": each.where} for each in found]
 
 
-def as_row(row: dict, way: str, unit: str) -> dict:
-    """One row of ``comparison_table``, without what it was compared over."""
-    values = [rounded(row[side]) if np.isfinite(row[side]) else "–" for side in ("plain", "other")]
+def as_row(row: dict, way: str, unit: str, own: str = "") -> dict:
+    """One row of ``comparison_table``, without what it was compared over; ``own``: a unit that only its values have."""
+    values = [rounded(row[side]) + own if np.isfinite(row[side]) else "–" for side in ("plain", "other")]
     levels = {f"no BN ({unit})": values[0], f"BN ({unit})": values[1]}
     return {"compared at": way} | levels | {"BN / no BN": row["ratio"], "note": row["note"]}
 

@@ -202,6 +202,12 @@ def proxy_rows(plain: Sequence, other: Sequence, quantity: Callable, move: Calla
     ]
 
 
+def seeds(runs: Sequence) -> str:
+    """Which seeds the runs have, in words: ``seed 2``, ``seeds 0, 1, 2``."""
+    found = sorted({run.config.seed for run in runs})
+    return f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
+
+
 def noise_share(run, probe, layer: str = "all") -> float:
     """Share of the squared two-batch gradient distance that is gone with both gradients on one batch, in the window.
 
