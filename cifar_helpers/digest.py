@@ -38,11 +38,20 @@ def side(text: str, neutral: float) -> str | None:
     return "below" if high < neutral else "above" if low > neutral else "undecided"
 
 
+def leader(text: str) -> str | None:
+    """The same of a verdict of ``compare.same_step_rows``: ``below`` where batch norm is ahead."""
+    first = text.split("; where both train")[0]
+    if "no interval" in first:
+        return None
+    starts = {"BN ahead": "below", "no BN ahead": "above"}
+    return next((where for start, where in starts.items() if first.startswith(start)), "undecided")
+
+
 def _ahead(tables: Mapping) -> str:
     """Whose training loss is lower at the same step, rate by rate."""
     rates: dict[str | None, list[str]] = {}
     for row in tables.get("04_same_step_table", ()):
-        rates.setdefault(side(row["who is ahead"], 0), []).append(row["rate"])
+        rates.setdefault(leader(row["who is ahead"]), []).append(row["rate"])
     words = {"below": "lower with BN", "above": "higher with BN", "undecided": "undecided", None: "without an interval"}
     parts = [f"{words[where]} at rate {' and '.join(rates[where])}" for where in words if where in rates]
     return f"Training loss at the same step, VGG-A: {'; '.join(parts)}." if parts else ""

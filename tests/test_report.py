@@ -343,7 +343,7 @@ def test_the_one_table_of_the_landscape_takes_every_ratio_and_nothing_else():
 def test_the_side_of_an_interval_is_read_from_the_words_of_the_tables(values, where):
     result = compare.paired([0] * len(values), values)
     assert digest.side(compare.ratio_text(result), 1) == where
-    assert digest.side(compare._ahead(result), 0) == where
+    assert digest.leader(compare._ahead(result)) == where
     large = compare.paired([0, 0], [9.9, 10.1])  # a ratio of 22 000 has a comma
     assert digest.side(compare.ratio_text(large), 1) == "above" and "," in compare.rounded(float(np.exp(10)))
 
