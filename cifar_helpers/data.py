@@ -24,8 +24,18 @@ from safetensors.torch import save_file
 
 from . import synthetic
 from .datafiles import read_path
-from .env import CourseError, cache_dir, disk_error, read_json, write_atomically
-from .locate import BATCHES, SYNTHETIC, SYNTHETIC_IDENTITY, download_folder, identity, index_file, local_copy, resolved
+from .env import CourseError, cache_dir, disk_error, write_atomically
+from .locate import (
+    BATCHES,
+    SYNTHETIC,
+    SYNTHETIC_IDENTITY,
+    download_folder,
+    identity,
+    index,
+    index_file,
+    local_copy,
+    resolved,
+)
 
 SPLIT_SEED, VALIDATION_SHARE = 2020, 0.1
 AUGMENTATIONS = ("crop", "flip", "cutout", "shift", "alternating_flip")
@@ -245,7 +255,7 @@ def _cached(name: str, read) -> ImageData:
 
 def _read_or_reuse(name: str, read) -> ImageData:
     folder = index_file().parent
-    entry = (read_json(index_file()) or {}).get(name)
+    entry = index().get(name)
     if entry:
         file = folder / f"{entry['fingerprint'][:16]}.safetensors"
         with contextlib.suppress(OSError, SafetensorError, KeyError):
@@ -257,9 +267,8 @@ def _read_or_reuse(name: str, read) -> ImageData:
     data = read()
     tensors = {part: getattr(data, part) for part in PARTS}
     write_atomically(folder / f"{data.fingerprint[:16]}.safetensors", lambda temporary: _save(tensors, temporary))
-    index = read_json(index_file()) or {}
-    index[name] = {"fingerprint": data.fingerprint, "label": data.label, "classes": list(data.classes)}
-    write_atomically(index_file(), json.dumps(index, indent=1))
+    entry = {"fingerprint": data.fingerprint, "label": data.label, "classes": list(data.classes)}
+    write_atomically(index_file(), json.dumps(index() | {name: entry}, indent=1))
     return data
 
 

@@ -77,8 +77,22 @@ def identity(path: Path) -> str:
 
 
 def index_file() -> Path:
-    """The list of everything read so far: identity → ``fingerprint``, ``label``, ``classes``."""
+    """The list of everything read so far, which ``index`` reads."""
     return cache_dir() / "data" / "index.json"
+
+
+def index() -> dict[str, dict]:
+    """Everything read so far: identity → ``fingerprint``, ``label``, ``classes``; a damaged entry counts as none."""
+    found = read_json(index_file())
+    return {key: entry for key, entry in found.items() if _whole(entry)} if isinstance(found, dict) else {}
+
+
+def _whole(entry) -> bool:
+    if not isinstance(entry, dict) or set(entry) != {"fingerprint", "label", "classes"}:
+        return False
+    classes = entry["classes"] if isinstance(entry["classes"], list) else [None]
+    texts = [entry["fingerprint"], entry["label"], *classes]
+    return all(isinstance(text, str) for text in texts) and re.fullmatch("[0-9a-f]{64}", texts[0]) is not None
 
 
 def already_read(source: str) -> dict | None:
@@ -95,5 +109,4 @@ def already_read(source: str) -> dict | None:
         if path is None:
             return None
         wanted = identity(resolved(path))
-    found = (read_json(index_file()) or {}).get(wanted)
-    return found if isinstance(found, dict) and {"fingerprint", "label"} <= set(found) else None
+    return index().get(wanted)

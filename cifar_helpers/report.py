@@ -246,7 +246,7 @@ def prune(options: argparse.Namespace) -> None:
     Raises:
         CourseError: no images have been read here, so that nobody knows which runs are needed.
     """
-    store, known = Store(), [entry["fingerprint"] for entry in (read_json(locate.index_file()) or {}).values()]
+    store, known = Store(), [entry["fingerprint"] for entry in locate.index().values()]
     if not known:
         raise CourseError("No images have been read here yet (or CIFAR_CACHE is another), so nothing can be judged.")
     given = {name: parse_parameter(value) for name, value in options.parameter}

@@ -161,7 +161,8 @@ class Readers:
     def stored(self, changes) -> None:
         index = cache_dir() / "data" / "index.json"
         index.parent.mkdir(parents=True, exist_ok=True)
-        index.write_bytes(edited(json.dumps({"synthetic": {"fingerprint": "f", "label": "l"}}).encode(), changes))
+        entry = {"fingerprint": "f" * 64, "label": "l", "classes": ["a"]}
+        index.write_bytes(edited(json.dumps({locate.SYNTHETIC_IDENTITY: entry}).encode(), changes))
         locate.already_read("synthetic")
         assert self.store.measurement("m", {"a": 1}, lambda: {"value": 1}) == {"value": 1}
         (path,) = self.store.root.glob("measurements/m-*.json")

@@ -127,6 +127,19 @@ def bad_source(kind, files, folder):
 
 
 @pytest.mark.parametrize(
+    "written", ["1", "[]", "{", '{"KEY": 5}', '{"KEY": {"fingerprint": "../../x", "label": "l", "classes": ["a"]}}']
+)
+def test_a_damaged_list_of_what_was_read_counts_as_none(written, monkeypatch):
+    monkeypatch.setattr(synthetic, "TRAIN_ITEMS", 100)
+    monkeypatch.setattr(synthetic, "TEST_ITEMS", 20)
+    locate.index_file().parent.mkdir(parents=True, exist_ok=True)
+    locate.index_file().write_text(written.replace("KEY", locate.SYNTHETIC_IDENTITY))
+    assert locate.already_read("synthetic") is None
+    fingerprint = data.load_cifar10("synthetic").fingerprint
+    assert locate.already_read("synthetic")["fingerprint"] == fingerprint
+
+
+@pytest.mark.parametrize(
     ("kind", "message"),
     [
         ("missing", "No data at"),
