@@ -6,7 +6,6 @@ python -m cifar_helpers.run CONFIG.json --data cifar10 --device auto
 import argparse
 import dataclasses
 import functools
-import gc
 import json
 import os
 import sys
@@ -92,7 +91,6 @@ def get_run(
         missing = [probe for probe in dict.fromkeys(probes) if probe not in found]
         if missing or not record:
             record = _train_run(config, data, device, store, missing, record)
-    gc.collect()  # a run and its recorder know each other: without this their tensors wait for Python to notice
     return _with_probes(record, probes)
 
 
@@ -226,6 +224,7 @@ def _train_run(
             print(f"  {config.describe()}: repeated, but not bit for bit ({apart}); its probes say so.", flush=True)
         attach(repeated.folder)
         store.drop_checkpoint(config, data.fingerprint)
+        run.release()
         return repeated
     provenance = made | {
         "data_label": data.label,
@@ -236,7 +235,9 @@ def _train_run(
         "train_seconds": run.seconds,
     }
     weights = host_state(model) if config.keep_weights else None
-    return store.save(config, data.fingerprint, run.recorder.steps, run.epochs, provenance, weights, attach)
+    record = store.save(config, data.fingerprint, run.recorder.steps, run.epochs, provenance, weights, attach)
+    run.release()
+    return record
 
 
 class _Run:
@@ -311,6 +312,10 @@ class _Run:
             )
         finally:
             self.progress.close()
+
+    def release(self) -> None:
+        """Part from recorder and probes, which know this run: else its tensors wait until Python looks for cycles."""
+        self.recorder = self.probes = None
 
     def penalty(self) -> torch.Tensor:
         return self.config.l1 * l1_penalty(self.model.parameters())

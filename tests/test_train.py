@@ -1,9 +1,11 @@
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from torch import nn
 
 from cifar_helpers import data, measure, models, run, synthetic, train
 from cifar_helpers.env import CourseError
+from cifar_helpers.probes import ProbeConfig
 from cifar_helpers.record import RunConfig, Store
 
 
@@ -334,3 +337,23 @@ def test_vgg_a_with_batch_norm_passes_90_percent_on_the_synthetic_images_within_
     stand_in = data.ImageData(*tensors, synthetic.CLASSES, "SYNTHETIC", "s" * 64)
     record = run.get_run(RunConfig("VGG_A_BatchNorm", steps=200, eval_every=200), stand_in, "cpu", store)
     assert record.epochs[-1]["test_accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("settings", [{}, {"optimizer": "SGD", "schedule": "one_cycle"}, {"optimizer": "course.AdamW"}])
+def test_a_run_leaves_nothing_behind_even_before_python_looks_for_cycles(settings, small_data, monkeypatch):
+    seen, init = [], run._Run.__init__
+
+    def watched(self, *arguments):
+        init(self, *arguments)
+        seen.extend(weakref.ref(each) for each in (self, self.model, self.optimizer, self.recorder))
+
+    monkeypatch.setattr(run._Run, "__init__", watched)
+    config = RunConfig("LeNet5", steps=4, batch_size=16, gradients=True, test=False, **settings)
+    gc.collect()
+    gc.disable()
+    try:
+        run.get_run(config, small_data, "cpu", probes=(ProbeConfig("same_batch", every=2),))
+        left = [each() for each in seen]
+    finally:
+        gc.enable()
+    assert left == [None] * 4
