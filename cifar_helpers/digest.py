@@ -66,7 +66,7 @@ def _landscape(tables: Mapping) -> list[str]:
         parts = [
             f"{found[way].split(' ')[0]} at {way} ({words.get(side(found[way], 1), 'no interval')})"
             for way in WAYS
-            if way in found
+            if found.get(way, "not compared")[0].isdigit()
         ]
         if parts:
             sentences.append(f"Along the gradient, {quantity}, BN over no BN: {', '.join(parts)}.")

@@ -250,15 +250,15 @@ def _training_line(report: dict, entries: list[dict]) -> str:
     opted = keys & _fast_keys(report["profile"], report["data_fingerprint"])
     revisions = sorted({r for entry in entries for r in entry["run_revisions"]})
     plus = " (+: with changes that were not committed)" * any(r.endswith("+") for r in revisions)
-    line = f"{len(keys)} training runs, whose own times add up to {_run_seconds(keys) / 60:.0f} minutes"
+    line = f"{len(keys)} training runs"
+    line += f" at revision {', '.join(f'`{r}`' for r in revisions)}{plus}" if revisions else ""
+    line += f"; their own times add up to {_run_seconds(keys) / 60:.1f} minutes, a sum over machines and revisions"
     if opted:
-        line += f", {_run_seconds(opted) / 60:.0f} of them the fast recipe's, which is trained only on request"
-    line += ". It is a sum over machines and revisions, not the length of one report: at revision "
-    line += f"{', '.join(f'`{r}`' for r in revisions) or '–'}{plus}. All notebooks without training, and every run and "
+        line += f", {_run_seconds(opted) / 60:.1f} of them the fast recipe's, which is trained only on request"
     line += (
-        f"probe once but the fast recipe's, add up to the {report['minutes']:.1f} minutes that the README gives for "
+        f". Without it, all runs and probes once and all notebooks take the {report['minutes']:.1f} minutes that the "
     )
-    return f"{line}the profile. A notebook's minutes below leave out what was already recorded"
+    return f"{line}README gives for the profile. A notebook's minutes below leave out what was already recorded"
 
 
 def _entry(entry: dict, published: bool) -> list[str]:

@@ -348,6 +348,12 @@ def test_the_side_of_an_interval_is_read_from_the_words_of_the_tables(values, wh
     assert digest.side(compare.ratio_text(large), 1) == "above" and "," in compare.rounded(float(np.exp(10)))
 
 
+def test_what_was_not_compared_is_left_out_of_the_answers_in_short():
+    rows = [{"compared at": way, "BN / no BN": text} for way, text in zip(digest.WAYS, ("not compared", "2.0 (n = 1)"))]
+    lines = digest.in_short([{"kind": "table", "name": "05_probe_table", "rows": rows}])
+    assert lines[2].endswith("BN over no BN: 2.0 at the same training loss (no interval).")
+
+
 def test_the_answers_in_short_are_worded_by_the_intervals_and_absent_where_a_table_is():
     def entry(name, *rows):
         return {"kind": "table", "name": name, "rows": list(rows)}
