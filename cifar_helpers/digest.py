@@ -10,7 +10,7 @@ from .benchmarks import table
 
 QUANTITIES = (("05", "variation of the loss"), ("06", "gradient distance"), ("07", "effective β"))
 WAYS = ("the same step", "the same training loss", "the same relative distance")
-INTERVAL = re.compile(r"95 % interval (?:of BN − no BN )?([+−-]?[\d.,e+-]+) to ([+−-]?[\d.,e+-]+)")
+INTERVAL = re.compile(r"95 % interval ([+−-]?[\d.,e+-]+) to ([+−-]?[\d.,e+-]+)")
 
 
 def in_short(entries: Sequence[dict]) -> list[str]:
@@ -25,17 +25,17 @@ def _tables(entries: Sequence[dict]) -> dict[str, list[dict]]:
     return {entry["name"]: entry["rows"] for entry in entries if entry["kind"] == "table"}
 
 
-def side(text: str, neutral: float) -> str | None:
-    """Which side of no effect the first 95 % interval in a text is on.
+def side(text: str) -> str | None:
+    """Which side of 1, no effect, the first 95 % interval of a ratio in a text is on.
 
     Returns:
-        ``above``, ``below``, or ``undecided`` where the interval includes ``neutral``; None where the text has none.
+        ``above``, ``below``, or ``undecided`` where the interval includes 1; None where the text has none.
     """
     found = INTERVAL.search(text)
     if not found:
         return None
     low, high = (float(end.replace("−", "-").rstrip(",").replace(",", "")) for end in found.groups())
-    return "below" if high < neutral else "above" if low > neutral else "undecided"
+    return "below" if high < 1 else "above" if low > 1 else "undecided"
 
 
 def leader(text: str) -> str | None:
@@ -64,7 +64,7 @@ def _landscape(tables: Mapping) -> list[str]:
     for number, quantity in QUANTITIES:
         found = {row["compared at"]: row["BN / no BN"] for row in tables.get(f"{number}_probe_table", ())}
         parts = [
-            f"{found[way].split(' ')[0]} at {way} ({words.get(side(found[way], 1), 'no interval')})"
+            f"{found[way].split(' ')[0]} at {way} ({words.get(side(found[way]), 'no interval')})"
             for way in WAYS
             if found.get(way, "not compared")[0].isdigit()
         ]

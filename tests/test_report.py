@@ -342,10 +342,10 @@ def test_the_one_table_of_the_landscape_takes_every_ratio_and_nothing_else():
 )
 def test_the_side_of_an_interval_is_read_from_the_words_of_the_tables(values, where):
     result = compare.paired([0] * len(values), values)
-    assert digest.side(compare.ratio_text(result), 1) == where
+    assert digest.side(compare.ratio_text(result)) == where
     assert digest.leader(compare._ahead(result)) == where
     large = compare.paired([0, 0], [9.9, 10.1])  # a ratio of 22 000 has a comma
-    assert digest.side(compare.ratio_text(large), 1) == "above" and "," in compare.rounded(float(np.exp(10)))
+    assert digest.side(compare.ratio_text(large)) == "above" and "," in compare.rounded(float(np.exp(10)))
 
 
 def test_what_was_not_compared_is_left_out_of_the_answers_in_short():
