@@ -224,7 +224,6 @@ def _train_run(
             print(f"  {config.describe()}: repeated, but not bit for bit ({apart}); its probes say so.", flush=True)
         attach(repeated.folder)
         store.drop_checkpoint(config, data.fingerprint)
-        run.release()
         return repeated
     provenance = made | {
         "data_label": data.label,
@@ -235,9 +234,19 @@ def _train_run(
         "train_seconds": run.seconds,
     }
     weights = host_state(model) if config.keep_weights else None
-    record = store.save(config, data.fingerprint, run.recorder.steps, run.epochs, provenance, weights, attach)
-    run.release()
-    return record
+    return store.save(config, data.fingerprint, run.recorder.steps, run.epochs, provenance, weights, attach)
+
+
+def _is_due(config: RunConfig, steps_per_epoch: int, step: int) -> bool:
+    """Whether the values recorded so far are fetched after this many steps."""
+    wanted = step % config.eval_every == 0 or step == config.steps or step in config.snapshots
+    wanted = wanted or stopping.asked() is not None
+    return wanted or step % min(FLUSH_EVERY, steps_per_epoch) == 0
+
+
+def _other_batch(batches, step: int, i: int):
+    """Another batch: the one that a later epoch has at the same place."""
+    return batches[step + (i + 1) * batches.steps_per_epoch]
 
 
 class _Run:
@@ -252,8 +261,12 @@ class _Run:
         self.autocast = forward_context(precision, device)
         self.optimizer, self.criterion = build_optimizer(config, model), build_criterion(config)
         output = models.output_layer(model)
-        self.recorder = Recorder(model, output, config.gradients, config.gaps, self.is_due)
-        self.probes = [ProbeRecorder(each, model, output, self.other_batch, precision == "fp32") for each in wanted]
+        # What these two ask for knows the batches and not this run: else its tensors would wait for Python's search
+        # for cycles, after an error too.
+        is_due = functools.partial(_is_due, config, batches.steps_per_epoch)
+        other = functools.partial(_other_batch, batches)
+        self.recorder = Recorder(model, output, config.gradients, config.gaps, is_due)
+        self.probes = [ProbeRecorder(each, model, output, other, precision == "fp32") for each in wanted]
         self.checkpoint = store.checkpoint_path(config, data.fingerprint)
         for left in self.checkpoint.parent.glob(f".{self.checkpoint.name}-*"):
             left.unlink(missing_ok=True)  # half-written by a killed process
@@ -280,15 +293,6 @@ class _Run:
         """Time spent on this run so far, evaluation and checkpoints included, over all resumptions."""
         return self.earlier_wall + time.monotonic() - self.began
 
-    def other_batch(self, step: int, i: int):
-        """Another batch: the one that a later epoch has at the same place."""
-        return self.batches[step + (i + 1) * self.batches.steps_per_epoch]
-
-    def is_due(self, step: int) -> bool:
-        wanted = step % self.config.eval_every == 0 or step == self.config.steps or step in self.config.snapshots
-        wanted = wanted or stopping.asked() is not None
-        return wanted or step % min(FLUSH_EVERY, self.batches.steps_per_epoch) == 0
-
     def go(self) -> None:
         self.progress = Progress(self.config.describe(), self.config.steps, self.start)
         if self.start == 0:
@@ -312,10 +316,6 @@ class _Run:
             )
         finally:
             self.progress.close()
-
-    def release(self) -> None:
-        """Part from recorder and probes, which know this run: else its tensors wait until Python looks for cycles."""
-        self.recorder = self.probes = None
 
     def penalty(self) -> torch.Tensor:
         return self.config.l1 * l1_penalty(self.model.parameters())

@@ -78,7 +78,11 @@ REPORTED = {
     "lenet_untrained": Reported("002", "LeNet-5, loss before any training", "≈ 2.30 = ln 10"),
     "lenet_overfits": Reported("002", "LeNet-5, epoch after which validation loss rises", "22"),
     "lenet_init": Reported(
-        "002", "LeNet-5: default, Kaiming-normal, Xavier-normal", "≈ 64 % each, no difference", None, 50
+        "002",
+        "LeNet-5: default, Kaiming-normal, Xavier-normal (50 epochs as we read it)",
+        "≈ 64 % each, no difference",
+        None,
+        50,
     ),
     "lenet_augmented": _accuracy("002", "LeNet-5, crop with padding 4 and flip", 70, 50, 0),
     "lenet_bn": _accuracy("002", "LeNet-5 + BN (as we read it, with augmentation)", 73, 50, 0),
@@ -87,8 +91,12 @@ REPORTED = {
     "lenet_swish_effect": Reported("002", "LeNet-5, ReLU → Swish", "+3.5 points", 3.5, 50),
     "lenet_rate_bn": _accuracy("002", "LeNet-5 + BN at rate 0.1", 68, 50, 0),
     "lenet_rate_plain": _accuracy("002", "LeNet-5 at rate 0.1", 35, 50, 0),
-    "lenet_rates": Reported("002", "LeNet-5: learning rates 1.0 … 0.001", "0.05 or 0.02 best; 1.0 fails", None, 50),
-    "lenet_l2": Reported("002", "LeNet-5, L2 strength 0.01", "≈ 50 %, worse than smaller strengths", None, 50),
+    "lenet_rates": Reported(
+        "002", "LeNet-5: learning rates 1.0 … 0.001 (50 epochs as we read it)", "0.05 or 0.02 best; 1.0 fails", None, 50
+    ),
+    "lenet_l2": Reported(
+        "002", "LeNet-5, L2 strength 0.01 (50 epochs as we read it)", "≈ 50 %, worse than smaller strengths", None, 50
+    ),
     "lenet_l1": Reported("002", "L1 in the loss against L2", "expected sparser, saw smaller and more skewed weights"),
     "resnet002": _accuracy("002", "ResNet (depth not named), rate 0.2, ×0.1 after 25 epochs", 90.66, 105),
     # 003
