@@ -37,12 +37,13 @@ def local_copy() -> Path | None:
     if not os.environ.get("CIFAR10_ROOT"):
         return find_local(ROOT / "data")
     path = Path(os.environ["CIFAR10_ROOT"]).expanduser()
-    if not (path.exists() or (ROOT / path).exists()):
+    try:
+        return resolved(path)
+    except CourseError as error:
         raise CourseError(
             f"No data at {path}, which the variable CIFAR10_ROOT names. Correct it, or unset it: then a copy in data/ "
             "is taken, or CIFAR-10 is downloaded."
-        )
-    return path
+        ) from error
 
 
 def download_folder() -> Path:
