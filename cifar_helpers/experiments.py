@@ -18,6 +18,8 @@ FAMILY = ("VGG_A_Light", "VGG_A_Dropout", "VGG_A_BatchNorm_Dropout")
 GAPS = (1, 4)
 PAPER_RATE = 0.1  # of SGD, in the paper's own measurement
 DENSE = 29  # points of the denser grid of step lengths
+NARROW = 0.125  # of VGG-A's width: the paper's 15 000 steps then fit a laptop
+EPOCH = 351  # steps of batch 128 in an epoch of the 45 000 training images
 # (optimizer, rate) at which plain VGG-A is expected to struggle; source 004 saw SGD fail but names no rate.
 HARD_SETTINGS = (("Adam", 5e-3), ("Adam", 1e-2), ("SGD", 1e-2), ("SGD", 1e-1))
 
@@ -40,6 +42,10 @@ class Profile:
         probe_every, probe_points: steps between two probes, and step lengths of each.
         control_steps: steps at which the probe's controls are taken; multiples of ``probe_every``.
         control_batches: other batches of the noise floor.
+        family_steps, family_seeds: of the VGG-A family at the base rate.
+        narrow_steps, narrow_seeds: of the direct probe on narrow nets, probed every so many steps up to a step, and
+            every so many after it (``narrow_often``), with controls at ``narrow_controls``.
+        narrow_sweep_steps: of the sweep over rates on narrow nets.
     """
 
     name: str
@@ -64,6 +70,13 @@ class Profile:
     probe_points: int = 7
     control_steps: tuple[int, ...] = (12, 300, 588)
     control_batches: int = 4
+    family_steps: int = EPOCH
+    family_seeds: int = 1
+    narrow_steps: int = 15_000
+    narrow_seeds: int = 5
+    narrow_often: tuple[int, int, int] = (20, 1000, 100)
+    narrow_controls: tuple[int, ...] = (300, 7500, 14_900)
+    narrow_sweep_steps: int = 3 * EPOCH
 
 
 PROFILES = {
@@ -91,6 +104,12 @@ PROFILES = {
             probe_points=3,
             control_steps=(6,),
             control_batches=1,
+            family_steps=8,
+            narrow_steps=10,
+            narrow_seeds=2,
+            narrow_often=(2, 4, 3),
+            narrow_controls=(4,),
+            narrow_sweep_steps=8,
         ),
         Profile(
             "quick",
@@ -110,6 +129,12 @@ PROFILES = {
             probe_every=10,
             control_steps=(60,),
             control_batches=2,
+            family_steps=60,
+            narrow_steps=1200,
+            narrow_seeds=3,
+            narrow_often=(20, 1200, 100),
+            narrow_controls=(100, 600, 1180),
+            narrow_sweep_steps=60,
         ),
         # 351 steps: one epoch. With SGD the plain net leaves its plateau after 150 to 200 steps.
         Profile(
@@ -213,9 +238,11 @@ def bn_sweep(
 def bn_family(profile: str, seed: int = 0, steps: int | None = None, n_items: int | None = None) -> list[RunConfig]:
     """The rest of the VGG-A family at the base rate: Light, Dropout, BN + Dropout (SPEC §5)."""
     budget = get_profile(profile)
+    steps = budget.family_steps if steps is None else steps
     return [
-        _config(budget, network, seed, steps=steps, n_items=n_items, gradients=False, test=budget.test)
+        _config(budget, network, seed + offset, steps=steps, n_items=n_items, gradients=False, test=budget.test)
         for network in FAMILY
+        for offset in range(budget.family_seeds)
     ]
 
 
@@ -276,7 +303,11 @@ def direct_controls(profile: str, lr: float = PAPER_RATE) -> dict[str, ProbeConf
         as long as the gradient; ``noise``: the gradient on other batches at the same weights.
     """
     budget = get_profile(profile)
-    at, etas = budget.control_steps, eta_grid(lr, budget.probe_points)
+    return _controls(budget, budget.control_steps, lr)
+
+
+def _controls(budget: Profile, at: tuple[int, ...], lr: float = PAPER_RATE) -> dict[str, ProbeConfig]:
+    etas = eta_grid(lr, budget.probe_points)
     return {
         "dense": ProbeConfig("along_gradient", at=at, etas=eta_grid(lr, DENSE)),
         "eval": ProbeConfig("along_gradient", at=at, etas=etas, mode="eval"),
@@ -288,6 +319,48 @@ def direct_controls(profile: str, lr: float = PAPER_RATE) -> dict[str, ProbeConf
 def direct_probes(profile: str, lr: float = PAPER_RATE) -> list[ProbeConfig]:
     """All probes of ``direct_runs``, taken in one training; shared by notebooks 05 to 07."""
     return [direct_probe(profile, lr), *direct_controls(profile, lr).values()]
+
+
+def narrow_runs(profile: str, seed: int = 0) -> list[RunConfig]:
+    """``direct_runs`` on networks an eighth as wide, as long as the paper's: 15 000 steps (SPEC §7)."""
+    budget = get_profile(profile)
+    return [
+        _narrow(budget, network, seed + offset, optimizer="SGD", lr=PAPER_RATE, steps=budget.narrow_steps)
+        for offset in range(budget.narrow_seeds)
+        for network in NETWORKS
+    ]
+
+
+def narrow_probe(profile: str) -> ProbeConfig:
+    """The paper's measurement along ``narrow_runs``, often at first, then less often."""
+    budget = get_profile(profile)
+    often, until, seldom = budget.narrow_often
+    at = (*range(0, until, often), *range(until, budget.narrow_steps, seldom))
+    return ProbeConfig("along_gradient", at=at, etas=eta_grid(PAPER_RATE, budget.probe_points))
+
+
+def narrow_probes(profile: str) -> list[ProbeConfig]:
+    """All probes of ``narrow_runs``: the paper's, then its controls in the order of ``direct_controls``."""
+    budget = get_profile(profile)
+    return [narrow_probe(profile), *_controls(budget, budget.narrow_controls).values()]
+
+
+def narrow_sweep(profile: str, seed: int = 0) -> list[RunConfig]:
+    """``bn_sweep`` on networks an eighth as wide: all four rates with as many seeds as ``narrow_runs``."""
+    budget = get_profile(profile)
+    return [
+        _narrow(budget, network, seed + offset, lr=rate, steps=budget.narrow_sweep_steps)
+        for offset in range(budget.narrow_seeds)
+        for network in NETWORKS
+        for rate in RATES
+    ]
+
+
+def _narrow(budget: Profile, network: str, seed: int, **settings) -> RunConfig:
+    """Evaluated once an epoch on all validation images, so that every profile that trains as long shares the run."""
+    usual = {"batch_size": budget.batch_size, "n_items": budget.n_items, "eval_every": EPOCH, "test": False}
+    usual |= {"model_args": {"width": NARROW}, "precision": "fp32", "gradients": True, "gaps": GAPS}
+    return RunConfig(network, seed=seed, **usual | settings)
 
 
 def _config(budget: Profile, model: str, seed: int, steps=None, n_items=None, gradients=True, **settings) -> RunConfig:

@@ -61,9 +61,9 @@ class Job:
 
 def simple_net(profile: str, seed: int = 0) -> list[Job]:
     """02: every sweep over small networks."""
-    makes = (sweeps.nll_identity, sweeps.losses_and_optimizers, sweeps.activations, sweeps.structure)
-    makes += (sweeps.lenet_changes, sweeps.lenet_long, sweeps.initialisations, sweeps.rates, sweeps.l2)
-    makes += (sweeps.penalties, sweeps.batch_sizes, sweeps.dropout, sweeps.high_rate)
+    makes = (sweeps.nll_identity, sweeps.losses_and_optimizers, sweeps.activations, sweeps.structure, sweeps.filters)
+    makes += (sweeps.lenet_changes, sweeps.lenet_long, sweeps.initialisations, sweeps.bn_at_high_rate, sweeps.rates)
+    makes += (sweeps.l2, sweeps.penalties, sweeps.convnet_lengths, sweeps.batch_sizes, sweeps.dropout, sweeps.high_rate)
     own = sweeps.own_optimizers(profile, seed, muon=has_muon())
     return _jobs(config for sweep in (own, *(make(profile, seed) for make in makes)) for config in sweep.configs)
 
@@ -93,8 +93,9 @@ def bn_comparison(profile: str, seed: int = 0, n_items: int | None = None) -> li
 
 
 def loss_landscape(profile: str, seed: int = 0, rates: Sequence[float] | None = None) -> list[Job]:
-    """05: the sweep over rates, and the runs along which the direct probe is taken."""
-    return _swept(profile, seed, rates=rates) + _direct(profile, seed)
+    """05: the sweep over rates at two widths, and the runs along which the direct probe is taken."""
+    narrow = [Job(config) for config in experiments.narrow_sweep(profile, seed)]
+    return _swept(profile, seed, rates=rates) + _direct(profile, seed) + narrow
 
 
 def gradient_predictiveness(profile: str, seed: int = 0) -> list[Job]:
@@ -156,8 +157,11 @@ def _swept(profile: str, seed: int, **changes) -> list[Job]:
 
 
 def _direct(profile: str, seed: int) -> list[Job]:
-    measured = tuple(experiments.direct_probes(profile))
-    return [Job(config, measured) for config in experiments.direct_runs(profile, seed)]
+    measured, narrow = tuple(experiments.direct_probes(profile)), tuple(experiments.narrow_probes(profile))
+    return [
+        *(Job(config, measured) for config in experiments.direct_runs(profile, seed)),
+        *(Job(config, narrow) for config in experiments.narrow_runs(profile, seed)),
+    ]
 
 
 # --- The plan of several notebooks ---------------------------------------------------------------------------------

@@ -35,13 +35,16 @@ SWEEPS = (
     sweeps.nll_identity,
     sweeps.activations,
     sweeps.structure,
+    sweeps.filters,
     sweeps.own_optimizers,
     sweeps.lenet_changes,
     sweeps.lenet_long,
     sweeps.initialisations,
+    sweeps.bn_at_high_rate,
     sweeps.rates,
     sweeps.l2,
     sweeps.penalties,
+    sweeps.convnet_lengths,
     sweeps.batch_sizes,
     sweeps.dropout,
     sweeps.high_rate,
@@ -49,6 +52,7 @@ SWEEPS = (
     sweeps.resnets,
     sweeps.own_on_vgg,
 )
+OWN_LENGTHS = (sweeps.convnet_lengths, sweeps.high_rate, sweeps.source_001, sweeps.resnets)  # by variant
 TINY = RunConfig("LeNet5", optimizer="SGD", lr=0.05, steps=8, batch_size=16, eval_every=4, precision="fp32", test=False)
 
 
@@ -60,24 +64,77 @@ def test_a_sweep_changes_only_what_it_says_and_pairs_its_seeds(make):
         assert all(mine == seeds[0] for mine in seeds) and seeds[0][0] == 5
         assert len(set(sweep.configs)) == len(sweep.configs)
         assert all(len(variant) == len(sweep.factors) for variant in sweep.variants)
-        images = {c.steps * c.batch_size for c in sweep.configs if c.model != "VGGNet" and c.model != "ResNet001"}
-        assert not images or max(images) - min(images) < max(c.batch_size for c in sweep.configs)
+        images = {c.steps * c.batch_size for c in sweep.configs}
+        assert make in OWN_LENGTHS or max(images) - min(images) < max(c.batch_size for c in sweep.configs)
         torch_models = models.known()
         assert all(c.model in torch_models for c in sweep.configs)
     assert len(sweep.name.split("_")[0]) == 2
 
 
+def epochs(config):
+    """Passes over the 45 000 training images."""
+    return config.steps * config.batch_size / 45_000
+
+
+@pytest.mark.parametrize("profile", ["laptop", "full"])
+def test_every_run_beside_a_source_has_its_length_and_settings(profile):
+    fifty = (sweeps.nll_identity, sweeps.activations, sweeps.structure, sweeps.lenet_changes, sweeps.lenet_long)
+    fifty += (sweeps.initialisations, sweeps.bn_at_high_rate, sweeps.rates, sweeps.l2)
+    for make in fifty:
+        assert {round(epochs(c), 1) for c in make(profile).configs} == {49.9}, make.__name__  # whole batches alone
+    sizes = {v[0]: (c[0].batch_size, epochs(c[0])) for v, c in sweeps.convnet_lengths(profile).variants.items()}
+    expected = {"batch 4": (4, 6), "batch 128": (128, 20), "batch 256": (256, 50), "batch 128, short": (128, 6)}
+    assert {name: (size, round(length)) for name, (size, length) in sizes.items()} == expected
+    assert {(c.lr, c.batch_size, round(epochs(c))) for c in sweeps.dropout(profile).configs} == {(1e-3, 4, 6)}
+    assert {c.batch_size for c in sweeps.high_rate(profile).configs} == {4, 128}
+    lengths = {v[0]: round(epochs(c[0])) for v, c in sweeps.source_001(profile).variants.items()}
+    assert lengths == {"ResNet": 100, "VGGNet": 100}
+    tuned = recipes.every_greedy(profile)
+    assert {(c.model, round(epochs(c))) for c in tuned} == {("AlexNet", 10)}
+    as_in = {v[0]: c[0] for v, c in sweeps.resnets(profile).variants.items()}
+    assert round(epochs(as_in["as in 004"])) == 20 and round(epochs(as_in["as in 002"])) == 105
+    down = as_in["as in 002"]
+    assert down.lr == 0.2 and down.optimizer_args["weight_decay"] == 1e-5 and down.schedule == "step_down"
+
+
 def test_the_sources_settings_are_in_the_sweeps():
+    def is_improved(config):
+        return config.augmentation == sweeps.AUGMENTED and config.model_args["activation"] == "swish"
+
     rates = sweeps.rates("full")
     assert {c.lr for c in rates.configs} == {1.0, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001}
-    decays = {c.optimizer_args.get("weight_decay", 0) for c in sweeps.l2("full").configs}
-    assert decays == {0.01, 1e-3, 1e-4, 1e-5, 0}
+    assert all(is_improved(c) for c in rates.configs)
+    assert all(c.model_args["batch_norm"] for c in rates.configs if "batch_norm" in c.model_args)
+    l2 = sweeps.l2("full").configs
+    assert {c.optimizer_args.get("weight_decay", 0) for c in l2} == {0.01, 1e-3, 1e-4, 1e-5, 0}
+    assert all(is_improved(c) and c.model_args["batch_norm"] and c.lr == 0.05 for c in l2)
+    swish = [
+        c for c in sweeps.lenet_changes("full").configs if c.model_args.get("activation") == "swish" and c.augmentation
+    ]
+    assert {c.model_args.get("batch_norm", False) for c in swish} == {False, True}  # both readings of source 002
     assert {"4", "128", "256"} <= {v[0] for v in sweeps.batch_sizes("laptop").variants}
     assert len(sweeps.losses_and_optimizers("laptop").variants) == 16
-    down = next(c for c in sweeps.resnets("full").configs if c.schedule == "step_down")
-    assert down.lr == 0.2 and down.optimizer_args["weight_decay"] == 1e-5 and down.steps == 105 * 351
     with pytest.raises(CourseError, match="laptop"):
         sweeps.activations("huge")
+
+
+def test_runs_at_the_sources_lengths_are_shared_by_laptop_and_full():
+    for make in (sweeps.nll_identity, sweeps.rates, sweeps.convnet_lengths, sweeps.dropout, sweeps.source_001):
+        assert make("laptop").configs == make("full").configs
+    assert recipes.every_greedy("laptop") == recipes.every_greedy("full")
+    assert experiments.narrow_runs("laptop") == experiments.narrow_runs("full")
+
+
+def test_the_paper_s_measurement_on_narrow_nets_is_as_long_as_the_paper_s():
+    runs, probe = experiments.narrow_runs("laptop"), experiments.narrow_probe("laptop")
+    assert {(c.steps, c.lr, c.optimizer, c.batch_size, c.model_args["width"]) for c in runs} == {
+        (15_000, 0.1, "SGD", 128, 0.125)
+    }
+    assert {(c.model, c.seed) for c in runs} == {(name, seed) for name in experiments.NETWORKS for seed in range(5)}
+    assert probe.at == (*range(0, 1000, 20), *range(1000, 15_000, 100)) and len(probe.etas) == 7
+    for profile in experiments.PROFILES:  # a control is compared with the probe at the same step
+        first, *rest = experiments.narrow_probes(profile)
+        assert all(set(control.at) <= set(first.at) for control in rest), profile
 
 
 def test_matched_l1_is_as_strong_as_l2_at_the_initial_weights():
