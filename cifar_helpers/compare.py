@@ -183,7 +183,8 @@ def ratio_rows(
     """
 
     def log(run) -> float:
-        return np.log(window_mean(quantity([run]).curves[0], window))
+        band, total = quantity([run]), len(run.steps["loss"])  # measured at some of the run's steps, perhaps unevenly
+        return np.log(window_mean(band.curves[0][in_window(band.steps, total, window)], (0, 1)))
 
     rows = []
     for rate, *sides in _pairs(plain, other):

@@ -6,6 +6,7 @@ Nothing here imports torch, so a plan can be printed anywhere.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from .budgets import EPOCH
 from .env import CourseError, choose_device
 from .probes import ProbeConfig, eta_grid
 from .record import RunConfig
@@ -19,7 +20,6 @@ GAPS = (1, 4)
 PAPER_RATE = 0.1  # of SGD, in the paper's own measurement
 DENSE = 29  # points of the denser grid of step lengths
 NARROW = 0.125  # of VGG-A's width: the paper's 15 000 steps then fit a laptop
-EPOCH = 351  # steps of batch 128 in an epoch of the 45 000 training images
 # (optimizer, rate) at which plain VGG-A is expected to struggle; source 004 saw SGD fail but names no rate.
 HARD_SETTINGS = (("Adam", 5e-3), ("Adam", 1e-2), ("SGD", 1e-2), ("SGD", 1e-1))
 
@@ -45,7 +45,7 @@ class Profile:
         family_steps, family_seeds: of the VGG-A family at the base rate.
         narrow_steps, narrow_seeds: of the direct probe on narrow nets, probed every so many steps up to a step, and
             every so many after it (``narrow_often``), with controls at ``narrow_controls``.
-        narrow_sweep_steps: of the sweep over rates on narrow nets.
+        narrow_sweep_steps, narrow_sweep_seeds: of the sweep over rates on narrow nets.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Profile:
     narrow_often: tuple[int, int, int] = (20, 1000, 100)
     narrow_controls: tuple[int, ...] = (300, 7500, 14_900)
     narrow_sweep_steps: int = 3 * EPOCH
+    narrow_sweep_seeds: int = 5
 
 
 PROFILES = {
@@ -110,6 +111,7 @@ PROFILES = {
             narrow_often=(2, 4, 3),
             narrow_controls=(4,),
             narrow_sweep_steps=8,
+            narrow_sweep_seeds=1,
         ),
         Profile(
             "quick",
@@ -135,6 +137,7 @@ PROFILES = {
             narrow_often=(20, 1200, 100),
             narrow_controls=(100, 600, 1180),
             narrow_sweep_steps=60,
+            narrow_sweep_seeds=1,
         ),
         # 351 steps: one epoch. With SGD the plain net leaves its plateau after 150 to 200 steps.
         Profile(
@@ -350,7 +353,7 @@ def narrow_sweep(profile: str, seed: int = 0) -> list[RunConfig]:
     budget = get_profile(profile)
     return [
         _narrow(budget, network, seed + offset, lr=rate, steps=budget.narrow_sweep_steps)
-        for offset in range(budget.narrow_seeds)
+        for offset in range(budget.narrow_sweep_seeds)
         for network in NETWORKS
         for rate in RATES
     ]

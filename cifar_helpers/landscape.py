@@ -235,6 +235,37 @@ def _draw_points(axis, seeds: Sequence, style: Mapping, way: str) -> None:
 
 
 @styled
+def over_time(found: Mapping[str, Sequence[Mapping]], title: str) -> Figure:
+    """How a ratio BN / no BN goes along the run, a panel for each quantity.
+
+    Thin: every seed. Thick: their geometric mean. Shaded: its 95 % interval. Below the line at 1: smaller with BN.
+
+    Args:
+        found: quantity in words → ``trends.over_time``.
+    """
+    figure, axes = plt.subplots(1, len(found), figsize=(4.6 * len(found), 4.4), sharex=True, sharey=True)
+    colour = line_style("VGG_A_BatchNorm")["color"]
+    for axis, (quantity, rows) in zip(np.atleast_1d(axes), found.items(), strict=True):
+        known = [row for row in rows if row["paired"]]
+        steps, means = [row["step"] for row in known], [np.exp(row["paired"].mean) for row in known]
+        count = max((len(row["paired"].values) for row in known), default=0)
+        whole = [row for row in known if len(row["paired"].values) == count]
+        seeds = np.exp([row["paired"].values for row in whole]).T if whole else []
+        for values in seeds:
+            axis.plot([row["step"] for row in whole], values, color=colour, linewidth=0.8, alpha=0.6)
+        if known and all(row["paired"].interval for row in known):
+            axis.fill_between(steps, *np.exp([row["paired"].interval for row in known]).T, color=colour, alpha=0.25)
+        axis.plot(steps, means, color=colour, linewidth=2)
+        axis.axhline(1, color="#444444", linestyle=":", linewidth=1)
+        axis.set_title(quantity)
+        _log_y(axis)
+    steps_axis(*np.atleast_1d(axes))
+    np.atleast_1d(axes)[0].set_ylabel("BN / no BN at the same step")
+    title_of(figure, title)
+    return figure
+
+
+@styled
 def controls(panels: Sequence[Mapping], ylabel: str, title: str, log: bool = True) -> Figure:
     """A quantity against η at a few steps of the trajectory, under every control; one row per network.
 

@@ -1,0 +1,74 @@
+"""How a comparison goes along the run, and whether it depends on how wide the networks are."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from . import compare
+
+PARTS = 15  # equal parts of a run over which a ratio is averaged: 1 000 steps each of the paper's 15 000
+QUANTITIES = {  # of a probe along the gradient → (as a figure names it, unit)
+    "loss": ("variation of the loss", "nats"),
+    "distance": ("gradient distance", "nats per weight unit"),
+    "beta": ("effective β", "nats per weight unit²"),
+}
+
+
+def over_time(plain: Sequence, other: Sequence, quantity: Callable, parts: int = PARTS) -> list[dict]:
+    """Rows of ``compare.ratio_rows`` for one part of the run after the other, with ``step``, the middle of the part.
+
+    Args:
+        plain, other: runs of the two networks at one rate, with equal seeds.
+        quantity: gives the ``Band`` of a list of runs. A part in which nothing was measured is left out.
+    """
+    total, rows = plain[0].config.steps, []
+    for i in range(parts):
+        window = (i / parts, (i + 1) / parts)
+        if compare.in_window(quantity([plain[0]]).steps, total, window).any():
+            row = compare.ratio_rows(plain, other, quantity, window)[0]
+            rows.append(row | {"step": (i + 0.5) / parts * total})
+    return rows
+
+
+def width_table(found: Mapping[str, tuple], unit: str) -> list[dict]:
+    """Rows of ``compare.comparison_table`` for networks of several widths, sorted by what is held equal.
+
+    Args:
+        found: width in words → (runs of the plain network, ``compare.three_ways`` of both).
+    """
+    rows = []
+    for i in range(len(compare.WAYS)):
+        for width, (plain, ways) in found.items():
+            first = {"width": width, "steps": f"{plain[0].config.steps:,}", "seeds": str(len(plain))}
+            rows += [first | row for row in compare.comparison_table(ways[i : i + 1], unit)]
+    return rows
+
+
+def nine_answers(found: Mapping[str, Sequence]) -> list[dict]:
+    """One row for each quantity and way of comparing: ratio, interval, whether it is decided, how many seeds say so.
+
+    Args:
+        found: quantity of ``QUANTITIES`` → ``compare.three_ways``.
+    """
+    rows = []
+    for name, ways in found.items():
+        for each in ways:
+            outcome = each.row["paired"]
+            row = {"quantity": QUANTITIES[name][0], "compared at": compare.WAYS[each.way], "BN / no BN": each.ratio}
+            if outcome is None:
+                rows.append(row | {"n": "0", "smaller with BN": "–", "the interval says": "not compared"})
+                continue
+            side = "smaller" if outcome.mean < 0 else "larger"
+            says = f"{side} with BN" if outcome.decided else "undecided"
+            row |= {"n": str(len(outcome.values)), "smaller with BN": f"{(outcome.values < 0).sum()} seeds"}
+            rows.append(row | {"the interval says": says})
+    return rows
+
+
+def in_words(found: Mapping[str, Sequence]) -> str:
+    """How many of the nine are decided, and which way, in a sentence."""
+    rows = nine_answers(found)
+    counts = {
+        says: sum(row["the interval says"] == says for row in rows) for says in ("smaller with BN", "larger with BN")
+    }
+    left = len(rows) - sum(counts.values())
+    decided = ", ".join(f"{count} {says}" for says, count in counts.items())
+    return f"Of {len(rows)} comparisons {decided}, {left} undecided."
