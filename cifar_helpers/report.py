@@ -26,6 +26,7 @@ from .experiments import PROFILES, get_profile
 from .notebooks import check_all, choose, execute, notebook_parameters
 from .planning import Job
 from .record import Store
+from .worker import REQUEUE_HELP, requeue
 
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
@@ -341,6 +342,8 @@ def _refuse_unusable(options: argparse.Namespace) -> None:
         raise CourseError(f"--{given[0]} is for a cluster: add --executor slurm.")
     if options.yes and not options.prune:
         raise CourseError("--yes belongs to --prune.")
+    if options.requeue is not None and options.executor == "slurm":
+        raise CourseError("--requeue is for the job that trains, not for the command that submits it.")
     bare = [each for each in options.sbatch if not re.match("--[a-z]", each)]
     if bare:
         raise CourseError(
@@ -380,6 +383,7 @@ def parser() -> argparse.ArgumentParser:
     cluster.add_argument("--tasks", type=_whole, metavar="N", help="tasks of the array (default: half an hour each)")
     cluster.add_argument("--at-most", type=_whole, metavar="N", help="tasks at a time")
     cluster.add_argument("--again", action="store_true", help="submit what is in the queue already a second time")
+    cluster.add_argument("--requeue", metavar="JOB", help=REQUEUE_HELP)
     for name in slurm.PASSED:
         cluster.add_argument(f"--{name}", help="as sbatch takes it")
     cluster.add_argument(
@@ -424,12 +428,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(report: Report, options: argparse.Namespace) -> int:
-    from .worker import requeue
-
     try:
         code = run_report(report, options.jobs_per_gpu, options.publish, options.cell_minutes)
     except stopping.Stopped:
-        print(requeue()[1], end="", file=sys.stderr)
+        print(requeue(options.requeue)[1], end="", file=sys.stderr)
         raise
     if options.publish and code == 0:
         from . import summary

@@ -5,6 +5,7 @@ variables, never text of a shell. (submitit would pickle functions, and nothing 
 imports torch, so it runs on a login node.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -195,13 +196,21 @@ def _shares_work(plan: Path, todo: Sequence[Job], fingerprint: str, after: Seque
 def main(arguments: Sequence[str] | None = None) -> int:
     """Body of the job after the array: the report that its plan names."""
     from . import report
+    from .worker import REQUEUE_HELP
 
-    arguments = sys.argv[1:] if arguments is None else arguments
-    plan = read_json(Path(arguments[0])) if arguments else None
-    if not isinstance(plan, dict) or "report" not in plan:
-        print("usage: python -m cifar_helpers.slurm PLAN.json (written by report --executor slurm)", file=sys.stderr)
+    parser = argparse.ArgumentParser(prog="python -m cifar_helpers.slurm", description=main.__doc__)
+    parser.add_argument("plan", type=Path, help="JSON file written by report --executor slurm")
+    parser.add_argument("--requeue", metavar="JOB", help=REQUEUE_HELP)
+    options = parser.parse_args(arguments)
+    plan = read_json(options.plan)
+    if not isinstance(plan, dict) or not _is_words(plan.get("report")):
+        print(f"{options.plan} is no plan with a report, as report --executor slurm writes it.", file=sys.stderr)
         return 2
-    return report.main(plan["report"])
+    return report.main([*plan["report"], *(["--requeue", options.requeue] if options.requeue else [])])
+
+
+def _is_words(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Several workers, on one machine or on many that share ``runs/``, may be given th
 import argparse
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ POLL_SECONDS = 2.0  # between two looks at runs that others are training
 SOME_FAILED = 4  # exit status of a worker that came to its end, but not with every run
 SQUEUE_TRIES, SQUEUE_SECONDS = 4, 3.0  # until its silence is believed, and between them
 SQUEUE_PATIENCE = 10.0  # seconds for one answer; the time limit is two minutes away
+REQUEUE_HELP = "put this Slurm job (or ARRAY_TASK) back when stopped; batch/*.sbatch name their own"
 TRAIN, DONE, FAILED = "train", "done", "failed"  # first words of a worker's lines
 
 
@@ -123,38 +125,60 @@ def _into(log: Path) -> Iterator[None]:
             os.close(handle)
 
 
-def requeue() -> tuple[bool, str]:
-    """Ask Slurm to start this job again, unless a person has cancelled it.
+def requeue(job: str | None) -> tuple[bool, str]:
+    """Ask Slurm to start this process's own job again, unless a person has cancelled it.
+
+    Args:
+        job: the number, or ``ARRAY_TASK``, that the script in ``batch/`` passes; None does nothing: the course did not
+            submit the job that this process may run in.
 
     Returns:
-        Whether that was done, and a line that says so, or why not; no line outside Slurm.
+        Whether that was done, and a line that says so, or why not; no line without a job.
     """
-    job = os.environ.get("SLURM_JOB_ID")
-    if not job or not shutil.which("scontrol"):
+    if job is None:
         return False, ""
-    if "SLURM_ARRAY_JOB_ID" in os.environ:  # one task has the whole array's number as its own
-        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    state = _slurm_state(job)
-    if state != "RUNNING":
-        why = f"Slurm calls it {state}" if state else "squeue says nothing about it"
-    else:
-        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+    why = _why_not(job)
+    if not why:
+        done = subprocess.run(
+            ["scontrol", "requeue", job], capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
         if done.returncode == 0:
             return True, f"Job {job} was put back into the queue.\n"
         why = done.stderr.strip() or done.stdout.strip() or f"scontrol ended with status {done.returncode}"
-    return (
-        False,
-        f"Job {job} was not put back into the queue: {why}. The same command goes on from here.\n",
-    )
+    return False, f"Job {job} was not put back into the queue: {why}. The same command goes on from here.\n"
+
+
+def _why_not(job: str) -> str:
+    """Why a job is not for this process to put back into the queue; empty where it is."""
+    if not _is_own(job):
+        return "this process is not that job's own task"
+    if not shutil.which("scontrol"):
+        return "there is no scontrol here"
+    state = _slurm_state(job)
+    if state == "RUNNING":
+        return ""
+    return f"Slurm calls it {state}" if state else "squeue says nothing about it"
+
+
+def _is_own(job: str) -> bool:
+    """Whether this process is what Slurm started for this job, not something that runs inside it or beside it."""
+    given = os.environ.get
+    number = given("SLURM_JOB_ID")
+    if given("SLURM_ARRAY_JOB_ID"):  # one task has the whole array's number as its own
+        number = f"{given('SLURM_ARRAY_JOB_ID')}_{given('SLURM_ARRAY_TASK_ID')}"
+    whole = re.fullmatch(r"\d+(_\d+)?", job) is not None  # also where a variable is missing or empty
+    return whole and job == number and given("SLURM_TASK_PID", str(os.getpid())) == str(os.getpid())
 
 
 def _slurm_state(job: str) -> str:
     """What squeue calls a job's state; empty where it says nothing several times, as it may once on a busy cluster."""
     for attempt in range(SQUEUE_TRIES):
         time.sleep(SQUEUE_SECONDS if attempt else 0)
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             command = ["squeue", "-h", "-j", job, "-o", "%T"]
-            found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SQUEUE_PATIENCE)
+            found = subprocess.run(
+                command, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=SQUEUE_PATIENCE
+            )
             if found.stdout.strip():
                 return found.stdout.strip()
     return ""
@@ -167,7 +191,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:N or mps (default: the plan's)")
     parser.add_argument("--task", type=int, help="only the runs of this task of the plan (Slurm's array index)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
-    parser.add_argument("--driven", action="store_true", help="end when standard input closes, wait for other workers")
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument("--driven", action="store_true", help="end when standard input closes, wait for other workers")
+    whose.add_argument("--requeue", metavar="JOB", help=REQUEUE_HELP)
     options = parser.parse_args(arguments)
     try:
         with stopping.listening():
@@ -178,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except stopping.Stopped:
                 asked = stopping.asked()
                 _say(f"Stopped by {asked.name}; finished runs are kept, the others go on from here.\n")
-                queued, line = requeue()
+                queued, line = requeue(options.requeue)
                 _say(line)
                 return 0 if queued else 128 + asked
     except CourseError as error:

@@ -344,6 +344,7 @@ def test_an_array_is_shared_out_evenly(images, store):
         (["--executor", "slurm", "--sbatch", "batch/evil.sh"], "with its dashes, as in --sbatch=--reservation=ai"),
         (["--cell-minutes", "nan"], "positive number of minutes"),
         (["--plan", "--status"], "not allowed with"),
+        (["--executor", "slurm", "--requeue", "17"], "not for the command that submits it"),
     ],
 )
 def test_options_that_contradict_or_make_no_sense_are_refused(arguments, message, capsys):
@@ -381,8 +382,9 @@ def fake(folder: Path, name: str, script: str) -> Path:
 def slurm_job(tmp_path, monkeypatch):
     """This process as a job of a Slurm whose programs are set by the test."""
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("SLURM_JOB_ID", "17")
-    monkeypatch.delenv("SLURM_ARRAY_JOB_ID", raising=False)
     monkeypatch.setattr(worker, "SQUEUE_SECONDS", 0.01)
     fake(tmp_path, "scontrol", f'echo "$@" >> {tmp_path}/asked')
     return tmp_path
@@ -391,14 +393,106 @@ def slurm_job(tmp_path, monkeypatch):
 def test_squeue_is_asked_again_before_its_silence_is_believed(slurm_job, monkeypatch):
     count = f"echo . >> {slurm_job}/tries; "
     fake(slurm_job, "squeue", f"{count}[ $(wc -l < {slurm_job}/tries) -ge 3 ] && echo RUNNING")
-    assert worker.requeue() == (True, "Job 17 was put back into the queue.\n")
+    assert worker.requeue("17") == (True, "Job 17 was put back into the queue.\n")
     assert (slurm_job / "asked").read_text() == "requeue 17\n" and (slurm_job / "tries").read_text() == ".\n" * 3
     fake(slurm_job, "squeue", f"{count}exit 1")
-    done, line = worker.requeue()
+    done, line = worker.requeue("17")
     assert not done and "Job 17 was not put back into the queue: squeue says nothing about it" in line
     assert (slurm_job / "tries").read_text() == ".\n" * (3 + worker.SQUEUE_TRIES)
-    monkeypatch.delenv("SLURM_JOB_ID")
-    assert worker.requeue() == (False, "")
+    (slurm_job / "bin/squeue").unlink()
+    monkeypatch.setenv("PATH", str(slurm_job / "bin"))
+    assert "squeue says nothing" in worker.requeue("17")[1]
+    (slurm_job / "bin/scontrol").unlink()
+    assert "there is no scontrol here" in worker.requeue("17")[1]
+
+
+@pytest.mark.parametrize(
+    ("job", "environment"),
+    [
+        (None, {}),  # somebody's own salloc or JupyterHub job
+        ("18", {}),
+        ("17", {"SLURM_TASK_PID": "1"}),  # started inside the job, not by Slurm
+        ("17", {"SLURM_JOB_ID": None}),
+        ("17", {"SLURM_ARRAY_JOB_ID": "11", "SLURM_ARRAY_TASK_ID": "3"}),  # one task has the whole array's number
+        ("11_3", {}),
+        ("11_3", {"SLURM_ARRAY_JOB_ID": "11"}),  # half set
+        ("11_3", {"SLURM_ARRAY_TASK_ID": "3"}),
+        ("11_", {"SLURM_ARRAY_JOB_ID": "11", "SLURM_ARRAY_TASK_ID": ""}),
+        ("11_None", {"SLURM_ARRAY_JOB_ID": "11"}),
+        ("", {"SLURM_JOB_ID": ""}),
+    ],
+)
+def test_nothing_is_put_back_into_the_queue_but_the_processs_own_job(job, environment, slurm_job, monkeypatch):
+    fake(slurm_job, "squeue", "echo RUNNING")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value) if value is not None else monkeypatch.delenv(name)
+    done, line = worker.requeue(job)
+    assert not done and not (slurm_job / "asked").exists() and ("not that job's own task" in line) == (job is not None)
+
+
+def test_an_arrays_task_puts_itself_back(slurm_job, monkeypatch):
+    fake(slurm_job, "squeue", "echo RUNNING")
+    for name, value in (("ARRAY_JOB_ID", 11), ("ARRAY_TASK_ID", 3), ("JOB_ID", 11), ("TASK_PID", os.getpid())):
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    assert worker.requeue("11_3")[0] and (slurm_job / "asked").read_text() == "requeue 11_3\n"
+
+
+def test_a_driven_worker_and_a_report_of_ones_own_leave_the_job_alone(slurm_job, images, store):
+    fake(slurm_job, "squeue", "echo RUNNING")
+    driven = start_worker(synthetic_plan(store, images, [LONG]), "--driven", stdin=subprocess.PIPE)
+    wait_for(upkeep.log_path(store, LONG, images.fingerprint).exists)
+    driven.send_signal(signal.SIGTERM)  # as a driver does after a Ctrl-C
+    assert driven.wait(60) == 128 + signal.SIGTERM
+    both = start_worker(synthetic_plan(store, images, [LONG]), "--driven", "--requeue", "17")
+    assert both.wait(60) == 2 and "not allowed with" in both.stderr.read()
+    assert not (slurm_job / "asked").exists()
+
+
+def stop_at_once(*arguments, **options):
+    raise stopping.Stopped
+
+
+@pytest.mark.parametrize(("arguments", "asked"), [([], False), (["--requeue", "17"], True)])
+def test_a_stopped_report_goes_back_only_where_it_is_told_its_job(arguments, asked, slurm_job, monkeypatch, capsys):
+    fake(slurm_job, "squeue", "echo RUNNING")
+    monkeypatch.setattr(report, "run_report", stop_at_once)
+    assert report.main(["--profile", "smoke", "--data", "synthetic", *arguments]) == 130
+    assert (slurm_job / "asked").exists() == asked and ("Job 17" in capsys.readouterr().err) == asked
+
+
+def submitted(script: str, folder: Path, **environment: str) -> subprocess.CompletedProcess:
+    """What one of the submitted scripts starts, as words in ``stdout``."""
+    python = fake(folder, "python", 'echo "$@"')
+    environment = {"PATH": os.environ["PATH"], "COURSE_PYTHON": str(python), "COURSE_PLAN": "p.json"} | environment
+    command = ["bash", str(ROOT / "batch" / script)]
+    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False)
+
+
+def test_the_submitted_scripts_name_their_own_job(tmp_path, monkeypatch):
+    array = {"SLURM_JOB_ID": "19", "SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "2"}
+    said = submitted("train.sbatch", tmp_path, **array).stdout
+    assert said == "-m cifar_helpers.worker p.json --task 2 --requeue 17_2\n"
+    said = submitted("notebooks.sbatch", tmp_path, SLURM_JOB_ID="18").stdout
+    assert said == "-m cifar_helpers.slurm p.json --requeue 18\n"
+    for name in array:
+        rest = {other: value for other, value in array.items() if other != name}
+        ended = submitted("train.sbatch", tmp_path, **rest)
+        assert bool(ended.stdout) == (name == "SLURM_JOB_ID") and ("is set by Slurm" in ended.stderr) != bool(
+            ended.stdout
+        )
+    given = []
+    monkeypatch.setattr(report, "main", lambda arguments: given.append(arguments) or 0)
+    plan = tmp_path / "p.json"
+    plan.write_text(json.dumps({"report": ["--profile", "smoke"]}), encoding="utf-8")
+    assert slurm.main([str(plan), "--requeue", "18"]) == 0 == slurm.main([str(plan)])
+    assert given == [["--profile", "smoke", "--requeue", "18"], ["--profile", "smoke"]]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"report": 3}', '{"report": [3]}'])
+def test_a_job_after_the_array_refuses_what_is_no_plan(content, tmp_path, capsys):
+    plan = tmp_path / "p.json"
+    plan.write_text(content, encoding="utf-8")
+    assert slurm.main([str(plan)]) == 2 and "is no plan with a report" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -408,7 +502,7 @@ def test_squeue_is_asked_again_before_its_silence_is_believed(slurm_job, monkeyp
 def test_a_task_says_why_it_was_not_put_back(squeue, scontrol, why, slurm_job, images, store):
     fake(slurm_job, "squeue", squeue)
     fake(slurm_job, "scontrol", scontrol)
-    process = start_worker(synthetic_plan(store, images, [LONG]))
+    process = start_worker(synthetic_plan(store, images, [LONG]), "--requeue", "17")
     wait_for(upkeep.log_path(store, LONG, images.fingerprint).exists)
     process.send_signal(signal.SIGUSR1)
     shown, _ = process.communicate(timeout=60)
@@ -467,6 +561,14 @@ def test_near_its_limit_the_script_ends_its_notebook_and_goes_back_into_the_queu
     assert process.returncode == status and f"01_a.ipynb stopped; the job {said} into the queue" in shown
     assert "failed" not in shown and len((slurm_job / "done").read_text().splitlines()) == 1
     assert (slurm_job / "asked").read_text() == "requeue 17\n"
+
+
+def test_the_script_run_by_hand_inside_a_job_leaves_that_job_alone(slurm_job):
+    process = papermill_job(slurm_job, "smoke", NAP="60", SLURM_TASK_PID="1")
+    wait_for((slurm_job / "done").exists)
+    process.send_signal(signal.SIGUSR1)
+    assert "the job was not put back into the queue" in process.communicate(timeout=30)[1]
+    assert process.returncode == 138 and not (slurm_job / "asked").exists()
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ ROOMS = {
     "planning": {"env", "experiments", "probes", "recipes", "record", "studies", "sweeps", "upkeep"},
     "worker": {"env", "data", "planning", "probes", "record", "run", "stopping", "upkeep"},
     "batch": {"env", "planning", "record", "upkeep", "worker"},
-    "slurm": {"env", "planning", "record", "report"},
+    "slurm": {"env", "planning", "record", "report", "worker"},
     "status": {"env", "planning", "probes", "record", "slurm", "upkeep"},
     "notebooks": {"env", "stopping"},
     "quiz": {"env"},
