@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .budgets import EPOCH
-from .env import CourseError, choose_device
+from .env import CourseError
 from .probes import ProbeConfig, eta_grid
 from .record import RunConfig
 
@@ -184,19 +184,6 @@ def get_profile(name: str) -> Profile:
     if name not in PROFILES:
         raise CourseError(f"Unknown profile {name!r}; choose one of {', '.join(PROFILES)}.")
     return PROFILES[name]
-
-
-def image_source(profile: str, data: str | None = None, seed: int = 0, device: str = "auto") -> str:
-    """What a notebook loads: ``data``, or the profile's where that is None. A mistake in its settings is said first.
-
-    Raises:
-        CourseError: no such profile, a seed that is not a whole number from 0, or a device that this machine lacks.
-    """
-    usual = get_profile(profile).data
-    if type(seed) is not int or seed < 0:
-        raise CourseError(f"seed must be a whole number from 0, not {seed!r}.")
-    choose_device(device)
-    return data or usual
 
 
 def bn_sweep(

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import locate, planning, slurm, status, stopping, upkeep
+from . import locate, planning, settings, slurm, status, stopping, upkeep
 from .env import CourseError, choose_device, figures_dir, read_json, runs_dir, write_atomically
 from .experiments import PROFILES, get_profile
 from .notebooks import check_all, choose, execute, notebook_parameters
@@ -80,6 +80,7 @@ class Report:
         self.parameters = {"profile": self.profile, "data": self.data, "device": self.device, "published": False}
         self.parameters |= self.extra
         check_all(self.chosen, self.parameters)
+        settings.check(self.parameters)
         if os.environ.get("CIFAR10_ROOT"):
             os.environ["CIFAR10_ROOT"] = _absolute(os.environ["CIFAR10_ROOT"])
         self.store, self.label, self.fingerprint = Store(), "", None

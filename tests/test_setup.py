@@ -43,6 +43,7 @@ ROOMS = {
     "ranking": {"compare", "sources"},
     "probes": {"env", "record"},
     "experiments": {"budgets", "env", "record", "probes"},
+    "settings": {"env", "experiments"},
     "budgets": {"env"},
     "sweeps": {"budgets", "record"},
     "recipes": {"budgets", "env", "record", "sweeps"},
@@ -101,7 +102,7 @@ ROOMS = {
     "student": {"edition", "env", "grading", "handin", "sandbox"},
     "report": {
         *("batch", "data", "env", "experiments", "locate", "notebooks", "planning", "record"),
-        *("slurm", "status", "stopping", "summary", "upkeep", "worker"),
+        *("settings", "slurm", "status", "stopping", "summary", "upkeep", "worker"),
     },
 }
 

@@ -14,13 +14,13 @@ from cifar_helpers import (
     charts,
     compare,
     costs,
-    experiments,
     insight,
     models,
     ranking,
     recipes,
     results,
     run,
+    settings,
     studies,
     sweeps,
     toys,
@@ -620,7 +620,7 @@ def test_the_studies_differ_only_in_what_they_compare(profile):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("given", "message"),
     [
         (("profil", "synthetic", 0, "cpu"), "Unknown profile 'profil'; choose one of smoke"),
         (("smoke", None, "zwei", "cpu"), "seed must be a whole number from 0, not 'zwei'"),
@@ -629,11 +629,11 @@ def test_the_studies_differ_only_in_what_they_compare(profile):
         (("smoke", None, 0, "gpu"), "Device 'gpu' is not available here"),
     ],
 )
-def test_a_mistake_in_the_settings_is_said_before_the_images_are_read(settings, message):
-    assert experiments.image_source("smoke", None, 3, "cpu") == "synthetic"
-    assert experiments.image_source("laptop", "my/copy", 0, "auto") == "my/copy"
+def test_a_mistake_in_the_settings_is_said_before_the_images_are_read(given, message):
+    assert settings.image_source("smoke", None, 3, "cpu") == "synthetic"
+    assert settings.image_source("laptop", "my/copy", 0, "auto") == "my/copy"
     with pytest.raises(CourseError, match=message):
-        experiments.image_source(*settings)
+        settings.image_source(*given)
 
 
 def test_an_unknown_profile_of_the_studies_lists_those_known():
