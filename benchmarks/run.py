@@ -36,6 +36,7 @@ from cifar_helpers.env import (
     machine_card,
     read_json,
     resolve_precision,
+    show_anything,
     write_atomically,
 )
 from cifar_helpers.optim import FilterMuon
@@ -510,6 +511,7 @@ PARTS = {
 
 
 def main(wanted: list[str]) -> None:
+    show_anything()
     unknown = sorted(set(wanted) - set(PARTS))
     if unknown:
         sys.exit(f"There is no benchmark {', '.join(unknown)}; choose from {', '.join(PARTS)}.")

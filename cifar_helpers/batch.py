@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from . import planning, upkeep
-from .env import CourseError, write_atomically
+from .env import UTF8_OUTPUT, CourseError, write_atomically
 from .planning import Job
 from .record import Store
 from .worker import DONE, FAILED, SOME_FAILED, TRAIN
@@ -65,7 +65,7 @@ class Worker:
         self.title = ""
         self.shown = time.monotonic()
         command = [sys.executable, "-m", "cifar_helpers.worker", str(plan), "--device", device, "--driven"]
-        environment = os.environ | {"CIFAR_RUNS": str(store.root.resolve())}
+        environment = os.environ | UTF8_OUTPUT | {"CIFAR_RUNS": str(store.root.resolve())}
         if threads:
             command += ["--threads", str(threads)]
             environment |= {"OMP_NUM_THREADS": str(threads)}
@@ -79,7 +79,8 @@ class Worker:
                 stderr=errors,
                 env=environment,
                 start_new_session=True,  # a Ctrl-C is ours alone; workers are asked to end
-                text=True,
+                encoding="utf-8",
+                errors="replace",
             )
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -248,5 +249,5 @@ def _end(workers: Sequence[Worker]) -> None:
 
 def _last_lines(log: Path) -> str:
     with contextlib.suppress(OSError):
-        return "\n".join(log.read_text(errors="replace").strip().splitlines()[-3:])
+        return "\n".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:])
     return ""

@@ -6,21 +6,34 @@ torch is imported inside the functions that need it, so that a plan of runs can 
 import contextlib
 import ctypes
 import errno
+import io
 import json
 import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(os.environ.get("CIFAR_COURSE_ROOT") or Path(__file__).resolve().parents[1])
 PRECISIONS = ("auto", "fp32", "bf16")
+UTF8_OUTPUT = {"PYTHONIOENCODING": "utf-8"}  # environment of a child whose output we read
 
 
 class CourseError(Exception):
     """Something the reader can put right; the message says how. Command lines print it without a traceback."""
+
+
+def show_anything() -> None:
+    """Let a terminal that cannot show ``≥`` or ``η`` get ``\\u2265``, instead of an error in the middle of a command.
+
+    For command lines; a test that reads the output and a notebook keep their own.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def runs_dir() -> Path:
@@ -118,7 +131,7 @@ def cpu_vendor() -> str:
 
 def _cpuinfo(name: str) -> str:
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.partition(":")[0].strip() == name:
                 return line.partition(":")[2].strip()
     return ""
@@ -130,7 +143,7 @@ def git_revision() -> str:
 
     def git(*args: str) -> str:
         return subprocess.run(
-            ["git", *args], cwd=ROOT, capture_output=True, text=True, check=True, timeout=20
+            ["git", *args], cwd=ROOT, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=20
         ).stdout.strip()
 
     try:
@@ -159,7 +172,7 @@ def machine_card(device="cpu") -> dict:
     device = torch.device(device)
     cpu = platform.processor() or platform.machine()
     with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         cpu = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     card = {
         "device": str(device),
@@ -239,6 +252,6 @@ def disk_error(path: Path, error: Exception) -> CourseError:
 def read_json(path: Path, default=None):
     """Read a JSON file; ``default`` where it is missing or not JSON."""
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return default

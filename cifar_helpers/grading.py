@@ -418,6 +418,6 @@ def grade_folder(
 
 def _read_checks(path: Path | None) -> str | None:
     try:
-        return Path(path).expanduser().read_text() if path else None
+        return Path(path).expanduser().read_text(encoding="utf-8") if path else None
     except (OSError, UnicodeDecodeError) as error:
         raise CourseError(f"Cannot read the checks in {path}: {error}.") from error

@@ -224,7 +224,7 @@ def limit(seconds: float, memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        with open("/proc/self/statm") as file:
+        with open("/proc/self/statm", encoding="utf-8") as file:
             mapped = int(file.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + memory, mapped + memory))
 
@@ -272,7 +272,7 @@ def exercise_process(exercise: dict, check, request: dict, verdict: int, output:
     for number in range(3, max(verdict, output) + 1):
         if number != verdict:
             os.closerange(number, number + 1)
-    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
+    sys.stdout, sys.stderr = (open(number, "w", buffering=1, encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: SIM115
     os.environ.update(HOME=request["home"], TMPDIR=request["home"])
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit is an OSError then
     limit(request["seconds"], request["memory"])
@@ -392,7 +392,7 @@ def warm_up() -> None:
 
 def main() -> None:
     """Load, greet with the list of exercises, then answer one request after the other until the input ends."""
-    reply = os.fdopen(os.dup(1), "w", buffering=1)
+    reply = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # what an import prints is no answer
     first = json.loads(sys.stdin.readline())
     os.environ.pop("NBGRADER_EXECUTION", None)

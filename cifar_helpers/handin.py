@@ -83,7 +83,7 @@ def sealed(text: str) -> str:
 
 def is_edited(path: Path) -> bool:
     """Whether a write-up is no longer what was written."""
-    text = path.read_text(errors="replace")
+    text = path.read_text(encoding="utf-8", errors="replace")
     seal = SEAL.search(text)
     return not seal or sealed(text[: seal.start()]) != text
 
@@ -100,7 +100,7 @@ def write_report(profile: str | None = None, root: Path = ROOT) -> list[str]:
         raise CourseError(f"No template at {template}. Copy docs/report_template.md from the course again.")
     folder = figures_dir(profile)
     link = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else folder.as_posix()
-    text = sealed(filled(template.read_text(), folder, link))
+    text = sealed(filled(template.read_text(encoding="utf-8"), folder, link))
     targets = [root / "report.md", root / "report.new.md"]
     free = next((path for path in targets if not path.exists() or not is_edited(path)), None)
     if free is None:
@@ -139,7 +139,7 @@ def changed_code(root: Path) -> list[str]:
 def report_files(root: Path) -> list[str]:
     """The write-up's files: the report in any usual format, and the images that ``report.md`` shows."""
     found = [name for name in REPORTS if (root / name).is_file()]
-    text = (root / "report.md").read_text(errors="replace") if "report.md" in found else ""
+    text = (root / "report.md").read_text(encoding="utf-8", errors="replace") if "report.md" in found else ""
     images = [(root / link).resolve() for link in dict.fromkeys(IMAGE.findall(text))]
     inside = [path.relative_to(root.resolve()) for path in images if path.is_relative_to(root.resolve())]
     shown = [path.as_posix() for path in inside if path.suffix in (".png", ".jpg", ".svg") and (root / path).is_file()]
@@ -156,7 +156,7 @@ def _open_points(root: Path, report: list[str]) -> list[str]:
     found += [f"{name} is empty." for name in report if not (root / name).stat().st_size]
     if "report.pdf" in report and (start := (root / "report.pdf").read_bytes()[:1024]) and b"%PDF" not in start:
         found.append("report.pdf is no PDF, whatever its name says. docs/student.md has two ways to make one.")
-    text = (root / "report.md").read_text(errors="replace") if "report.md" in report else ""
+    text = (root / "report.md").read_text(encoding="utf-8", errors="replace") if "report.md" in report else ""
     if blanks := len(PLACEHOLDER.findall(text)):
         found.append(f"report.md: {blanks} × … where your own words belong; delete the parts that you did not do.")
     if absent := text.count(NOT_MADE):

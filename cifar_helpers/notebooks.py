@@ -22,7 +22,7 @@ from pathlib import Path
 import nbformat
 
 from . import stopping
-from .env import ROOT, CourseError, disk_error, write_atomically
+from .env import ROOT, UTF8_OUTPUT, CourseError, disk_error, show_anything, write_atomically
 
 KERNEL = "cifar-course"
 FAILURE = "failure: "  # how the child's last line begins where papermill itself failed
@@ -184,7 +184,13 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object], cell_mi
     command = [sys.executable, "-m", "cifar_helpers.notebooks", str(notebook), str(unfinished), json.dumps(parameters)]
     command += [str(cell_minutes * 60)] if cell_minutes else []
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        env=os.environ | UTF8_OUTPUT,
+        start_new_session=True,
     ) as child:  # a Ctrl-C is ours alone; should this process vanish, the child's standard input closes
         try:
             for line in child.stdout:
@@ -218,6 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Body of the child: papermill on one notebook, with the kernel's progress on standard output."""
     import papermill
 
+    show_anything()
     notebook, output, parameters, *timeout = sys.argv[1:] if arguments is None else arguments
     logging.getLogger("papermill").setLevel(logging.ERROR)
     stopping.end_with_parent()

@@ -251,7 +251,7 @@ class Speeds:
 
     def _add(self, folder: Path) -> str:
         made = read_json(folder / "provenance.json")
-        config = RunConfig.from_json((folder / "config.json").read_text())
+        config = RunConfig.from_json((folder / "config.json").read_text(encoding="utf-8"))
         steps = config.steps if made["diverged_at"] is None else made["diverged_at"] + 1
         machine = made["machine"]
         card = machine.get("gpu") or f"{machine['cpu']}, {machine['threads']} thread{'s' * (machine['threads'] > 1)}"

@@ -135,12 +135,13 @@ def read_record(folder: Path) -> RunRecord:
         for name in SMALL_FILES[:-1]:
             if file_hash(folder / name) != provenance["files"][name]:
                 raise ValueError(f"{name} is not what was written")
-        config = RunConfig.from_json((folder / "config.json").read_text())
+        config = RunConfig.from_json((folder / "config.json").read_text(encoding="utf-8"))
         if config.key(provenance["data_fingerprint"]) != provenance["key"]:
             raise ValueError("provenance.json does not belong to config.json")
         with np.load(folder / "steps.npz", allow_pickle=False) as arrays:
             steps = {name: arrays[name] for name in arrays.files}
-        return RunRecord(config, steps, json.loads((folder / "epochs.json").read_text()), provenance, folder)
+        epochs = json.loads((folder / "epochs.json").read_text(encoding="utf-8"))
+        return RunRecord(config, steps, epochs, provenance, folder)
     except (OSError, KeyError, TypeError, AttributeError, CourseError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
@@ -256,9 +257,9 @@ class Store:
         try:
             shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process; the lock makes it ours
             temporary.mkdir(parents=True)
-            (temporary / "config.json").write_text(config.to_json())
+            (temporary / "config.json").write_text(config.to_json(), encoding="utf-8")
             np.savez_compressed(temporary / "steps.npz", **steps)
-            (temporary / "epochs.json").write_text(json.dumps(epochs, indent=1))
+            (temporary / "epochs.json").write_text(json.dumps(epochs, indent=1), encoding="utf-8")
             if weights is not None:
                 save_file(weights, temporary / WEIGHTS)
             for step in config.snapshots:
@@ -267,7 +268,7 @@ class Store:
             files = {path.name: file_hash(path) for path in sorted(temporary.iterdir())}
             provenance = provenance | {"key": key, "data_fingerprint": fingerprint, "files": files}
             provenance["digest"] = digest(provenance)
-            (temporary / "provenance.json").write_text(json.dumps(provenance, indent=1))
+            (temporary / "provenance.json").write_text(json.dumps(provenance, indent=1), encoding="utf-8")
             if attach:
                 attach(temporary)
             os.replace(temporary, folder)

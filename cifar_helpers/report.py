@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from . import locate, planning, settings, slurm, status, stopping, upkeep
-from .env import CourseError, choose_device, figures_dir, read_json, runs_dir, write_atomically
+from .env import CourseError, choose_device, figures_dir, read_json, runs_dir, show_anything, write_atomically
 from .experiments import PROFILES, get_profile
 from .notebooks import check_all, choose, execute, notebook_parameters
 from .planning import Job
@@ -395,6 +395,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the report."""
+    show_anything()
     options = parser().parse_args(arguments)
     try:
         _refuse_unusable(options)

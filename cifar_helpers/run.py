@@ -37,6 +37,7 @@ from .env import (
     keep_freed_memory,
     machine_card,
     resolve_precision,
+    show_anything,
     true_fp32,
     write_atomically,
 )
@@ -390,6 +391,7 @@ class _Run:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of a batch worker: train the runs of a JSON file (one config or a list) where not yet recorded."""
+    show_anything()
     parser = argparse.ArgumentParser(prog="python -m cifar_helpers.run", description=main.__doc__)
     parser.add_argument("config", type=Path, help="JSON file with one RunConfig, or a list of them")
     parser.add_argument("--data", default="auto", help="auto, cifar10, synthetic, or a path (default: auto)")

@@ -85,8 +85,10 @@ def processes() -> dict[int, tuple[int, str, int]]:
     for entry in os.scandir("/proc") if sys.platform == "linux" else ():
         if entry.name.isdigit():
             with contextlib.suppress(OSError, ValueError, IndexError):
-                state, parent = Path(entry.path, "stat").read_text().rpartition(")")[2].split()[:2]
-                resident = int(Path(entry.path, "statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+                stat = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace")
+                state, parent = stat.rpartition(")")[2].split()[:2]
+                pages = int(Path(entry.path, "statm").read_text(encoding="utf-8").split()[1])
+                resident = pages * os.sysconf("SC_PAGESIZE")
                 found[int(entry.name)] = (int(parent), state, resident)
     return found
 

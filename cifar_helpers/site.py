@@ -18,7 +18,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from .env import ROOT, CourseError, figures_dir, read_json, runs_dir
+from .env import ROOT, CourseError, figures_dir, read_json, runs_dir, show_anything
 
 SETTINGS = ROOT / "docs" / "site"
 GUIDES = ("student", "instructor", "glossary", "report_template")
@@ -100,7 +100,8 @@ def stage(profile: str, folder: Path) -> None:
     text = (
         f"Executed with profile `{profile}`; [the report](figures/REPORT.md) says what was trained, on what and when."
     )
-    (folder / "index.md").write_text((SETTINGS / "index.md").read_text().replace("{{ made_from }}", text))
+    page = (SETTINGS / "index.md").read_text(encoding="utf-8").replace("{{ made_from }}", text)
+    (folder / "index.md").write_text(page, encoding="utf-8")
 
 
 def figure_captions(entries: Iterable[Path]) -> dict[str, str]:
@@ -170,6 +171,7 @@ def _sphinx(sources: Path, pages: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the site."""
+    show_anything()
     made = argparse.ArgumentParser(prog="python -m cifar_helpers.site", description=__doc__.splitlines()[0])
     made.add_argument("--profile", help="whose executed notebooks are shown; else the last report's")
     made.add_argument("--output", type=Path, default=ROOT / "site", help="folder of the pages (site/)")

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import planning
-from .env import ROOT, CourseError, read_json, write_atomically
+from .env import ROOT, CourseError, read_json, show_anything, write_atomically
 from .planning import Job
 from .record import Store
 
@@ -94,7 +94,9 @@ def _sbatch(plan: Path, script: str, arguments: Sequence[str]) -> str:
     environment = os.environ | {"COURSE_PYTHON": sys.executable, "COURSE_PLAN": str(plan)}
     if not shutil.which("sbatch"):
         raise CourseError("There is no sbatch here: --executor slurm is for the login node of a Slurm cluster.")
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if done.returncode:
         raise CourseError(f"sbatch refused: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout.strip().split(";")[0]
@@ -134,7 +136,9 @@ def _squeue(jobs: Sequence[str], *options: str) -> list[str]:
         return []
     command = ["squeue", "-h", "-r", *options, "-j", ",".join(jobs)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SQUEUE_SECONDS)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=SQUEUE_SECONDS
+        )
     except subprocess.TimeoutExpired as error:
         raise CourseError(f"squeue says nothing within {SQUEUE_SECONDS:.0f} s") from error
     except OSError as error:
@@ -198,6 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from . import report
     from .worker import REQUEUE_HELP
 
+    show_anything()
     parser = argparse.ArgumentParser(prog="python -m cifar_helpers.slurm", description=main.__doc__)
     parser.add_argument("plan", type=Path, help="JSON file written by report --executor slurm")
     parser.add_argument("--requeue", metavar="JOB", help=REQUEUE_HELP)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import edition, grading, handin
-from .env import CourseError
+from .env import CourseError, show_anything
 from .sandbox import Limits
 
 
@@ -62,6 +62,7 @@ def _grade(options: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when all is well, 1 where something could not be graded, 2 where the input was wrong."""
+    show_anything()
     options = parser().parse_args(arguments)
     try:
         if options.command == "grade":

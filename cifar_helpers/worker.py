@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from . import stopping, upkeep
-from .env import CourseError, read_json
+from .env import CourseError, read_json, show_anything
 from .planning import Job, complete
 from .record import BusyError, Store
 
@@ -186,6 +186,7 @@ def _slurm_state(job: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of one worker."""
+    show_anything()
     parser = argparse.ArgumentParser(prog="python -m cifar_helpers.worker", description="Train the runs of a plan.")
     parser.add_argument("plan", type=Path, help="JSON file written by python -m cifar_helpers.report")
     parser.add_argument("--device", help="auto, cpu, cuda, cuda:N or mps (default: the plan's)")

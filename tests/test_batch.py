@@ -171,7 +171,7 @@ def test_a_worker_trains_what_is_missing_and_writes_down_what_fails(images, stor
     assert [line.split()[0] for line in said] == ["train", "failed", "train", "done"]
     assert planning.state(probed, images.fingerprint, store) == "recorded"
     noted = upkeep.failure(store, broken, images.fingerprint)
-    assert "no_such" in noted["error"] and "no_such" in Path(noted["log"]).read_text()
+    assert "no_such" in noted["error"] and "no_such" in Path(noted["log"]).read_text(encoding="utf-8")
     worker.work([Job(broken), probed], images, "cpu", store, said.append)
     assert len(said) == 4  # neither is begun again
 
@@ -603,7 +603,7 @@ def test_what_the_user_gives_reaches_sbatch_as_arguments_and_never_a_shell(clust
     train, after = calls_of(cluster)
     assert f"--partition={nasty}" in train[0] and "--array=0-2%2" in train[0] and "--gpus-per-node=1" in train[0]
     assert "--dependency=afterany:17" in after[0] and train[1] == after[1]
-    plan = json.loads(Path(train[1]).read_text())
+    plan = json.loads(Path(train[1]).read_text(encoding="utf-8"))
     assert plan["report"][:2] == ["--profile", "smoke"] and "--executor" not in plan["report"]
     assert sorted(i for share in plan["tasks"] for i in share) == list(range(len(plan["jobs"])))
     shown = capsys.readouterr().out

@@ -62,7 +62,7 @@ class Loaded(HTMLParser):
     def __init__(self, page: Path):
         super().__init__()
         self.urls, self.texts = [], []
-        self.feed(page.read_text())
+        self.feed(page.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):
         known = dict(attributes)
