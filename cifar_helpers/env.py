@@ -14,8 +14,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from functools import cache
 from pathlib import Path
+
+from . import gpus
 
 ROOT = Path(os.environ.get("CIFAR_COURSE_ROOT") or Path(__file__).resolve().parents[1])
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -58,24 +61,44 @@ def figures_dir(profile: str | None = None) -> Path:
 def choose_device(name: str | None = "auto"):
     """Return the ``torch.device`` for ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` (or for a ``torch.device``).
 
+    ``auto`` says it, once, where it takes the CPU although a GPU is to be seen.
+
     Raises:
-        CourseError: the name is unknown, or this machine has no such device.
+        CourseError: the name is unknown, this machine has no such device, or ``auto`` finds only the CPU although
+            Slurm gave this job a GPU.
     """
     import torch
 
-    name = name if name is None else str(name)
-    available = ["cpu"]
-    available += [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    available += ["mps"] if torch.backends.mps.is_available() else []
-    if name in (None, "auto"):
+    available = _devices()
+    name = "cuda:0" if str(name) == "cuda" else str(name)
+    if name in ("None", "auto"):
         name = "cuda:0" if "cuda:0" in available else available[-1]
-    name = "cuda:0" if name == "cuda" else name
+        if name == "cpu" and (unused := gpus.unused()):
+            if gpus.given_by_slurm():
+                raise CourseError(f"{unused} This job was given a GPU: mend that, or ask for the CPU (device cpu).")
+            _say_once(f"{unused} The CPU is taken.")
     if name not in available:
         raise CourseError(
             f"Device {name!r} is not available here. This machine has: {', '.join(available)}. "
             "Choose one of these, or 'auto' for the fastest."
+            + (f" {gpus.unused()}" if name.startswith("cuda") and available == ["cpu"] else "")
         )
     return torch.device(name)
+
+
+def _devices() -> list[str]:
+    """Names of the devices that torch can use here, the CPU first."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, on a driver: ``gpus.unused`` says it in one line
+        cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return ["cpu", *(f"cuda:{i}" for i in range(cuda)), *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+@cache
+def _say_once(line: str) -> None:
+    print(line, flush=True)
 
 
 def resolve_precision(precision: str, device) -> str:
@@ -193,7 +216,8 @@ def machine_card(device="cpu") -> dict:
 
 def describe_machine(device="auto") -> str:
     """One line for the top of a notebook: device, processor, precision that ``auto`` resolves to, versions."""
-    device = choose_device(device)
+    blocked = str(device) == "auto" and _devices() == ["cpu"]  # what that means is for ``choose_device`` to say
+    device = choose_device("cpu" if blocked else device)
     card = machine_card(device)
     name = card.get("gpu") or f"{card['cpu']}, {card['threads']} threads"
     precision = resolve_precision("auto", device)

@@ -528,13 +528,21 @@ def papermill_job(folder: Path, *arguments: str, **environment: str) -> subproce
 
 @pytest.mark.parametrize(
     ("arguments", "data"),
-    [([], "cifar10"), (["smoke"], "synthetic"), (["quick"], "cifar10"), (["quick", "auto"], "auto")],
+    [
+        ([], "cifar10"),
+        (["smoke"], "synthetic"),
+        (["quick"], "cifar10"),
+        (["quick", "auto"], "auto"),
+        (["smoke", "synthetic", "cpu"], "synthetic"),
+    ],
 )
 def test_the_script_takes_the_profiles_data_which_is_never_drawn_by_surprise(arguments, data, tmp_path):
     process = papermill_job(tmp_path, *arguments)
     assert process.wait(30) == 0, process.stderr.read()
     calls = (tmp_path / "done").read_text().splitlines()
     assert len(calls) == 3 and all(f"-p profile {(arguments or ['full'])[0]} -p data {data} " in call for call in calls)
+    device = arguments[2] if len(arguments) > 2 else "auto"
+    assert all(f" -p device {device} -p published False" in call for call in calls)
 
 
 @pytest.mark.parametrize(
@@ -543,6 +551,7 @@ def test_the_script_takes_the_profiles_data_which_is_never_drawn_by_surprise(arg
         (["huge"], None, f"Unknown profile 'huge'; choose one of {', '.join(PROFILES)}."),
         (["quick"], "/no/such/python", "set COURSE_PYTHON"),
         (["quick", "/no/such/images"], sys.executable, "No data at /no/such/images"),
+        (["smoke", "synthetic", "gpu"], sys.executable, "Device 'gpu' is not available here"),
     ],
 )
 def test_the_script_refuses_once_what_it_cannot_use(arguments, python, message, tmp_path):

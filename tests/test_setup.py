@@ -19,7 +19,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CONDA_NAMES = {"torch": "pytorch-gpu", "matplotlib": "matplotlib-base", "seaborn": "seaborn-base"}
 # Which rooms a room may import (DESIGN): the line stays straight.
 ROOMS = {
-    "env": set(),
+    "env": {"gpus"},
     "synthetic": set(),
     "sources": set(),
     "layers": set(),
@@ -29,6 +29,7 @@ ROOMS = {
     "models": {"layers", "resnets", "fast", "norms"},
     "optim": set(),
     "losses": set(),
+    "gpus": set(),
     "locate": {"env"},
     "stopping": set(),
     "datafiles": {"env", "locate"},

@@ -65,13 +65,15 @@ def task_log(store: Store, job: str, task: int) -> str:
 def test_the_smoke_report_as_an_array_with_a_task_killed_and_one_at_its_time_limit(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     fingerprint, store = load_cifar10("synthetic").fingerprint, Store()
-    submitted = report("--executor", "slurm", "--tasks", "4", "--partition", "main", "--time", "01:00:00")
+    # On the CPU: what Slurm gives here are pretended GPUs, and a job that was given one does not pass over it.
+    pretended = ("--executor", "slurm", "--device", "cpu", "--sbatch=--gpus-per-node=1")
+    submitted = report(*pretended, "--tasks", "4", "--partition", "main", "--time", "01:00:00")
     assert submitted.returncode == 0, submitted.stderr
     jobs = json.loads(next((store.root / ".batch").glob("slurm-*.jobs")).read_text())
     train, after = jobs["train"], jobs["report"]
     assert "Dependency" in slurm("squeue", "-h", "-j", after, "-o", "%r")
 
-    again = report("--executor", "slurm", "--tasks", "4", "--partition", "main")
+    again = report(*pretended, "--tasks", "4", "--partition", "main")
     assert again.returncode == 2 and f"scancel {train} {after}\n" in again.stderr, "it is in the queue already"
 
     # Kill the first task in the middle of a run, as a node that dies would, and put it back into the queue.
