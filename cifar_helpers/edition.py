@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from .env import ROOT, CourseError, read_json, write_atomically
+from .env import ROOT, CourseError, read_json, unix_lines, write_atomically
 
 MANIFEST = ".edition.json"
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
@@ -33,8 +33,8 @@ SETTINGS = ("init.defaultBranch=main", "commit.gpgSign=false", f"core.hooksPath=
 
 
 def hash_of(content: bytes) -> str:
-    """SHA-256 of a file's content."""
-    return hashlib.sha256(content).hexdigest()
+    """SHA-256 of a file's content, whatever the line ends of a text: another checkout of a file is no edit."""
+    return hashlib.sha256(unix_lines(content)).hexdigest()
 
 
 def course_files(root: Path) -> list[str]:
@@ -52,7 +52,7 @@ def course_files(root: Path) -> list[str]:
 def walk(folder: Path, root: Path) -> Iterator[str]:
     """Paths of the files below ``folder``, relative to ``root``, without hidden, local and built ones."""
     unwanted = {"__pycache__", "data", "runs", "build", "local", MANIFEST}
-    kept_though_hidden = {".gitignore", ".dockerignore"}
+    kept_though_hidden = {".gitattributes", ".gitignore", ".dockerignore"}
     for path in folder.iterdir():
         hidden = path.name.startswith(".") and path.name not in kept_though_hidden
         if hidden or path.name in unwanted or path.name.endswith(".egg-info") or path.is_symlink():
@@ -199,7 +199,7 @@ def edition_files(root: Path = ROOT) -> dict[str, bytes]:
         raise CourseError(f"No notebooks/ in {root}: run this in the course folder.")
     files = {}
     for name in names:
-        content = (root / name).read_bytes()
+        content = unix_lines((root / name).read_bytes())
         if name.endswith(".ipynb"):
             content = student_notebook(content.decode(errors="replace"), name).encode()
         elif name == "Makefile":

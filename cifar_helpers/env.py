@@ -256,6 +256,11 @@ def write_atomically(path: Path, write) -> Path:
     return path
 
 
+def unix_lines(content: bytes) -> bytes:
+    """Text with the line ends that git stores, whatever a checkout made of them; binary content (with a NUL) as is."""
+    return content if b"\0" in content[:8000] else content.replace(b"\r\n", b"\n")
+
+
 def disk_error(path: Path, error: Exception) -> CourseError:
     """Turn an ``OSError`` into a message that names the folder, the free space and the remedy."""
     folder = next((p for p in [Path(path), *Path(path).parents] if p.is_dir()), Path())

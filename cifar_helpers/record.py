@@ -5,6 +5,7 @@ never reuse an old record. Files are JSON, npz and safetensors only.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -12,14 +13,13 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from .config import FORMAT, RunConfig
-from .env import ROOT, CourseError, disk_error, figures_dir, read_json, runs_dir, write_atomically
+from .env import ROOT, CourseError, disk_error, figures_dir, read_json, runs_dir, unix_lines, write_atomically
 
 DRAWN = "drawn points"  # label of what is measured on no image
 SMALL_FILES = ("config.json", "steps.npz", "epochs.json", "provenance.json")
@@ -76,7 +76,7 @@ class RunRecord:
         """Whether the final weights are at hand: published records have none."""
         return (self.folder / WEIGHTS).exists()
 
-    @cached_property
+    @functools.cached_property
     def weights(self) -> dict:
         """Final state of the model, name → tensor.
 
@@ -111,7 +111,9 @@ def snapshot_name(step: int) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 of a file; of a JSON file whatever its line ends, which a checkout may have changed."""
+    if path.suffix == ".json":
+        return hashlib.sha256(unix_lines(path.read_bytes())).hexdigest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -146,6 +148,23 @@ def read_record(folder: Path) -> RunRecord:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
+@functools.cache  # a notebook asks for hundreds of records: one line says it for all
+def say_unreadable(folder: Path) -> None:
+    """Say how many records of a folder cannot be read, and name one of them."""
+    folders, reasons = [path for path in sorted(folder.glob("*-*")) if path.is_dir()], {}
+    for path in folders:
+        try:
+            read_record(path)
+        except ValueError as error:
+            reasons[path.name] = error
+    example = ", ".join(f"{name}: {error}" for name, error in list(reasons.items())[:1])
+    print(
+        f"{len(reasons)} of the {len(folders)} published records cannot be read and count as not there ({example}). "
+        f"Bring {folder} back as the course has it: with `git restore`, or copied anew.",
+        flush=True,
+    )
+
+
 class Store:
     """The folder of run records.
 
@@ -173,8 +192,10 @@ class Store:
                 if discard_damaged:
                     self.discard(folder, f"is damaged ({error})")
         if self.published and (self.published / folder.name).is_dir():
-            with contextlib.suppress(ValueError):
+            try:
                 return read_record(self.published / folder.name)
+            except ValueError:
+                say_unreadable(self.published)
         return None
 
     def discard(self, folder: Path, reason: str) -> None:

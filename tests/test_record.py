@@ -1,5 +1,7 @@
 import dataclasses
 import errno
+import shutil
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 
 from cifar_helpers import env, record, run, upkeep
 from cifar_helpers.env import CourseError, write_atomically
+from cifar_helpers.probes import ProbeConfig
 from cifar_helpers.record import RunConfig, Store
 
 CHANGES = {
@@ -205,6 +208,45 @@ def test_published_records_are_read_where_asked_for(small_data, light, scratch):
     assert Store().get(light, small_data.fingerprint) is None
     found = Store(published=True).get(light, small_data.fingerprint)
     assert np.array_equal(found.steps["loss"], local.steps["loss"])
+
+
+def with_windows_line_ends(folder):
+    """What a checkout with core.autocrlf makes of a record: its JSON files with other line ends."""
+    for path in folder.glob("**/*.json"):
+        path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+
+
+def test_a_record_does_not_depend_on_line_ends(small_data, store, light):
+    probe = ProbeConfig("same_batch", every=3)
+    written = run.get_run(light, small_data, "cpu", store, [probe])
+    assert (
+        written.provenance["files"]["epochs.json"] == sha256((written.folder / "epochs.json").read_bytes()).hexdigest()
+    )
+    with_windows_line_ends(written.folder)
+    assert b"\r\n" in (written.folder / "epochs.json").read_bytes()
+    again = run.get_run(light, small_data, "cpu", store, [probe])
+    assert again.provenance == written.provenance and again.epochs == written.epochs and again.probes
+
+
+def test_published_records_do_not_depend_on_line_ends(tmp_path):
+    folder = next((env.ROOT / "figures/records").glob("LeNet5-*"))
+    with_windows_line_ends(shutil.copytree(folder, tmp_path / folder.name))
+    assert record.read_record(tmp_path / folder.name).key == record.read_record(folder).key
+
+
+def test_published_records_that_cannot_be_read_are_counted_once_and_one_is_named(small_data, light, scratch, capsys):
+    made = run.get_run(light, small_data, "cpu").folder
+    published = scratch / "figures" / "records"
+    for copy in (made.name, "LeNet5-0000", "LeNet5-0001"):
+        shutil.copytree(made, published / copy)
+    for copy in (made.name, "LeNet5-0001"):
+        (published / copy / "epochs.json").write_text("[]")
+    capsys.readouterr()
+    for _ in range(3):
+        assert Store(scratch / "other", published=True).get(light, small_data.fingerprint) is None
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and "2 of the 3 published records cannot be read" in said
+    assert "LeNet5-0001: epochs.json is not what was written" in said and "git restore" in said
 
 
 def test_a_measurement_is_computed_once(store):

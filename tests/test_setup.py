@@ -2,7 +2,9 @@
 
 import ast
 import re
+import shutil
 import statistics
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -166,7 +168,6 @@ def test_rooms_import_only_what_the_design_allows():
 
 @pytest.mark.parametrize("name", ["env", "record", "experiments", "planning", "report", "student"])
 def test_a_plan_needs_no_torch(name):
-    import subprocess
     import sys
 
     code = f"import sys, cifar_helpers.{name}; sys.exit('torch' in sys.modules)"
@@ -194,8 +195,25 @@ def test_notebook_anatomy(path):
     assert not re.search(r"\d+\.\d+ ?%", text), "a measured number belongs in a cell"
 
 
+def test_a_checkout_on_windows_keeps_the_line_ends(tmp_path):
+    def git(*words):
+        subprocess.run(["git", "-c", "core.autocrlf=true", *words], check=True, capture_output=True)
+
+    source, copy = tmp_path / "course", tmp_path / "copy"
+    names = [".gitattributes", ".ci/run", "batch/train.sbatch", "Makefile", "notebooks/01_data.ipynb"]
+    names += ["figures/01_statistics.json", "figures/01_pixel_values.png", "figures/01_pixel_values.svg"]
+    for name in names:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
+    git("init", "-q", source)
+    git("-C", source, "add", ".")
+    git("-C", source, "-c", "user.name=a", "-c", "user.email=a@b.invalid", "commit", "-qm", "all")
+    git("clone", "-q", source, copy)
+    for name in names:
+        assert (copy / name).read_bytes() == (ROOT / name).read_bytes(), name
+
+
 def test_no_name_of_this_machine_in_the_project():
-    import subprocess
 
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
     assert "README.md" in files
@@ -226,7 +244,6 @@ def test_the_experiments_are_the_handouts():
 
 def test_no_link_is_committed():
     """A link to one machine's environment would replace another's when it is pulled."""
-    import subprocess
 
     listed = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert not [line for line in listed.splitlines() if line.startswith("120000")]

@@ -112,6 +112,30 @@ def test_text_for_the_course_only_is_cut():
             edition.student_text(f"A {wrong} B", "docs/a.md")
 
 
+def with_windows_line_ends(folder: Path) -> None:
+    """Every text below the folder as a checkout with core.autocrlf has it."""
+    for path in (path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+
+
+def test_an_edition_made_from_windows_line_ends_is_the_same(course):
+    (course / ".gitattributes").write_text("* text=auto eol=lf\n")
+    made = edition.edition_files(course)
+    with_windows_line_ends(course)
+    assert edition.edition_files(course) == made
+    assert b"jupyter lab" in made["Makefile"] and b"eol=lf" in made[".gitattributes"]
+
+
+def test_other_line_ends_are_no_edit(course):
+    out = course.parent / "out"
+    edition.build(out, course)
+    with_windows_line_ends(out)
+    assert handin.changed_code(out) == []
+    assert not any("edited" in line for line in edition.build(out, course))
+    (out / "cifar_helpers/core.py").write_bytes(b"x = 3\r\n")
+    assert handin.changed_code(out) == ["cifar_helpers/core.py"]
+
+
 def test_a_new_edition_is_a_git_repository(course, tmp_path, monkeypatch):
     home, out = tmp_path / "home", course.parent / "out"
     hook = home / "hooks/pre-commit"
