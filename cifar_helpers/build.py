@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from . import models, optim
+from . import models, optim, owncode
 from .data import HALF, Batches, ImageData, channel_statistics, normalise
 from .env import CourseError
 from .losses import criterion
@@ -23,7 +23,10 @@ def build_model(config: RunConfig) -> torch.nn.Module:
     """
     known = models.known()
     if config.model not in known:
-        own = "A network of your own needs @models.register above its class, in the same notebook or script."
+        own = (
+            "A network of your own needs @models.register above its class, in the same notebook or script. Is it there "
+            "already? Then run that cell again: a restart, or %autoreload, forgets what was registered."
+        )
         raise CourseError(f"Unknown model {config.model!r}; models has {', '.join(known)}. {own}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -31,7 +34,7 @@ def build_model(config: RunConfig) -> torch.nn.Module:
             model = getattr(models, config.model)(**config.model_args)
         except (TypeError, ValueError) as error:
             raise CourseError(f"{config.model}: {error}") from error
-        if hasattr(model, "code_digest"):
+        if owncode.is_registered(type(model)):
             _check_shape(model, config)
         return model
 
@@ -109,7 +112,8 @@ def build_criterion(config: RunConfig) -> Callable:
 
 def weights_hash(model: torch.nn.Module) -> str:
     """SHA-256 over names and values of the model's state, and the code of a network of the reader's own."""
-    digest = hashlib.sha256(getattr(model, "code_digest", "").encode())
+    kind = type(model)
+    digest = hashlib.sha256((owncode.digest(kind) if owncode.is_registered(kind) else "").encode())
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy())

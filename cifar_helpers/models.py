@@ -5,11 +5,10 @@ exact parameter counts are in the tests. The residual networks are in ``resnets`
 ``fast``; a config finds all of them here by name.
 """
 
-import hashlib
-
 import torch
 from torch import nn
 
+from . import owncode
 from .fast import FastNet
 from .layers import ACTIVATIONS, INITS, Swish, initialise, lookup, output_layer, parameter_count
 from .norms import NORMS
@@ -397,18 +396,17 @@ def known() -> list[str]:
 def register(network: type[nn.Module]) -> type[nn.Module]:
     """Class decorator that lets a config name a network of the reader's own, in this process.
 
-    A changed class is noticed: its code is part of what a record's initial weights are compared by. A change outside
-    the class is not, so a network that depends on one needs a new name.
+    Changed code is noticed: everything of the reader's that the class runs is part of what a record's initial weights
+    are compared by (``owncode.digest``).
 
     Raises:
         ValueError: the course has a network of this name.
     """
     name = network.__name__
-    if name in globals() and not hasattr(globals()[name], "code_digest"):
+    if name in globals() and name not in owncode.REGISTERED:
         raise ValueError(f"The course has a {name} already; give your network another name.")
-    code = [value.__code__ for value in vars(network).values() if hasattr(value, "__code__")]
-    text = repr([(c.co_code, c.co_names, [k for k in c.co_consts if not hasattr(k, "co_code")]) for c in code])
-    text += repr([value for name, value in vars(network).items() if not name.startswith("__") and not callable(value)])
-    network.code_digest = hashlib.sha256(text.encode()).hexdigest()
-    globals()[name] = network
+    owncode.REGISTERED[name] = globals()[name] = network
     return network
+
+
+globals().update(owncode.REGISTERED)  # this room may have been reloaded

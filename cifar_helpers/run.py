@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from . import models, probes, stopping
+from . import models, owncode, probes, stopping
 from .build import (
     build_criterion,
     build_model,
@@ -155,10 +155,9 @@ def _stale(record: RunRecord, store: Store) -> bool:
     """Whether today's model code starts from other weights than the record's; of a published one it is only said."""
     config = record.config
     untrained = RunConfig(config.model, config.model_args, seed=config.seed)
-    if (
-        _initial_weights(getattr(models, config.model, None), untrained.to_json())
-        == record.provenance["initial_weights"]
-    ):
+    network = getattr(models, config.model, None)
+    code = owncode.digest(network) if owncode.is_registered(network) else ""
+    if _initial_weights(network, code, untrained.to_json()) == record.provenance["initial_weights"]:
         return False
     if store.root in record.folder.parents:
         return True
@@ -167,8 +166,8 @@ def _stale(record: RunRecord, store: Store) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _initial_weights(model_class: type, config: str) -> str:
-    """Hash of a config's untrained model; the class is part of the question, since its code may change."""
+def _initial_weights(network: type, code: str, config: str) -> str:
+    """Hash of a config's untrained model; the class and its code are part of the question, since they may change."""
     return weights_hash(build_model(RunConfig.from_json(config)))
 
 
