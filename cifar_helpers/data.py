@@ -5,6 +5,7 @@ Sources: torchvision's download (checksum verified), a local ``cifar-10-batches-
 """
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -238,33 +239,55 @@ def _fingerprint(tensors: dict[str, torch.Tensor], classes: tuple[str, ...]) -> 
     return digest.hexdigest()
 
 
-def _cache_lock() -> FileLock:
-    """Several processes that read the same data for the first time do it one after the other."""
+@contextlib.contextmanager
+def _cache_lock() -> Iterator[None]:
+    """Several processes that read the same data for the first time do it one after the other.
+
+    Raises:
+        CourseError: the cache cannot be written.
+    """
     try:
         cache_dir().mkdir(parents=True, exist_ok=True)
+        lock = FileLock(cache_dir() / ".lock").acquire()
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise CourseError(
+                f"These images are not in the cache {cache_dir()} yet, and you may not write there. Ask its owner to "
+                "load them once, or set CIFAR_CACHE to a folder of your own."
+            ) from error
         raise disk_error(cache_dir(), error) from error
-    return FileLock(cache_dir() / ".lock")
+    with lock:
+        yield
 
 
 def _cached(name: str, read) -> ImageData:
-    """Return what was read from this source before, verified by its fingerprint, or read it and keep it."""
+    """Return what was read from this source before, or read it and keep it.
+
+    What is complete needs no lock: a cache may be another user's, and only readable.
+    """
+    found = _stored(name)
+    if found:
+        return found
     with _cache_lock():
-        return _read_or_reuse(name, read)
+        return _stored(name) or _read_and_keep(name, read)
 
 
-def _read_or_reuse(name: str, read) -> ImageData:
-    folder = index_file().parent
-    entry = index().get(name)
-    if entry:
-        file = folder / f"{entry['fingerprint'][:16]}.safetensors"
+def _stored(name: str) -> ImageData | None:
+    """What the cache holds of this source, if that has the fingerprint it was written with."""
+    if entry := index().get(name):
+        file = index_file().parent / f"{entry['fingerprint'][:16]}.safetensors"
         with contextlib.suppress(OSError, SafetensorError, KeyError):
             with safe_open(file, framework="pt") as stored:
                 tensors = {part: stored.get_tensor(part) for part in PARTS}
             if _fingerprint(tensors, tuple(entry["classes"])) == entry["fingerprint"]:
                 return ImageData(**tensors, **entry | {"classes": tuple(entry["classes"])})
+    return None
+
+
+def _read_and_keep(name: str, read) -> ImageData:
+    if name in index():
         print("The cached copy of the images is missing or damaged; reading the source again.", flush=True)
-    data = read()
+    data, folder = read(), index_file().parent
     tensors = {part: getattr(data, part) for part in PARTS}
     write_atomically(folder / f"{data.fingerprint[:16]}.safetensors", lambda temporary: _save(tensors, temporary))
     entry = {"fingerprint": data.fingerprint, "label": data.label, "classes": list(data.classes)}

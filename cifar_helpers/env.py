@@ -10,10 +10,10 @@ import io
 import json
 import os
 import platform
+import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 import warnings
 from functools import cache
 from pathlib import Path
@@ -231,28 +231,30 @@ def write_atomically(path: Path, write) -> Path:
         path: the file; its folder is made.
         write: bytes, text, or a function that is given the temporary path and fills it.
 
+    Its permissions follow the umask, so that others may read what is shared.
+
     Raises:
         CourseError: no space is left or the folder cannot be written; the old file stays.
     """
     path = Path(path)
-    temporary = None
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(6)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix)
-        os.close(handle)
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode  # the umask's; safetensors and tempfile make files that their owner alone reads
         if callable(write):
-            write(Path(temporary))
+            write(temporary)
         else:
-            Path(temporary).write_bytes(write.encode() if isinstance(write, str) else write)
+            temporary.write_bytes(write.encode() if isinstance(write, str) else write)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
+        temporary.chmod(mode)
         os.replace(temporary, path)
     except OSError as error:
         raise disk_error(path, error) from error
     finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return path
 
 

@@ -148,6 +148,20 @@ def read_record(folder: Path) -> RunRecord:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
+def _held_by_another(path: Path) -> bool:
+    """Whether somebody holds a lock that may only be read: another user's."""
+    try:
+        import fcntl
+
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):  # nobody can be asked
+        return False
+    return False
+
+
 @functools.cache  # a notebook asks for hundreds of records: one line says it for all
 def say_unreadable(folder: Path) -> None:
     """Say how many records of a folder cannot be read, and name one of them."""
@@ -241,8 +255,10 @@ class Store:
         try:
             with FileLock(path, timeout=0):
                 return False
-        except (Timeout, OSError):
+        except Timeout:
             return True
+        except OSError:
+            return _held_by_another(path)
 
     def checkpoint_path(self, config: RunConfig, fingerprint: str) -> Path:
         """File that holds an unfinished run's state."""
@@ -282,7 +298,8 @@ class Store:
             np.savez_compressed(temporary / "steps.npz", **steps)
             (temporary / "epochs.json").write_text(json.dumps(epochs, indent=1), encoding="utf-8")
             if weights is not None:
-                save_file(weights, temporary / WEIGHTS)
+                save_file(weights, temporary / WEIGHTS)  # as a file that its owner alone may read
+                (temporary / WEIGHTS).chmod((temporary / "config.json").stat().st_mode)
             for step in config.snapshots:
                 if (kept := self.snapshot_path(config, fingerprint, step)).exists():  # a diverged run has fewer
                     shutil.copy(kept, temporary / snapshot_name(step))
