@@ -8,13 +8,14 @@ import torch
 
 from . import models, optim, owncode
 from .data import HALF, Batches, ImageData, channel_statistics, normalise
-from .env import CourseError
+from .env import CourseError, usual_torch
 from .losses import criterion
 from .record import RunConfig
 
 PREPARATION_ITEMS = 5000  # training images that a network may look at before training
 
 
+@usual_torch()
 def build_model(config: RunConfig) -> torch.nn.Module:
     """Build the config's model on the CPU; the seed alone decides its weights.
 
@@ -40,17 +41,22 @@ def build_model(config: RunConfig) -> torch.nn.Module:
 
 
 def _check_shape(model: torch.nn.Module, config: RunConfig) -> None:
-    """Whether a network of the reader's own maps images to ten logits; the course's are tested."""
+    """Whether a network of the reader's own maps images to ten logits, in both modes; the course's are tested."""
     wanted = f"{config.model} has to map images (N, 3, 32, 32) to logits (N, 10)"
-    try:
-        with torch.no_grad():
-            found = model.eval()(torch.zeros(2, 3, 32, 32))
-    except Exception as error:
-        raise CourseError(f"{wanted}; its forward fails: {error}") from error
-    shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-    if shape != (2, 10):
-        raise CourseError(f"{wanted}; for two images it gives {shape}. Does forward return its result?")
-    model.train()
+    for mode in ("eval", "train"):
+        state = {name: tensor.clone() for name, tensor in model.state_dict().items()} if mode == "train" else None
+        try:
+            with torch.no_grad():
+                found = model.train(mode == "train")(torch.zeros(2, 3, 32, 32))
+        except Exception as error:
+            raise CourseError(f"{wanted}; its forward fails in {mode} mode: {error}") from error
+        if state:
+            model.load_state_dict(state)  # running statistics have moved
+        if isinstance(found, tuple | list | dict):
+            raise CourseError(f"{wanted}; in {mode} mode it gives a {type(found).__name__}. Return the logits alone.")
+        shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        if shape != (2, 10):
+            raise CourseError(f"{wanted}; for two images it gives {shape}. Does forward return its result?")
 
 
 def move(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:

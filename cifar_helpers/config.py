@@ -90,6 +90,10 @@ class RunConfig:
         for name in ("l1", "label_smoothing"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise CourseError(f"{name} must be a number of at least 0, not {getattr(self, name)!r}.")
+        if self.label_smoothing > 1:
+            raise CourseError(f"label_smoothing is a share of at most 1, not {self.label_smoothing!r}.")
+        if not -(2**63) <= self.seed < 2**63:
+            raise CourseError(f"A seed has 64 bits, from -2**63 to 2**63 - 1; {self.seed} is beyond them.")
         for name in ("batch_size", "steps", "eval_every", "eval_items"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise CourseError(f"{name} must be a whole number of at least 1, not {getattr(self, name)!r}.")

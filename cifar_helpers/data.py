@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 
 from . import synthetic
 from .datafiles import read_path
-from .env import CourseError, cache_dir, disk_error, write_atomically
+from .env import CourseError, cache_dir, disk_error, usual_torch, write_atomically
 from .locate import (
     BATCHES,
     SYNTHETIC,
@@ -73,6 +73,7 @@ class ImageData:
         keep[held_out] = False
         return {"train": keep.nonzero().squeeze(1), "validation": held_out}
 
+    @usual_torch()
     def split(self, name: str, n_items: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Images and labels of ``train`` (90 %), ``validation`` (10 % of the training images), ``all`` or ``test``.
 
@@ -100,6 +101,7 @@ class ImageData:
             index = chosen if index is None else index[chosen]
         return (images, labels) if index is None else (images[index], labels[index])
 
+    @usual_torch()
     def shuffled(self, name: str, n_items: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """``split`` in a random order, the same every time: image folders come class by class.
 
@@ -147,6 +149,7 @@ def channel_statistics(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
 # --- Finding and reading -------------------------------------------------------------------------------------------
 
 
+@usual_torch()
 def load_cifar10(source: str = "auto") -> ImageData:
     """Return the data set that ``source`` names.
 
@@ -348,6 +351,7 @@ class Batches:
         CourseError: the batch is larger than the set, an augmentation is unknown, or two of them exclude each other.
     """
 
+    @usual_torch()
     def __init__(self, images, labels, batch_size, seed, device="cpu", augmentation=(), normalisation=HALF, sizes=()):
         unknown = sorted(set(augmentation) - set(AUGMENTATIONS))
         if unknown:
@@ -403,6 +407,7 @@ class Batches:
             images = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
         return images, self.labels[index]
 
+    @usual_torch()
     def _draw(self, epoch: int) -> dict[str, torch.Tensor]:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
         n = len(self.labels)

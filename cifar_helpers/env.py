@@ -141,6 +141,22 @@ def true_fp32(device):
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
+@contextlib.contextmanager
+def usual_torch():
+    """torch's own defaults (fp32, the CPU, gradients), whatever a notebook has set; its settings are put back."""
+    import torch
+
+    dtype = torch.get_default_dtype()
+    # The device's context costs every operation a little: it is entered only where it is needed.
+    elsewhere = torch.get_default_device().type != "cpu"
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.enable_grad(), torch.device("cpu") if elsewhere else contextlib.nullcontext():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+
+
 @cache
 def cpu_flags() -> frozenset[str]:
     """Instruction-set flags of the processor; empty where the system does not list them."""
@@ -162,14 +178,27 @@ def _cpuinfo(name: str) -> str:
 
 @cache
 def git_revision() -> str:
-    """Short revision of the course's checkout, with ``+`` where it has uncommitted changes; else ``unknown``."""
+    """Short revision of the course's checkout, with ``+`` where it has uncommitted changes; else ``unknown``.
+
+    A copy without ``.git`` has none, though it may lie in a repository of something else.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*args: str) -> str:
         return subprocess.run(
-            ["git", *args], cwd=ROOT, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=20
+            ["git", *args],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=True,
+            timeout=20,
         ).stdout.strip()
 
     try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT.resolve():
+            return "unknown"
         dirty = git("status", "--porcelain", "--untracked-files=no", "--", "cifar_helpers", "notebooks")
         return git("rev-parse", "--short=10", "HEAD") + ("+" if dirty else "")
     except (OSError, subprocess.SubprocessError):

@@ -237,8 +237,8 @@ def probe_along_gradient(
         ``start_loss``, ``gradient_norm`` and ``weight_norm`` are one number each.
 
     Raises:
-        CourseError: an η that is not positive, a batch that is empty or no pair of tensors, an unknown mode or
-            precision, or a model in eval mode where the mode is ``train``.
+        CourseError: an η that is not positive, an unknown mode or precision, a model in eval mode where the mode is
+            ``train``, or a batch that is empty, no pair of tensors, or not what the model and the loss take.
 
     A loss that is not finite at some η is recorded as such; the other η stand.
     """

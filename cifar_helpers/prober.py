@@ -119,16 +119,40 @@ class Prober:
             set_random_state(random, device)
             with torch.autocast(device.type, enabled=False), true_fp32(device):
                 values = dict(zip(self.names, weights, strict=True)) | fixed
-                return self.loss_function(functional_call(self.model, values, (images,)), labels)
+                output = None
+                try:
+                    output = functional_call(self.model, values, (images,))
+                    return self.loss_function(output, labels)
+                except (RuntimeError, TypeError, ValueError) as error:
+                    if why := self._mistake(images, labels, output, error):
+                        raise CourseError(why) from error
+                    raise
 
         try:
             if self.mode == "eval":
                 self.model.eval()
-            yield evaluate
+            with torch.enable_grad():  # it needs gradients, whether or not the reader does at the moment
+                yield evaluate
         finally:
             for module, training in modes:
                 module.training = training
             set_random_state(before, device)
+
+    def _mistake(self, images, labels, output, error: Exception) -> str:
+        """What is usually wrong where the model or the loss refuses a batch; empty where nothing is found."""
+        if images.dtype == torch.uint8:
+            return "The images are uint8, as they are stored: a network takes what data.normalise makes of them."
+        if isinstance(output, tuple | list | dict):
+            return (
+                f"The model gives a {type(output).__name__}; the loss takes its logits alone, one tensor (N, classes)."
+            )
+        if not labels.is_floating_point() and labels.dtype != torch.int64:
+            return f"The labels are {str(labels.dtype).removeprefix('torch.')}; the loss takes int64: labels.long()."
+        if len(images) == 1 and "more than 1 value per channel" in str(error):
+            return (
+                "Batch norm cannot normalise one image by itself: give at least 2 images, or measure with mode='eval'."
+            )
+        return ""
 
     def _copy(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor.detach().to(self.dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
@@ -177,7 +201,8 @@ class Prober:
     def _random_like(self, gradient: Sequence, seed: int) -> list:
         """A random direction as long as the gradient, the same on every device."""
         generator = torch.Generator().manual_seed(seed)
-        drawn = [torch.randn(p.shape, generator=generator).to(p.device, self.dtype) for p in self.parameters]
+        drawn = [torch.randn(p.shape, generator=generator, dtype=torch.float32, device="cpu") for p in self.parameters]
+        drawn = [d.to(p.device, self.dtype) for d, p in zip(drawn, self.parameters, strict=True)]
         scale = self.norms("n", gradient)["n"] / self.norms("n", drawn)["n"]
         torch._foreach_mul_(drawn, scale)
         return drawn

@@ -39,6 +39,7 @@ from .env import (
     resolve_precision,
     show_anything,
     true_fp32,
+    usual_torch,
     write_atomically,
 )
 from .losses import l1_penalty
@@ -52,6 +53,7 @@ CHECKPOINT_SECONDS = float(os.environ.get("CIFAR_CHECKPOINT_SECONDS") or 30)
 EVALUATION_ITEMS = 1000  # training images whose eval-mode loss is followed
 
 
+@usual_torch()
 def get_run(
     config: RunConfig,
     data: ImageData,
@@ -122,6 +124,7 @@ def get_runs(
     return records
 
 
+@usual_torch()
 def precision_gaps(config: RunConfig, data: ImageData, at: Sequence[int], device="auto", store: Store | None = None):
     """How far bf16 recordings are from fp32 ones along one run (``measure.precision_gap``), stored and read again.
 

@@ -1,8 +1,15 @@
+import re
+import subprocess
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import env
+from cifar_helpers import env, run
 from cifar_helpers.env import CourseError
+from cifar_helpers.probes import ProbeConfig
+from cifar_helpers.record import RunConfig, Store
 
 
 def test_devices_of_this_machine():
@@ -34,6 +41,48 @@ def test_machine_card_says_what_a_result_was_made_on():
     assert card["torch"] == torch.__version__ and card["threads"] == torch.get_num_threads()
     assert {"cpu", "cores", "python", "git_revision", "device"} <= set(card)
     assert "cpu" in env.describe_machine("cpu")
+
+
+def test_a_copy_inside_another_repository_has_no_revision(tmp_path, monkeypatch):
+    def git(*words):
+        author = ("-c", "user.name=a", "-c", "user.email=a@b.invalid")
+        subprocess.run(["git", "-C", tmp_path, *author, *words], check=True, capture_output=True)
+
+    def revision(folder):
+        monkeypatch.setattr(env, "ROOT", folder)
+        return env.git_revision.__wrapped__()
+
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "the parent's")
+    (tmp_path / "course").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert revision(tmp_path / "course") == "unknown"
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    assert revision(tmp_path / "course") == "unknown"
+    monkeypatch.delenv("GIT_DIR")
+    assert re.fullmatch("[0-9a-f]{10}", revision(tmp_path)) and revision(tmp_path / "link") == revision(tmp_path)
+
+
+@pytest.mark.parametrize("left", ["dtype", "device", "gradients"])
+def test_what_a_notebook_has_set_in_torch_does_not_matter(left, tmp_path, small_data):
+    config = RunConfig("LeNet5", steps=3, batch_size=8, n_items=20, eval_every=3, eval_items=10, test=False)
+    probe = ProbeConfig("along_gradient", at=(1,), etas=(0.1, 0.2), direction="random")
+    usual = run.get_run(config, small_data, "cpu", Store(tmp_path / "usual"), [probe])
+    fresh = replace(small_data)  # without the split that the first run has drawn
+    set_to = {"dtype": (torch.float64, "cpu", True), "device": (torch.float32, "meta", True)}
+    dtype, device, gradients = set_to.get(left, (torch.float32, "cpu", False))
+    try:
+        torch.set_default_dtype(dtype)
+        with torch.device(device), torch.set_grad_enabled(gradients):
+            found = run.get_run(config, fresh, "cpu", Store(tmp_path / "found"), [probe])
+            images, _ = fresh.shuffled("train", 4)
+            after = torch.get_default_dtype(), torch.get_default_device().type, torch.is_grad_enabled()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert after == (dtype, device, gradients) and images.device.type == "cpu"
+    assert found.provenance["initial_weights"] == usual.provenance["initial_weights"]
+    assert np.array_equal(found.steps["loss"], usual.steps["loss"]) and found.epochs[0].keys() == usual.epochs[0].keys()
+    assert np.array_equal(found.probes[probe]["gradient_distance"], usual.probes[probe]["gradient_distance"])
 
 
 def test_folders_follow_the_environment(tmp_path, monkeypatch):

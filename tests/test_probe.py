@@ -286,6 +286,38 @@ def test_unusable_input_is_refused():
             measure.probe_along_gradient(smooth_net(), batch(), ETAS, **wrong)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda images, labels: ((images * 255).to(torch.uint8), labels), "uint8.*data.normalise"),
+        (lambda images, labels: (images, labels.int()), r"int32.*labels.long\(\)"),
+        (lambda images, labels: (images[:1], labels[:1]), "one image.*mode='eval'"),
+    ],
+)
+def test_a_batch_that_the_model_refuses_says_what_is_wrong_with_it(change, message):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
+    with pytest.raises(CourseError, match=message):
+        measure.probe_along_gradient(net, change(*batch()), ETAS)
+
+
+def test_a_model_that_gives_a_tuple_is_said_and_a_readers_own_mistake_is_left_as_it_is():
+    class Two(nn.Linear):
+        def forward(self, images):
+            return super().forward(images.flatten(1)), images
+
+    with pytest.raises(CourseError, match="gives a tuple; the loss takes its logits alone"):
+        measure.probe_along_gradient(Two(192, 10), batch(), ETAS)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        measure.probe_along_gradient(nn.Sequential(nn.Flatten(), nn.Linear(7, 10)), batch(), ETAS)
+
+
+def test_a_probe_needs_no_gradients_switched_on():
+    usual = measure.probe_along_gradient(smooth_net(), batch(), ETAS)
+    with torch.no_grad():
+        found = measure.probe_along_gradient(smooth_net(), batch(), ETAS)
+    assert np.array_equal(found.loss, usual.loss) and np.array_equal(found.betas, usual.betas)
+
+
 class Cliff(nn.Module):
     """A loss that is not a number once its weight has gone below zero."""
 

@@ -65,6 +65,8 @@ def test_the_key_depends_on_the_data_and_on_nothing_else():
         *({name: 0} for name in ("steps", "batch_size", "eval_every", "eval_items")),
         *({name: "5"} for name in ("steps", "seed", "n_items")),
         {"seed": 0.5},
+        *({"seed": seed} for seed in (2**63, 2**64, -(2**63) - 1)),
+        {"label_smoothing": 1.1},
         {"steps": True},
         {"gaps": (1.5,)},
         {"gaps": (0,)},

@@ -587,6 +587,11 @@ def test_a_changed_network_of_the_readers_own_is_trained_again(small_data, store
         (lambda self, images: None, "gives NoneType. Does forward return"),
         (lambda self, images: images.flatten(1)[:, :5], r"gives \(2, 5\)"),
         (lambda self, images: images @ torch.zeros(7, 7), "its forward fails"),
+        (lambda self, images: (images.flatten(1)[:, :10], images), "gives a tuple. Return the logits alone"),
+        (
+            lambda self, images: (images.flatten(1)[:, :10], images)[: 2 if self.training else 1][-1],
+            r"for two images it gives \(2, 3, 32, 32\)",
+        ),
     ],
 )
 def test_a_network_of_the_readers_own_that_does_not_fit_says_why(small_data, store, forward, message):
