@@ -71,7 +71,9 @@ def test_no_solution_stands_in_the_edition(real):
 
 def test_the_edition_works_by_itself(real):
     """Every notebook is there, valid, without outputs, as long as before; the package, too."""
-    assert {"README.md", "Makefile", "pyproject.toml", "constraints.txt", "environment.yml"} <= set(real)
+    assert {".gitattributes", "README.md", "Makefile", "pyproject.toml", "constraints.txt", "environment.yml"} <= set(
+        real
+    )
     assert "cifar_helpers/checks/engine.py" in real and "figures/REPORT.md" in real
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         ours = nbformat.reads(real[f"notebooks/{path.name}"].decode(), as_version=4)
