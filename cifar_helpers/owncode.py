@@ -85,6 +85,8 @@ class _Reader:
             yield f"{type(value).__name__} of {len(value)}"
             for item in value:
                 yield from self._parts(item)
+        elif isinstance(value, np.ndarray) and value.dtype.hasobject:  # its bytes are addresses
+            yield from self._parts(value.tolist())
         elif isinstance(value, torch.Tensor | np.ndarray):
             yield from _array(value)
         elif id(value) in self.met:

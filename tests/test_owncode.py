@@ -199,6 +199,12 @@ def test_the_digest_is_the_same_in_every_process(tmp_path):
     assert len(found) == 1
 
 
+def test_values_that_lie_at_other_addresses_are_the_same_values():
+    source = "import numpy as np\nfrom torch import nn\nclass Own(nn.Module):\n"
+    source += "    table = np.array([lambda x: x + 1, {2.5, 'a'}, object()], dtype=object)\n"
+    assert digest_of(source) == digest_of(source) != digest_of(source.replace("x + 1", "x + 2"))
+
+
 def test_circles_end():
     source = "from torch import nn\nclass Own(nn.Module):\n    kept = {}\n"
     source += "Own.kept['me'] = [Own, Own.kept]\nOwn.all = {Own}\n"
