@@ -14,6 +14,7 @@ from cifar_helpers import (
     charts,
     compare,
     costs,
+    experiments,
     insight,
     models,
     ranking,
