@@ -8,7 +8,7 @@ OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DATA),--data "$(DATA)")
           $(if $(ONLY),--only $(ONLY)) $(if $(PUBLISH),--publish) $(if $(FAST),-p fast True) \
           $(if $(JOBS),--jobs-per-gpu $(JOBS))
 
-.PHONY: help .venv report test test-browser lint notebooks-test lab site site-tools bench soak audit clean
+.PHONY: help .venv report test test-browser lint notebooks-test lab site site-tools grade grading-tools test-grading bench soak audit clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,10 +58,22 @@ site-tools: $(READY)
 	@$(BIN)/python -c 'import furo, myst_nb, sphinx' 2>/dev/null || \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[site]'
 
+grade: grading-tools ## grade what is new in COURSE/submitted with nbgrader: COURSE=../grading JOBS=2 ONLY="01 02"
+	@$(if $(COURSE),,echo 'Which course folder? make grade COURSE=../grading'; exit 2;) \
+	  $(BIN)/python -m cifar_helpers.grade prepare "$(COURSE)" && \
+	  $(BIN)/python -m cifar_helpers.grade run "$(COURSE)" $(if $(JOBS),--jobs $(JOBS)) $(if $(ONLY),--only $(ONLY))
+
+grading-tools: $(READY)
+	@$(BIN)/python -c 'import nbgrader' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[grading]'
+
+test-grading: grading-tools ## submissions of every kind, graded by nbgrader, two at a time
+	$(BIN)/python -m pytest --durations=8 -m grading tests/test_grading.py
+
 bench: $(READY) ## side-by-side timings, written to benchmarks/results.json
 	$(BIN)/python benchmarks/run.py $(ONLY)
 
-soak: $(READY) ## a hundred kills and 200 000 fuzzed inputs, half an hour; written to benchmarks/soak.json
+soak: grading-tools ## a hundred kills, 200 000 fuzzed inputs, wrong answers graded; written to benchmarks/soak.json
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py
 
 audit: $(READY) ## look the installed packages up in the database of known vulnerabilities

@@ -6,6 +6,7 @@ student's. Where git is there, a new edition is a git repository with one commit
 """
 
 import ast
+import contextlib
 import hashlib
 import json
 import os
@@ -23,7 +24,8 @@ MARKER = re.compile(r"#+\s*(begin|end)[\s_-]*solutions?", re.IGNORECASE)  # find
 STUB = ("# your code here", "raise NotImplementedError()")
 TEXT_STUB = ("*Your answer here.*",)
 LEFT_OUT = ("tests", "benchmarks", ".ci", ".github", "CHANGELOG.md", "docs/instructor.md")  # folders and files
-LEFT_OUT_OF_MAKE = ("-m pytest", "tests/", "benchmarks/")
+LEFT_OUT += ("docs/nbgrader_config.py", "cifar_helpers/grade.py")
+LEFT_OUT_OF_MAKE = ("-m pytest", "tests/", "benchmarks/", "nbgrader")
 CELL_METADATA = {"nbgrader", "nbmake", "tags"}
 NOTEBOOK_METADATA = {"kernelspec", "language_info"}
 COURSE_ONLY = re.compile(r"<!-- course only: (begin|end) -->")  # around text that speaks of what is left out
@@ -250,6 +252,7 @@ def build(out: Path, root: Path = ROOT) -> list[str]:
             news[name] = content
         elif state == "edited":
             remarks.append(_beside(out, name, content, known, beside))
+            remarks += _changed_imports((out / name).read_bytes(), name, files)
     for name, content in beside.items():
         if _state(out / name, known.get(name, []), content) == "write":
             news[name] = content
@@ -303,6 +306,53 @@ def _beside(out: Path, name: str, content: bytes, known: dict, beside: dict) -> 
         return f"{name} and {other} were edited: both kept, the new version is not delivered. Move one of them away."
     beside[other] = content
     return f"{name} was edited: kept. The course's new version lies beside it as {other}."
+
+
+def course_imports(content: bytes, name: str) -> set[tuple[str, str]]:
+    """(module, name) of what a notebook or a Python file imports of the course's package.
+
+    A cell that does not parse counts for nothing, lines of magic apart.
+    """
+    texts, found = [content.decode(errors="replace")], set()
+    if name.endswith(".ipynb"):
+        try:
+            cells = json.loads(texts[0])["cells"]
+            texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        except (ValueError, KeyError, TypeError):
+            texts = []
+    for text in texts if name.endswith((".ipynb", ".py")) else ():
+        with contextlib.suppress(SyntaxError, ValueError):
+            for node in ast.walk(ast.parse(re.sub(r"^[%!].*", "", text, flags=re.MULTILINE))):
+                if isinstance(node, ast.ImportFrom) and not node.level:
+                    found |= {(node.module, alias.name) for alias in node.names}
+                elif isinstance(node, ast.Import):
+                    found |= {(alias.name, "") for alias in node.names}
+    return {(module, what) for module, what in found if module.partition(".")[0] == "cifar_helpers"}
+
+
+def _is_there(module: str, what: str, files: dict[str, bytes]) -> bool:
+    """Whether the edition has a module, and in it (or below it) what is imported."""
+    path = module.replace(".", "/")
+    text = files.get(f"{path}.py", files.get(f"{path}/__init__.py"))
+    if text is None or not what or what == "*":
+        return text is not None
+    below = f"{path}/{what}.py" in files or f"{path}/{what}/__init__.py" in files
+    return below or bool(re.search(rf"\b{what}\b", text.decode(errors="replace")))
+
+
+def _changed_imports(mine: bytes, name: str, files: dict[str, bytes]) -> list[str]:
+    """A sentence where a file that was kept imports what the course no longer has."""
+    imported, now = course_imports(mine, name), course_imports(files[name], name)
+    gone = sorted(one for one in imported if not _is_there(*one, files))
+    if not gone:
+        return []
+    new = _as_code(sorted(now - imported)) or "nothing in its place"
+    return [f"{name} imports what the course no longer has: {_as_code(gone)}. The new version imports {new}."]
+
+
+def _as_code(imports: list[tuple[str, str]]) -> str:
+    lines = [f"from {module} import {what}" if what else f"import {module}" for module, what in imports]
+    return ", ".join(f"`{line}`" for line in lines)
 
 
 # --- its git repository ---------------------------------------------------------------------------------------------

@@ -1,13 +1,12 @@
-"""The student edition, made, graded and handed in: ``python -m cifar_helpers.student build|grade|report|pack``."""
+"""The student edition, made and handed in: ``python -m cifar_helpers.student build|report|pack``."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import edition, grading, handin
+from . import edition, handin
 from .env import CourseError, show_anything
-from .sandbox import Limits
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,16 +15,6 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="make the student edition, or bring it up to date")
     build.add_argument("out", type=Path, metavar="OUT", help="folder for it; files a student has edited there stay")
-    grade = commands.add_parser("grade", help="run all checks over a folder of submissions")
-    grade.add_argument(
-        "folder", type=Path, metavar="FOLDER", help="holds a subfolder, .zip, .tar.gz or .ipynb per student"
-    )
-    grade.add_argument("--out", type=Path, help="folder for tables and pages (default: grades beside FOLDER)")
-    grade.add_argument("--jobs", type=int, default=1, metavar="N", help="submissions at a time, one per core (1)")
-    grade.add_argument("--seconds", type=float, default=60, metavar="S", help="processor time for each exercise (60)")
-    grade.add_argument("--memory-gb", type=float, default=4, metavar="G", help="for each exercise (4)")
-    grade.add_argument("--only", nargs="+", metavar="NN", help="grade these notebooks alone, such as 01 02")
-    grade.add_argument("--checks", type=Path, metavar="FILE.py", help="further checks, kept from the students")
     report = commands.add_parser("report", help="start the write-up with your own figures and tables")
     report.add_argument("--profile", help="whose figures (default: the newest)")
     pack = commands.add_parser("pack", help="make the hand-in zip; without --id and --name, say what would be in it")
@@ -51,22 +40,11 @@ def _build(out: Path) -> list[str]:
         ) from error
 
 
-def _grade(options: argparse.Namespace) -> int:
-    for name, least in (("jobs", 1), ("seconds", 0.1), ("memory_gb", 0.1)):
-        if not least <= getattr(options, name) <= 1e6:
-            raise CourseError(f"--{name.replace('_', '-')} must be at least {least:g}.")
-    limits = Limits(options.seconds, int(options.memory_gb * 2**30))
-    results = grading.grade_folder(options.folder, options.out, options.jobs, limits, options.checks, only=options.only)
-    return int(any(row["state"] == "grader" for graded in results for row in graded.rows))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: 0 when all is well, 1 where something could not be graded, 2 where the input was wrong."""
+    """Command line: 0 when all is well, 2 where the input was wrong."""
     show_anything()
     options = parser().parse_args(arguments)
     try:
-        if options.command == "grade":
-            return _grade(options)
         if options.command == "build":
             lines = _build(options.out)
         elif options.command == "report":

@@ -20,7 +20,6 @@ LONG = (
     "test_report",
     "test_faults",
     "test_batch",
-    "test_grading",
     "test_student",
     "test_sweeps",
 )

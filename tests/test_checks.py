@@ -3,6 +3,8 @@
 import ast
 import importlib
 import re
+import sys
+import warnings
 from pathlib import Path
 
 import nbformat
@@ -156,6 +158,40 @@ def test_nbgrader_gets_an_error_where_an_answer_is_wrong(monkeypatch):
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
     with pytest.raises(checks.NotSolvedError, match="returns None"):
         checks.channel_statistics(lambda images: None)
+
+
+def test_a_warning_is_no_error_to_nbgrader(monkeypatch, capsys):
+    """It gives no point to a cell that writes to standard error."""
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+
+    def warns(images):
+        print("mine", file=sys.stderr)
+        warnings.warn("mine too", stacklevel=1)
+        x = images.double() / 255
+        return x.mean(dim=(0, 2, 3)), x.std(dim=(0, 2, 3), correction=0)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert checks.channel_statistics(warns).state == "solved"
+    said = capsys.readouterr()
+    assert not said.err and "mine\n" in said.out
+
+
+def test_while_nbgrader_executes_the_settings_are_those_of_grading(monkeypatch, capsys):
+    assert checks.when_graded("laptop", "cifar10", "cuda") == ("laptop", "cifar10", "cuda")
+    assert not capsys.readouterr().out
+    for step in ("autograde", "validate"):
+        monkeypatch.setenv("NBGRADER_EXECUTION", step)
+        assert checks.when_graded("laptop", "cifar10", "cuda") == (checks.GRADED_PROFILE, None, "auto")
+        assert f"profile {checks.GRADED_PROFILE}, whatever the settings cell says" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", NOTEBOOKS)
+def test_every_notebook_takes_the_settings_of_grading_before_it_reads_any(number):
+    code = [cell.source for cell in NOTEBOOKS[number].cells if cell.cell_type == "code"]
+    taken = next(i for i, source in enumerate(code) if source.startswith("profile, data, device = checks.when_graded("))
+    settings = next(i for i, source in enumerate(code) if source.startswith("profile = "))
+    assert taken == settings + 1
 
 
 def test_an_input_changed_inside_a_list_is_noticed_and_put_right():

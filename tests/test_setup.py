@@ -99,11 +99,8 @@ ROOMS = {
     "checks": {"env", "data", "layers", "losses", "measure", "models", "norms", "optim", "prober"},
     "edition": {"env"},
     "handin": {"edition", "env"},
-    "grading_child": {"checks"},
-    "sandbox": {"env"},
-    "gradebook": {"env"},
-    "grading": {"env", "gradebook", "sandbox"},
-    "student": {"edition", "env", "grading", "handin", "sandbox"},
+    "grade": {"env", "notebooks"},
+    "student": {"edition", "env", "handin"},
     "report": {
         *("batch", "data", "env", "experiments", "locate", "notebooks", "planning", "record"),
         *("settings", "slurm", "status", "stopping", "summary", "upkeep", "worker"),

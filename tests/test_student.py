@@ -64,7 +64,7 @@ def test_no_solution_stands_in_the_edition(real):
         assert not found, f"{name}: {found}"
         assert not name.endswith(".ipynb") or edition.BEGIN not in content
     assert not {Path(name).parts[0] for name in real} & {"tests", "benchmarks", ".ci", "CHANGELOG.md"}
-    assert "docs/student.md" in real and "docs/instructor.md" not in real
+    assert "docs/student.md" in real and "docs/instructor.md" not in real and "cifar_helpers/grade.py" not in real
     guides = " ".join(text[name] for name in text if name.endswith(".md"))
     assert "instructor.md" not in guides and "For instructors" not in guides
 
@@ -241,6 +241,28 @@ def test_what_a_student_edited_is_never_overwritten(course):
     (course / "notebooks/01_data.ipynb").write_text(notebook("import scipy", SOLVED))
     assert "both kept" in edition.build(out, course)[1]
     assert (out / "notebooks/01_data.new.ipynb").read_text() == "my merge"
+
+
+def test_a_kept_notebook_is_told_which_imports_changed(course):
+    """The answers stay, and what they stand on moves."""
+    out, source = course.parent / "out", course / "notebooks/01_data.ipynb"
+    (course / "cifar_helpers/core.py").write_text("def load(): ...\n\n\ndef save(): ...\n")
+    source.write_text(notebook("import torch\nfrom cifar_helpers.core import load, save", SOLVED))
+    edition.build(out, course)
+    mine = out / "notebooks/01_data.ipynb"
+    mine.write_text(mine.read_text().replace(edition.STUB[1], "return 7").replace("import torch", "%time 1"))
+    (out / "my_net.py").write_text("from cifar_helpers.core import load")  # not the course's: none of its business
+    assert edition.build(out, course)[1:] == ["notebooks/01_data.ipynb was edited: kept."]
+
+    (course / "cifar_helpers/core.py").write_text("def save(): ...\n")
+    (course / "cifar_helpers/files.py").write_text("def load(): ...\n")
+    source.write_text(notebook("from cifar_helpers.core import save\nfrom cifar_helpers.files import load", SOLVED))
+    said = edition.build(out, course)
+    assert said[2] == (
+        "notebooks/01_data.ipynb imports what the course no longer has: `from cifar_helpers.core import load`. "
+        "The new version imports `from cifar_helpers.files import load`."
+    )
+    assert "return 7" in mine.read_text()
 
 
 def test_a_version_beside_an_edited_file_goes_when_the_course_takes_it_back(course):

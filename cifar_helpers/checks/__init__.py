@@ -6,6 +6,7 @@ They teach; they do not guard an exam, since the package holds a reference for e
 from .autodiff import divide_backward, matmul_backward, sum_backward
 from .data import channel_statistics, mirror
 from .engine import EXERCISES, Exercise, Mistake, NotSolvedError, Outcome
+from .graded import GRADED_PROFILE, when_graded
 from .inside import batch_norm_backward, covariate_shift, filter_normalise, grad_cam, hessian_vector_product
 from .landscape import (
     beta_smoothness,
@@ -22,6 +23,7 @@ from .training import l1_penalty, training_step
 
 __all__ = [
     "EXERCISES",
+    "GRADED_PROFILE",
     "Exercise",
     "Mistake",
     "NotSolvedError",
@@ -51,4 +53,5 @@ __all__ = [
     "swish",
     "training_step",
     "vgg_batch_norm",
+    "when_graded",
 ]

@@ -6,8 +6,9 @@ what the usual wrong variants give on the same input, and says which of them it 
 never to the line to write.
 """
 
+import contextlib
 import functools
-import os
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+from .graded import is_graded
 
 PACKAGE = str(Path(__file__).parents[1])
 SOLVED, MISTAKEN, UNSOLVED = "solved", "mistaken", "unsolved"
@@ -93,8 +96,11 @@ def exercise(notebook: str, answer: str) -> Callable:
 
         @functools.wraps(check)
         def checked(student) -> Outcome:
-            outcome = _judge(name, check, student)
-            if outcome.state != SOLVED and os.environ.get("NBGRADER_EXECUTION"):
+            if not is_graded():
+                return _judge(name, check, student)
+            with contextlib.redirect_stderr(sys.stdout):  # to nbgrader a cell that warns is a wrong one
+                outcome = _judge(name, check, student)
+            if outcome.state != SOLVED:
                 raise NotSolvedError(str(outcome))
             return outcome
 
