@@ -28,7 +28,7 @@ def timings(root: Path) -> list[str]:
 
 
 def faults(root: Path) -> list[str]:
-    """Lines of the section on kills and malformed input; none where no campaign has run."""
+    """Lines of the section on kills, malformed input and wrong answers; none where no campaign has run."""
     found = read_json(root / "benchmarks" / "soak.json")
     if not found:
         return []
@@ -45,6 +45,9 @@ def faults(root: Path) -> list[str]:
         text = f"Malformed input: {sum(given.values()):,} to {len(given)} readers, "
         text += f"{inputs['crashes']} answered otherwise than by a documented error."
         lines += [text, "", _made(inputs), ""]
+    if answers := found.get("answers"):
+        text = f"Wrong answers graded by nbgrader: {answers['named']} got no point and read the check's own message, "
+        lines += [f"{text}{answers['not named']} did not.", "", _made(answers), ""]
     return lines
 
 

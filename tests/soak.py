@@ -1,6 +1,7 @@
-"""The long campaigns of `make soak`: a hundred kills, 200 000 fuzzed inputs; the outcome goes to benchmarks/soak.json.
+"""The long campaigns of `make soak`: a hundred kills, 200 000 fuzzed inputs, three wrong answers to every exercise
+graded by nbgrader; the outcome goes to benchmarks/soak.json.
 
-python tests/soak.py [KILLS [INPUTS]]
+python tests/soak.py [KILLS [INPUTS [VARIANTS]]]
 """
 
 import dataclasses
@@ -14,9 +15,10 @@ from pathlib import Path
 
 import campaigns
 import fuzzing
+import submissions
 import torch
 
-from cifar_helpers import synthetic
+from cifar_helpers import grade, synthetic
 from cifar_helpers.data import ImageData, load_cifar10
 from cifar_helpers.env import machine_card, read_json, write_atomically
 
@@ -51,8 +53,30 @@ def fuzz(folder: Path, inputs: int, seed: int, given: dict[str, int]) -> None:
         print(f"{name}: {given[name]} inputs", flush=True)
 
 
+def answers(folder: Path, variants: int) -> dict[str, int]:
+    """Grade wrong answers to every exercise; how many read the check's own message, and how many do not or got a point.
+
+    Those of 01 and 04 are left to test_grading.py.
+    """
+    course, found = folder / "course", {"named": 0, "not named": 0}
+    given = [(f"wrong{variant}", name, variant) for name in submissions.NAMES for variant in range(variants)]
+    given = [one for one in given if not one[1].startswith(("01", "04"))]
+    grade.prepare(course)
+    for student, name, variant in given:
+        submissions.hand_in(course, student, name, submissions.wrong(name, variant)[0])
+    grade.grade_all(course, (), jobs=2, force=False, minutes=10)
+    marks = submissions.marks(course)
+    for student, name, variant in given:
+        text, parts = submissions.feedback(course, student, name), submissions.wrong(name, variant)[1]
+        named = sum(part in text for part in parts) if marks[student, name][0] == 0 else 0
+        found["named"] += named
+        found["not named"] += len(parts) - named
+        print(f"{student} {name}: {named} of {len(parts)} messages", flush=True)
+    return found
+
+
 def keep(part: str, found: dict, seed: int, began: float) -> None:
-    """Store the outcome of one campaign beside that of the other."""
+    """Store the outcome of one campaign beside those of the others."""
     found = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine_card("cpu"),
@@ -62,8 +86,10 @@ def keep(part: str, found: dict, seed: int, began: float) -> None:
     write_atomically(TARGET, json.dumps((read_json(TARGET) or {}) | {part: found}, indent=1))
 
 
-def main(kills: int = 100, inputs: int = 200_000) -> int:
-    """Run both campaigns; 0 if nothing was lost, damaged, trained twice or different, and no reader crashed."""
+def main(kills: int = 100, inputs: int = 200_000, variants: int = 3) -> int:
+    """Run the campaigns; 0 if nothing was lost, damaged, trained twice or different, no reader crashed, and every wrong
+    answer was named.
+    """
     torch.set_num_threads(1)
     seed, bad = int(time.time()), 0
     with tempfile.TemporaryDirectory(prefix="soak-") as scratch:
@@ -82,6 +108,10 @@ def main(kills: int = 100, inputs: int = 200_000) -> int:
                 raise
             finally:
                 keep("inputs", {"by_reader": given, "crashes": crashes}, seed, began)
+        if variants:
+            began, found = time.monotonic(), answers(Path(scratch), variants)
+            keep("answers", found, seed, began)
+            bad += found["not named"]
     return 1 if bad else 0
 
 

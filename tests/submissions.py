@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 
-from cifar_helpers import edition
+from cifar_helpers import checks, edition
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -43,9 +43,8 @@ def wrong(name: str, variant: int) -> tuple[nbformat.NotebookNode, list[str]]:
     notebook, module, parts = unsolved(name), f"answers.n{name}", []
     given = importlib.import_module(module).WRONG
     for exercise, cell in answer_cells(notebook).items():
-        function = cell.source.split("(")[0].split()[1]
         cell.source = f"import sys\n\nsys.path.insert(0, {str(ROOT / 'tests')!r})\nfrom {module} import WRONG\n"
-        cell.source += f"\n{function} = WRONG[{exercise!r}][{variant}][0]"
+        cell.source += f"\n{checks.EXERCISES[exercise].answer} = WRONG[{exercise!r}][{variant}][0]"
         parts.append(given[exercise][variant][1])
     return notebook, parts
 

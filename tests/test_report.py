@@ -258,11 +258,13 @@ def test_the_report_shows_what_the_soak_found(local_report, course):
     made = {"made": "2026-01-02T03:04:05", "machine": {"cpu": "a CPU", "git_revision": "abc"}, "seed": 5}
     found = {"kills": made | {"by_kind": {"kernel": counts}}}
     found["inputs"] = made | {"by_reader": {"record": 1000, "plan": 234}, "crashes": 0}
+    found["answers"] = made | {"named": 63, "not named": 0}
     (course / "benchmarks" / "soak.json").write_text(json.dumps(found))
     summary.publish("quick", Store())
     text = (figures_dir() / "REPORT.md").read_text()
     assert "| kernel | 7 | 0 | 3 | 0 | 0 |" in text and "1,234 to 2 readers, 0 answered otherwise" in text
-    assert text.count("a CPU, `abc`, 2026-01-02") == 2
+    assert "63 got no point and read the check's own message, 0 did not." in text
+    assert text.count("a CPU, `abc`, 2026-01-02") == 3
 
 
 def test_a_figure_carries_its_provenance(local_report):
