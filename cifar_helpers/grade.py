@@ -205,8 +205,12 @@ def submissions(course: Path, only: Sequence[str] = ()) -> list[Submission]:
     return [one for one in every if one.folder("submitted").is_dir()]
 
 
-def grade(submission: Submission, contain: bool, minutes: float) -> str:
-    """Autograde a submission and write its feedback; why that could not be done, or empty."""
+def grade(submission: Submission, contain: bool, minutes: float, running: set[int]) -> str:
+    """Autograde a submission and write its feedback; why that could not be done, or empty.
+
+    Args:
+        contain: whether bubblewrap works here; minutes: that it may take; running: groups of processes, for a Ctrl-C.
+    """
     if not submission.digest():
         return f"there is no {submission.assignment}.ipynb in it"
     for step in ("autograded", "feedback"):
@@ -214,13 +218,15 @@ def grade(submission: Submission, contain: bool, minutes: float) -> str:
     names = [f"--assignment={submission.assignment}", f"--student={glob.escape(submission.student)}", "--force"]
     with tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True) as scratch:
         command = [*(contained(submission) if contain else ()), "sh", "-c", PROGRAM, sys.executable, *names]
-        log, status = run(command, submission.course, environment("/tmp" if contain else scratch), minutes)
+        log, status = run(command, submission.course, environment("/tmp" if contain else scratch), minutes, running)
     if status is None:
         return f"it took longer than {minutes:g} minutes"
     return last_words(log) if status else ""
 
 
-def run(command: list[str], folder: Path, variables: dict[str, str], minutes: float) -> tuple[str, int | None]:
+def run(
+    command: list[str], folder: Path, variables: dict[str, str], minutes: float, running: set[int]
+) -> tuple[str, int | None]:
     """What a command printed and its status, None where it was ended for its time; nothing of it is left running."""
     with subprocess.Popen(
         command,
@@ -233,13 +239,20 @@ def run(command: list[str], folder: Path, variables: dict[str, str], minutes: fl
         errors="replace",
         start_new_session=True,
     ) as child:
+        running.add(child.pid)
         try:
             return child.communicate(timeout=minutes * 60)[0], child.returncode
         except subprocess.TimeoutExpired:
             return "", None
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+            end(child.pid)
+            running.discard(child.pid)
+
+
+def end(group: int) -> None:
+    """End a group of processes, with bubblewrap everything that was started in it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def grade_all(course: Path, only: Sequence[str], jobs: int, force: bool, minutes: float) -> int:
@@ -252,20 +265,30 @@ def grade_all(course: Path, only: Sequence[str], jobs: int, force: bool, minutes
     if why and due:
         print(NOT_CONTAINED.format(why=why))
 
-    def timed(submission: Submission) -> str:
-        began = time.monotonic()
-        failure = grade(submission, not why, minutes)
-        said = f"NOT GRADED, 0 points: {failure}" if failure else f"graded in {time.monotonic() - began:.0f} s"
+    running: set[int] = set()
+
+    def timed(submission: Submission) -> bool:
+        began, digest = time.monotonic(), submission.digest()
+        failure = grade(submission, not why, minutes, running)
+        if not failure:
+            known[str(submission)] = digest
+        said = f"NOT GRADED: {failure}" if failure else f"graded in {time.monotonic() - began:.0f} s"
         print(f"  {submission}: {said}", flush=True)
-        return failure
+        return bool(failure)
 
     with ThreadPoolExecutor(jobs) as pool:
-        failures = dict(zip(due, pool.map(timed, due), strict=True))
-    known |= {str(one): one.digest() for one, failure in failures.items() if not failure}
-    write_atomically(course / GRADED, json.dumps(known, indent=1, sort_keys=True) + "\n")
+        try:
+            failed = sum(pool.map(timed, due))
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for group in list(running):
+                end(group)
+            raise
+        finally:
+            write_atomically(course / GRADED, json.dumps(known, indent=1, sort_keys=True) + "\n")
     nbgrader(course, "export", "--to", "grades.csv")
     print(f"Marks: {course / 'grades.csv'}. What each student is told: {course / 'feedback'}.")
-    return sum(map(bool, failures.values()))
+    return failed
 
 
 # --- the command line -----------------------------------------------------------------------------------------------
