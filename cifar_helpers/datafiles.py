@@ -1,184 +1,149 @@
-"""Reading CIFAR-10 from a folder or an archive: checksummed batches through torchvision, or an image folder.
+"""CIFAR-10 from a folder or an archive: its files are listed, one data set among them is chosen, and that one is read.
 
-Every reader returns (tensors by part, class names, label). Archives are read member by member; nothing is unpacked
-beside them.
+Archives are read member by member, in the order in which they lie; nothing is unpacked beside them.
 """
 
 import contextlib
-import io
 import lzma
-import re
+import stat
 import tarfile
-import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image, UnidentifiedImageError
-
+from . import decode, forms, locate
+from .decode import Parts
 from .env import CourseError
-from .locate import BATCHES, find_local, is_image_folder
 
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-OFFICIAL = "CIFAR-10"
-Parts = tuple[dict[str, torch.Tensor], tuple[str, ...], str]
+# What the archive modules raise on a damaged file; RuntimeError: encrypted, or a method that is not built in.
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, RuntimeError)
+
+
+class Folder:
+    """Files of a folder: ``names``, and ``read(names)`` for their bytes. ``path`` is the folder itself."""
+
+    def __init__(self, path: Path):
+        self.path, self.names = path, locate.files_below(path)
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """(name, bytes) of each of these files, in any order."""
+        for name in names:
+            yield name, self.names[name].read_bytes()
+
+
+class Zip:
+    """Files of a zip archive, as of a ``Folder``; there is no path to read them at."""
+
+    path = None
+
+    def __init__(self, archive: zipfile.ZipFile, where: str):
+        self.archive, self.where = archive, where
+        members = [i for i in archive.infolist() if not i.filename.replace("\\", "/").endswith("/")]
+        for member in members:
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise _link(where, member.filename)
+        self.names = forms.listed(((i.filename, i) for i in members), where)
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """(name, bytes) of each of these files, in any order."""
+        with _undamaged(self.where):
+            for name in names:
+                yield name, self.archive.read(self.names[name])
+
+
+class Tar:
+    """Files of a tar archive, compressed or not, as of a ``Zip``."""
+
+    path = None
+
+    def __init__(self, archive: tarfile.TarFile, where: str):
+        self.archive, self.where = archive, where
+        self.names = forms.listed(((m.name, m) for m in self._members()), where)
+
+    def _members(self) -> Iterator[tarfile.TarInfo]:
+        for member in self.archive:
+            if self.archive.offset < member.offset_data:
+                raise tarfile.ReadError("a member of negative size")  # tarfile would go round in a circle
+            if member.issym() or member.islnk():
+                raise _link(self.where, member.name)
+            if member.isfile() and not member.issparse():
+                yield member
+        # A header that cannot be read ends the list without an error, and what follows would be left out.
+        self.archive.fileobj.seek(self.archive.offset)
+        if self.archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("it does not end with the mark of a tar's end")
+
+    def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """(name, bytes) of each, in the order in which they lie: going back would decompress all before once more."""
+        with _undamaged(self.where):
+            for name in sorted(names, key=lambda name: self.names[name].offset):
+                yield name, self.archive.extractfile(self.names[name]).read()
 
 
 def read_path(path: Path) -> Parts:
-    """Read ``cifar-10-batches-py/``, an image folder, a folder of either, or an archive of either.
+    """Read the one data set at a path: a folder or an archive, in any form that ``forms`` knows.
 
     Returns:
         ``train_images``, ``train_labels``, ``test_images``, ``test_labels`` (uint8 (n, 3, 32, 32), int64 (n,)), the ten
         class names, and the label of the data.
 
     Raises:
-        CourseError: nothing usable, unsafe, truncated, incomplete or of another size; the message says what to do.
+        CourseError: nothing usable, several sets, unsafe, truncated, incomplete or of another size; the message says
+            what was found and what to do.
     """
-    if path.is_dir():
-        if path.name == BATCHES:
-            return _read_batches(path.parent)
-        if (path / BATCHES).is_dir():
-            return _read_batches(path)
-        if is_image_folder(path):
-            files = {str(p.relative_to(path)): p for p in path.rglob("*") if p.is_file()}
-            try:
-                return _from_images(((name, files[name].read_bytes()) for name in sorted(files)), path)
-            except OSError as error:
-                raise CourseError(
-                    f"Cannot read {path}: {error}. Check that its files are whole and readable."
-                ) from error
-        archive = find_local(path)
-        advice = f"It holds an archive: give its path, {archive}." if archive else "Give the folder that contains them."
-        raise CourseError(f"{path} is a folder without {BATCHES}/ and without train/ and test/. {advice}")
-    return _read_archive(path)
-
-
-def _read_archive(path: Path) -> Parts:
-    """Read an archive member by member; only the checksummed batches are ever unpacked, into a folder of their own."""
-    broken = (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        lzma.LZMAError,
-        EOFError,
-        zlib.error,
-        RuntimeError,
-    )  # RuntimeError: encrypted
     try:
         with contextlib.ExitStack() as stack:
-            if zipfile.is_zipfile(path):
-                archive = stack.enter_context(zipfile.ZipFile(path))
-                members = ((i.filename, lambda i=i: archive.read(i)) for i in archive.infolist() if not i.is_dir())
-            else:
-                archive = stack.enter_context(_open_tar(path))
-                members = _tar_files(archive, path)
-            return _from_members(members, path)
-    except broken as error:
+            files = _opened(path, stack)
+            found = forms.choose(files.names, str(path) if path.is_dir() else path.name)
+            if found is None:
+                raise _nothing(path, files.names)
+            if found.aside:
+                print(f"{path.name}: not read, since it lies beside the data: {', '.join(found.aside)}", flush=True)
+            return decode.READERS[found.form](found, files, path)
+    except OSError as error:
+        raise CourseError(f"Cannot read {path}: {error}. Check that its files are whole and readable.") from error
+
+
+def _opened(path: Path, stack: contextlib.ExitStack) -> Folder | Zip | Tar:
+    if path.is_dir():
+        return Folder(path)
+    if form := forms.form_of(path.name):
+        raise CourseError(f"{path} is one file of the {form}. Give the folder that holds all of them.")
+    with _undamaged(path.name):
+        if zipfile.is_zipfile(path):
+            return Zip(stack.enter_context(zipfile.ZipFile(path)), path.name)
+        return Tar(stack.enter_context(_tar(path)), path.name)
+
+
+def _tar(path: Path) -> tarfile.TarFile:
+    return tarfile.open(path, "r:*")
+
+
+@contextlib.contextmanager
+def _undamaged(where: str) -> Iterator[None]:
+    """Turn what the archive modules raise into a CourseError."""
+    try:
+        yield
+    except BROKEN as error:
         raise CourseError(
-            f"{path.name} is truncated or corrupt, encrypted, or no archive ({error or type(error).__name__}). "
+            f"{where} is truncated or corrupt, encrypted, or no archive ({error or type(error).__name__}). "
             "Download or copy it again and compare its size and checksum with the original's."
         ) from error
-    except OSError as error:
-        raise CourseError(f"Cannot read {path}: {error}. Check that the file is whole and readable.") from error
 
 
-def _open_tar(path: Path) -> tarfile.TarFile:
-    try:
-        return tarfile.open(path, "r|*")
-    except TypeError as error:  # what tarfile makes of a gzip header that ends too soon
-        raise tarfile.ReadError("its header is cut off") from error
+def _link(where: str, name: str) -> CourseError:
+    return CourseError(f"{where} contains a link ({name!r}); refusing it. Use an archive of plain files.")
 
 
-def _tar_files(archive: tarfile.TarFile, path: Path) -> Iterator:
-    for member in archive:
-        if member.issym() or member.islnk():
-            raise CourseError(
-                f"{path.name} contains a link ({member.name!r}); refusing it. Use an archive of plain files."
-            )
-        if member.isfile():
-            yield member.name, lambda member=member: archive.extractfile(member).read()
-
-
-def _from_members(members: Iterator, path: Path) -> Parts:
-    images: list[tuple[str, bytes]] = []
-    with tempfile.TemporaryDirectory() as scratch:
-        batches = Path(scratch) / BATCHES
-        for name, read in members:
-            parts = PurePosixPath(name.replace("\\", "/"))
-            if parts.is_absolute() or ".." in parts.parts or re.match(r"^[A-Za-z]:", name):
-                raise CourseError(
-                    f"{path.name} contains an unsafe path ({name!r}); refusing it. Get it from a trusted place."
-                )
-            if batches.name in parts.parts:
-                batches.mkdir(exist_ok=True)
-                (batches / parts.name).write_bytes(read())
-            elif re.search(r"(^|/)(train|test)/[^/.][^/]*/[^/.][^/]*\.(png|jpe?g)$", name, re.IGNORECASE):
-                images.append((name, read()))
-        if batches.is_dir():
-            return _read_batches(batches.parent)
-    if not images:
-        raise CourseError(f"{path.name} holds neither {BATCHES}/ nor train/<class>/*.png|jpg and test/<class>/.")
-    return _from_images(sorted(images), path)
-
-
-def _from_images(files: Iterator[tuple[str, bytes]], path: Path) -> Parts:
-    """Build the data set from (name, bytes) pairs, sorted by name; the classes are the folder names, sorted."""
-    found: dict[str, dict[str, list[np.ndarray]]] = {"train": {}, "test": {}}
-    kinds = set()
-    for name, content in files:
-        match = re.search(r"(?:^|[/\\])(train|test)[/\\]([^/\\.][^/\\]*)[/\\][^/\\.][^/\\]*\.(png|jpe?g)$", name, re.I)
-        if not match:
-            continue
-        part, label, suffix = match[1].lower(), match[2], match[3]
-        try:
-            with Image.open(io.BytesIO(content)) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
-            raise CourseError(
-                f"{name} in {path.name} is not a readable image ({error}). Copy the data again."
-            ) from error
-        if pixels.shape != (32, 32, 3):
-            height, width = pixels.shape[:2]
-            raise CourseError(
-                f"{name} in {path.name} is {width}×{height} pixels; the course needs 32×32. Resize the images."
-            )
-        found[part].setdefault(label, []).append(pixels)
-        kinds.add("PNG" if suffix.lower() == "png" else "JPEG")
-    classes = sorted(set(found["train"]) | set(found["test"]))
-    for part, groups in found.items():
-        missing = sorted(set(CLASSES if set(classes) <= set(CLASSES) else classes) - set(groups))
-        if missing or len(classes) != 10:
-            problem = f"has no images of {', '.join(missing)}" if missing else f"has {len(classes)} classes"
-            raise CourseError(
-                f"{part}/ in {path.name} {problem}; the course needs the same ten classes in train/ and test/."
-            )
-    stacked = {}
-    for part, groups in found.items():
-        pixels = np.concatenate([np.stack(groups[label]) for label in classes])
-        stacked[f"{part}_images"] = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
-        stacked[f"{part}_labels"] = torch.from_numpy(
-            np.repeat(np.arange(10), [len(groups[label]) for label in classes])
+def _nothing(path: Path, names: Iterable[str]) -> CourseError:
+    tops = sorted({name.split("/")[0] for name in names})
+    found = f"Found: {', '.join(tops[:5])}{' …' if len(tops) > 5 else ''}." if tops else "It is empty."
+    if not path.is_dir():
+        return CourseError(
+            f"{path.name} holds neither {forms.BATCHES}/ nor train/<class>/*.png|jpg and test/<class>/. {found} "
+            "docs/data.md has all forms that are read."
         )
-    kind = f"{' and '.join(sorted(kinds))} copy"
-    label = f"CIFAR-10 ({kind})" if set(classes) == set(CLASSES) else f"own images ({path.stem})"
-    return stacked, tuple(classes), label
-
-
-def _read_batches(root: Path) -> Parts:
-    """Read ``root/cifar-10-batches-py`` through torchvision, which compares every checksum before it opens a file."""
-    from torchvision.datasets import CIFAR10
-
-    try:
-        train, test = CIFAR10(root, train=True), CIFAR10(root, train=False)
-    except RuntimeError as error:
-        raise CourseError(
-            f"The files in {root.name}/{BATCHES} are incomplete or have the wrong checksum. "
-            "Delete them and download CIFAR-10 again (data 'cifar10')."
-        ) from error
-    tensors = {}
-    for part, dataset in (("train", train), ("test", test)):
-        tensors[f"{part}_images"] = torch.from_numpy(np.ascontiguousarray(dataset.data.transpose(0, 3, 1, 2)))
-        tensors[f"{part}_labels"] = torch.tensor(dataset.targets)
-    return tensors, tuple(train.classes), OFFICIAL
+    packed = locate.archives(path)
+    advice = f"It holds an archive: give its path, {packed[0]}." if packed else "Give the folder that contains them."
+    return CourseError(f"{path} is a folder without {forms.BATCHES}/ and without train/ and test/. {advice} {found}")

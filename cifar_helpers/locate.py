@@ -4,28 +4,71 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+from . import forms
 from .env import ROOT, CourseError, cache_dir, read_json
+from .forms import BATCHES
 
-BATCHES = "cifar-10-batches-py"
 SYNTHETIC_IDENTITY = "synthetic"
 SYNTHETIC = "SYNTHETIC"  # label of the stand-in
 
 
-def is_image_folder(folder: Path) -> bool:
-    """Whether the folder has ``train/`` and ``test/``."""
-    return (folder / "train").is_dir() and (folder / "test").is_dir()
+def files_below(folder: Path) -> dict[str, Path]:
+    """Every file of a folder by its path in it, with forward slashes. Links are followed; hidden files are left out.
+
+    Raises:
+        CourseError: the folder cannot be read.
+    """
+    try:
+        return forms.listed(_walk(folder, ()), str(folder))
+    except OSError as error:
+        raise CourseError(f"Cannot read {folder}: {error}. Check that it is there and readable.") from error
+
+
+def _walk(folder: Path, above: tuple) -> Iterator[tuple[str, Path]]:
+    state = folder.stat()
+    above = (*above, (state.st_dev, state.st_ino))
+    for entry in sorted(folder.iterdir()):
+        if forms.hidden(entry.name):
+            continue
+        if entry.is_dir():
+            state = entry.stat()
+            if (state.st_dev, state.st_ino) in above:  # a link to a folder above
+                continue
+            try:
+                yield from ((f"{entry.name}/{name}", path) for name, path in _walk(entry, above))
+            except PermissionError:
+                yield entry.name, entry  # counts as a file: whoever needs it is told that it cannot be read
+        elif entry.is_file() or entry.is_symlink():  # a dangling link counts: it is noticed when it is read
+            yield entry.name, entry
+
+
+def archives(folder: Path) -> list[Path]:
+    """The archives right in a folder."""
+    return [
+        p for p in sorted(folder.iterdir()) if re.fullmatch(r"[^.].*\.(tar(\.\w+)?|tgz|zip)", p.name, re.IGNORECASE)
+    ]
 
 
 def find_local(folder: Path) -> Path | None:
-    """The copy of the images in a folder: image folder, batches, or the first archive."""
+    """The copy of the images in a folder: the folder itself, or else the archive in it.
+
+    Raises:
+        CourseError: more than one copy, or one that is not whole.
+    """
     if not folder.is_dir():
         return None
-    if is_image_folder(folder) or (folder / BATCHES).is_dir():
+    if forms.choose(files_below(folder), str(folder)):
         return folder
-    archives = [p for p in sorted(folder.iterdir()) if re.search(r"\.(tar(\.\w+)?|tgz|zip)$", p.name)]
-    return archives[0] if archives else None
+    packed = archives(folder)
+    if len(packed) > 1:
+        raise CourseError(
+            f"{folder} holds {len(packed)} archives: {', '.join(p.name for p in packed)}. Set CIFAR10_ROOT to the one "
+            "that is meant."
+        )
+    return packed[0] if packed else None
 
 
 def local_copy() -> Path | None:
@@ -60,20 +103,21 @@ def resolved(path: Path) -> Path:
     path = (path if path.exists() else ROOT / path).resolve()
     if not path.exists():
         raise CourseError(
-            f"No data at {path}. Give the path of {BATCHES}/, of an image folder with train/ and test/, or "
-            "of an archive of either; or use data 'cifar10' to download it, or 'synthetic' to do without."
+            f"No data at {path}. Give the path of {BATCHES}/, of an image folder with train/ and test/, or of an "
+            "archive of one (docs/data.md has all forms); or use data 'cifar10' to download it, or 'synthetic' to do "
+            "without."
         )
     return path
 
 
 def identity(path: Path) -> str:
     """What changes when a file, or anything in a folder, is changed."""
-    if path.is_file():
-        files, names = [path.stat()], []
-    else:
-        found = sorted(p for p in path.rglob("*") if p.is_file())
-        files, names = [p.stat() for p in found], [str(p.relative_to(path)) for p in found]
-    state = hashlib.sha256(json.dumps([names, [(f.st_size, f.st_mtime_ns) for f in files]]).encode()).hexdigest()[:16]
+    names, files = [], [path]
+    if path.is_dir():
+        below = sorted(files_below(path).items())
+        names, files = [name for name, _ in below], [file for _, file in below]
+    states = [file.stat() if file.exists() else file.lstat() for file in files]
+    state = hashlib.sha256(json.dumps([names, [(f.st_size, f.st_mtime_ns) for f in states]]).encode()).hexdigest()[:16]
     return f"{path}|{state}"
 
 

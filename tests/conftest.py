@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cifar_helpers import datafiles, edition, synthetic
+from cifar_helpers import decode, edition, synthetic
 from cifar_helpers.data import ImageData
 from cifar_helpers.record import RunConfig, Store
 
@@ -72,7 +72,7 @@ def image_files() -> dict[str, bytes]:
     rng = np.random.default_rng(0)
     files = {}
     for part, n in (("train", 3), ("test", 1)):
-        for name in datafiles.CLASSES:
+        for name in decode.CLASSES:
             for i in range(n):
                 files[f"{part}/{name}/{i:04d}.png"] = encoded(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
     return files

@@ -10,13 +10,27 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import hypothesis.strategies as st
-from conftest import encoded
+from conftest import encoded, write_folder
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 
-from cifar_helpers import datafiles, locate, models, notebooks, planning, probes, record, report, run, worker
+from cifar_helpers import (
+    datafiles,
+    decode,
+    forms,
+    locate,
+    models,
+    notebooks,
+    planning,
+    probes,
+    record,
+    report,
+    run,
+    worker,
+)
 from cifar_helpers.env import CourseError, cache_dir
 from cifar_helpers.planning import Job
 from cifar_helpers.probes import ProbeConfig
@@ -33,6 +47,11 @@ edits = st.lists(
 )
 plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
 words = st.text(max_size=6)
+steps = st.sampled_from(
+    ("train", "Test", "val", "cat", "..", ".git", "a\\b", "C:", "trainLabels.csv", "0.png", "1.gif")
+)
+steps |= st.sampled_from(("data_batch_1", "test_batch", "test_batch.bin", "train-0-of-2.parquet", "n.txt")) | words
+paths = st.lists(steps, min_size=1, max_size=5).map("/".join)
 values = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3))
 
 
@@ -57,6 +76,51 @@ def fields(known: dict):
     return st.tuples(changed, added).map(lambda pair: {**known, **pair[0], **pair[1]})
 
 
+def _pictures() -> list[bytes]:
+    """The smallest images of each format and colour mode."""
+    import numpy as np
+    from PIL import Image
+
+    grey = Image.fromarray(np.arange(1024, dtype=np.uint16).reshape(32, 32))
+    colour = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
+    kinds = [
+        ("PNG", "RGB"),
+        ("PNG", "P"),
+        ("PNG", "LA"),
+        ("JPEG", "RGB"),
+        ("JPEG", "CMYK"),
+        ("BMP", "RGB"),
+        ("BMP", "P"),
+    ]
+    found = []
+    for image, kind in [(grey, "PNG"), *((colour.convert(mode), kind) for kind, mode in kinds)]:
+        buffer = io.BytesIO()
+        image.save(buffer, kind)
+        found.append(buffer.getvalue())
+    return found
+
+
+def _official() -> dict[str, bytes]:
+    """The binary version with ten images a file, and parquet files where pyarrow is there."""
+    import numpy as np
+
+    rows = np.random.default_rng(0).integers(0, 256, (10, 3073), dtype=np.uint8)
+    rows[:, 0] = np.arange(10)
+    files = {f"bin/{name}.bin": rows.tobytes() for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")}
+    files["bin/batches.meta.txt"] = "\n".join(decode.CLASSES).encode()
+    with contextlib.suppress(ImportError):
+        import pyarrow
+        from pyarrow import parquet
+
+        images = [{"bytes": encoded(row[1:].reshape(32, 32, 3)), "path": None} for row in rows]
+        table = pyarrow.table({"img": images, "label": list(range(10))})
+        info = {"info": {"features": {"label": {"names": list(decode.CLASSES)}}}}
+        buffer = io.BytesIO()
+        parquet.write_table(table.replace_schema_metadata({"huggingface": json.dumps(info)}), buffer)
+        files |= {f"hub/{part}-00000-of-00001.parquet": buffer.getvalue() for part in ("train", "test")}
+    return files
+
+
 class Readers:
     """One reader per name: a strategy for its input, and a call that may raise the documented errors only.
 
@@ -74,7 +138,8 @@ class Readers:
         self.checkpoint = folder / "checkpoint.safetensors"
         save_checkpoint(self.checkpoint, 1, self.model, *self.parts, {"initial_weights": "x"})
         self.saved = self.checkpoint.read_bytes()
-        self.archives = self._archives()
+        self.archives, self.pictures, self.official = self._archives(), _pictures(), _official()
+        write_folder(self.official, folder / "official")
         self.notebook = next((Path(__file__).parents[1] / "notebooks").glob("01_*"))
         config, probe = json.loads(CONFIG.to_json()), json.loads(PROBE.to_json())
         job = Job(CONFIG, (PROBE,), ("04",)).to_json()
@@ -82,6 +147,9 @@ class Readers:
         known = notebooks.notebook_parameters(self.notebook)
         self.all: dict[str, tuple[st.SearchStrategy, Callable]] = {
             "archive": (st.tuples(st.sampled_from(sorted(self.archives)), edits), self.archive),
+            "file names": (st.lists(paths, max_size=12), self.names),
+            "picture": (st.tuples(st.sampled_from(self.pictures), edits), self.picture),
+            "official files": (st.tuples(st.sampled_from(sorted(self.official)), edits), self.official_file),
             "record": (st.tuples(st.sampled_from(sorted(self.kept)), edits), self.read_record),
             "checkpoint": (edits, self.read_checkpoint),
             "config": (fields(config).map(json.dumps) | st.text() | values.map(json.dumps), self.config),
@@ -98,7 +166,7 @@ class Readers:
         import numpy as np
 
         pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        files = {f"{part}/{name}/0.png": encoded(pixels) for part in ("train", "test") for name in datafiles.CLASSES}
+        files = {f"{part}/{name}/0.png": encoded(pixels) for part in ("train", "test") for name in decode.CLASSES}
         found = {}
         for mode in ("w", "w:gz", "w:xz"):
             buffer = io.BytesIO()
@@ -120,6 +188,34 @@ class Readers:
         path.write_bytes(edited(self.archives[name], changes))
         with contextlib.suppress(CourseError):
             datafiles.read_path(path)
+
+    def names(self, given) -> None:
+        """Whatever is chosen has both parts, and every file of it is one of those given."""
+        with contextlib.suppress(CourseError):
+            listed = forms.listed(((name, None) for name in given), "here")
+            found = forms.choose(listed, "here")
+            if found and found.form != forms.PYTHON:
+                assert all(found.parts.values()) and set().union(*found.parts.values()) <= set(listed)
+
+    def picture(self, given) -> None:
+        content, changes = given
+        decoded = decode.Pictures("here")
+        with contextlib.suppress(CourseError), contextlib.redirect_stdout(io.StringIO()):
+            pixels = decoded("0.png", edited(content, changes))
+            assert pixels.shape == (3, 32, 32) and pixels.dtype == "uint8"
+            decoded.finish()
+
+    def official_file(self, given) -> None:
+        name, changes = given
+        path = self.folder / "official" / name
+        path.write_bytes(edited(self.official[name], changes))
+        with (
+            contextlib.suppress(CourseError),
+            contextlib.redirect_stdout(io.StringIO()),
+            mock.patch.object(decode, "BATCH_SIZE", 10),
+        ):
+            datafiles.read_path(path.parent)
+        path.write_bytes(self.official[name])
 
     def read_record(self, given) -> None:
         name, changes = given

@@ -23,8 +23,8 @@ from cifar_helpers.data import ImageData, load_cifar10
 from cifar_helpers.env import machine_card, read_json, write_atomically
 
 TARGET = Path(__file__).resolve().parents[1] / "benchmarks" / "soak.json"
-SHARES = {"archive": 0.06, "record": 0.06, "checkpoint": 0.06, "config": 0.3, "probe": 0.16, "plan": 0.16}
-SHARES |= {"parameters": 0.16, "stored values": 0.04}
+SHARES = {"archive": 0.06, "record": 0.06, "checkpoint": 0.06, "config": 0.2, "probe": 0.14, "plan": 0.14}
+SHARES |= {"parameters": 0.1, "stored values": 0.04, "file names": 0.1, "picture": 0.06, "official files": 0.04}
 BAD = ("lost", "corrupted", "retrained", "different")  # what a campaign of kills counts besides the kills
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from conftest import encoded, write_folder, write_tar
 from torchvision.transforms import functional as tv
 
-from cifar_helpers import data, datafiles, locate, synthetic
+from cifar_helpers import data, decode, locate, synthetic
 from cifar_helpers.env import CourseError
 
 
@@ -58,8 +58,8 @@ def test_folder_tar_and_zip_of_the_same_images_are_the_same_data(image_files, tm
             archive.writestr(name, content)
     loaded = [data.load_cifar10(str(p)) for p in (folder, tar, tmp_path / "images.zip")]
     assert len({d.fingerprint for d in loaded}) == 1
-    assert loaded[0].label == "CIFAR-10 (PNG copy)" and loaded[0].classes == datafiles.CLASSES
-    pixels = np.asarray(datafiles.Image.open(folder / "train/bird/0001.png"))
+    assert loaded[0].label == "CIFAR-10 (PNG copy)" and loaded[0].classes == decode.CLASSES
+    pixels = np.asarray(decode.Image.open(folder / "train/bird/0001.png"))
     assert np.array_equal(loaded[1].train_images[2 * 3 + 1].numpy(), pixels.transpose(2, 0, 1))
     assert loaded[1].train_labels.tolist() == sorted(list(range(10)) * 3)
 
@@ -163,7 +163,7 @@ def test_bad_source_says_what_is_wrong(kind, message, image_files, tmp_path):
 
 def test_batches_py_is_read_through_torchvision(tmp_path, monkeypatch):
     class Fake:
-        classes = list(datafiles.CLASSES)
+        classes = list(decode.CLASSES)
 
         def __init__(self, root, train):
             n = 20 if train else 10
@@ -172,6 +172,7 @@ def test_batches_py_is_read_through_torchvision(tmp_path, monkeypatch):
 
     monkeypatch.setattr("torchvision.datasets.CIFAR10", Fake)
     (tmp_path / "d" / "cifar-10-batches-py").mkdir(parents=True)
+    (tmp_path / "d" / "cifar-10-batches-py" / "data_batch_1").touch()
     for path in (tmp_path / "d", tmp_path / "d" / "cifar-10-batches-py"):
         loaded = data.load_cifar10(str(path))
         assert loaded.label == "CIFAR-10"

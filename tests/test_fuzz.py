@@ -1,7 +1,19 @@
 import fuzzing
 import pytest
 
-READERS = ("archive", "record", "checkpoint", "config", "probe", "plan", "parameters", "stored values")
+READERS = (
+    "archive",
+    "file names",
+    "picture",
+    "official files",
+    "record",
+    "checkpoint",
+    "config",
+    "probe",
+    "plan",
+    "parameters",
+    "stored values",
+)
 
 
 @pytest.mark.parametrize("name", READERS)
