@@ -1,7 +1,7 @@
 """CIFAR-10 as uint8 tensors from wherever it lies, and batches made on the device.
 
-Sources: torchvision's download (checksum verified), a local ``cifar-10-batches-py/``, an image folder
-``train/<class>/*.png|jpg`` + ``test/<class>/``, an archive of either, or the synthetic stand-in.
+Sources: torchvision's download (checksum verified), a local copy in any form that docs/data.md lists, or the synthetic
+stand-in.
 """
 
 import contextlib

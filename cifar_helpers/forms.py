@@ -7,7 +7,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TypeVar
 
 from .env import CourseError
@@ -59,16 +58,18 @@ def listed(members: Iterable[tuple[str, Member]], where: str) -> dict[str, Membe
     """
     found = {}
     for written, member in members:
-        name = PurePosixPath(written.replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or re.match("[A-Za-z]:", written):
+        path = written.replace("\\", "/")
+        steps = [step for step in path.split("/") if step not in ("", ".")]
+        if path.startswith("/") or ".." in steps or re.match("[A-Za-z]:", path):
             raise CourseError(
                 f"{where} contains an unsafe path ({written!r}); refusing it. Get it from a trusted place."
             )
-        if any(map(hidden, name.parts)):
+        if any(map(hidden, steps)):
             continue
-        if str(name) in found:
+        name = "/".join(steps)
+        if name in found:
             raise CourseError(f"{where} contains {name} twice; refusing it. Pack the images again.")
-        found[str(name)] = member
+        found[name] = member
     return found
 
 

@@ -13,6 +13,7 @@ from .forms import BATCHES
 
 SYNTHETIC_IDENTITY = "synthetic"
 SYNTHETIC = "SYNTHETIC"  # label of the stand-in
+READING = 2  # raised when the course reads other images from the same files than before: they are then read again
 
 
 def files_below(folder: Path) -> dict[str, Path]:
@@ -22,27 +23,27 @@ def files_below(folder: Path) -> dict[str, Path]:
         CourseError: the folder cannot be read.
     """
     try:
-        return forms.listed(_walk(folder, ()), str(folder))
+        return dict(sorted(forms.listed(_walk(folder, ()), str(folder)).items()))
     except OSError as error:
         raise CourseError(f"Cannot read {folder}: {error}. Check that it is there and readable.") from error
 
 
 def _walk(folder: Path, above: tuple) -> Iterator[tuple[str, Path]]:
     state = folder.stat()
+    if (state.st_dev, state.st_ino) in above:  # reached by a link to a folder above
+        return
     above = (*above, (state.st_dev, state.st_ino))
-    for entry in sorted(folder.iterdir()):
-        if forms.hidden(entry.name):
-            continue
+    with os.scandir(folder) as entries:
+        entries = [entry for entry in entries if not forms.hidden(entry.name)]
+    for entry in entries:
+        path = folder / entry.name
         if entry.is_dir():
-            state = entry.stat()
-            if (state.st_dev, state.st_ino) in above:  # a link to a folder above
-                continue
             try:
-                yield from ((f"{entry.name}/{name}", path) for name, path in _walk(entry, above))
+                yield from ((f"{entry.name}/{name}", file) for name, file in _walk(path, above))
             except PermissionError:
-                yield entry.name, entry  # counts as a file: whoever needs it is told that it cannot be read
+                yield entry.name, path  # counts as a file: whoever needs it is told that it cannot be read
         elif entry.is_file() or entry.is_symlink():  # a dangling link counts: it is noticed when it is read
-            yield entry.name, entry
+            yield entry.name, path
 
 
 def archives(folder: Path) -> list[Path]:
@@ -114,11 +115,18 @@ def identity(path: Path) -> str:
     """What changes when a file, or anything in a folder, is changed."""
     names, files = [], [path]
     if path.is_dir():
-        below = sorted(files_below(path).items())
-        names, files = [name for name, _ in below], [file for _, file in below]
-    states = [file.stat() if file.exists() else file.lstat() for file in files]
+        below = files_below(path)
+        names, files = list(below), list(below.values())
+    states = [_state(file) for file in files]
     state = hashlib.sha256(json.dumps([names, [(f.st_size, f.st_mtime_ns) for f in states]]).encode()).hexdigest()[:16]
-    return f"{path}|{state}"
+    return f"{path}|{state}|{READING}"
+
+
+def _state(file: Path) -> os.stat_result:
+    try:
+        return file.stat()
+    except OSError:  # a dangling link
+        return file.lstat()
 
 
 def index_file() -> Path:

@@ -21,7 +21,7 @@ from nbformat.v4 import new_markdown_cell
 from .env import ROOT, CourseError, figures_dir, read_json, runs_dir, show_anything
 
 SETTINGS = ROOT / "docs" / "site"
-GUIDES = ("student", "instructor", "glossary", "report_template")
+GUIDES = ("student", "instructor", "glossary", "data", "report_template")
 PAGES = ("README.md", "CITATION.cff", *(f"docs/{name}.md" for name in GUIDES))
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FORMULA = re.compile(r"\$([^$<>\n]+)\$")  # in HTML, as HTMLMath reads it

@@ -116,6 +116,13 @@ def test_of_two_archives_in_the_data_folder_none_is_taken_by_chance(image_files,
         data.load_cifar10("auto")
 
 
+def test_what_an_earlier_version_read_from_the_same_files_is_read_again(image_files, tmp_path, monkeypatch):
+    folder = write_folder(image_files, tmp_path / "set")
+    before = locate.identity(folder)
+    monkeypatch.setattr(locate, "READING", locate.READING + 1)
+    assert locate.identity(folder) != before
+
+
 # --- nothing left out, nothing changed -----------------------------------------------------------------------------
 
 
@@ -227,12 +234,16 @@ def test_links_to_class_folders_parts_and_files_are_followed_and_circles_are_not
     assert "lost.png" in refusal(linked)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")
-def test_a_class_folder_that_cannot_be_read_is_named(image_files, tmp_path):
-    folder = write_folder(image_files, tmp_path / "set")
-    (folder / "train" / "cat").chmod(0)
-    assert "cat" in refusal(folder)
-    (folder / "train" / "cat").chmod(0o755)
+def test_a_class_folder_that_cannot_be_read_is_named(image_files, tmp_path, monkeypatch):
+    folder, scandir = write_folder(image_files, tmp_path / "set"), os.scandir
+
+    def closed(path):  # as for whoever is not root
+        if str(path).endswith("cat"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert "train/cat" in refusal(folder)
 
 
 def test_a_zip_written_with_backslashes_is_read(image_files, expected, tmp_path):

@@ -14,7 +14,7 @@ from cifar_helpers import site
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("student", "instructor", "glossary")]
+GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("student", "instructor", "glossary", "data")]
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
 ENTRY = re.compile(r"^- \*\*(.+?)\*\* \(\[(\d\d)\]\((\S+)\)\): \S", re.MULTILINE)
