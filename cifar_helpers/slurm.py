@@ -5,7 +5,6 @@ variables, never text of a shell. (submitit would pickle functions, and nothing 
 imports torch, so it runs on a login node.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import planning
-from .env import ROOT, CourseError, read_json, show_anything, write_atomically
+from .env import ROOT, CourseError, read_json, write_atomically
 from .planning import Job
 from .record import Store
 
@@ -195,28 +194,3 @@ def _shares_work(plan: Path, todo: Sequence[Job], fingerprint: str, after: Seque
         return False
     wanted = [job.to_json()["config"] for job in todo]
     return earlier.get("report") == list(after) or any(job["config"] in wanted for job in earlier.get("jobs", []))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Body of the job after the array: the report that its plan names."""
-    from . import report
-    from .worker import REQUEUE_HELP
-
-    show_anything()
-    parser = argparse.ArgumentParser(prog="python -m cifar_helpers.slurm", description=main.__doc__)
-    parser.add_argument("plan", type=Path, help="JSON file written by report --executor slurm")
-    parser.add_argument("--requeue", metavar="JOB", help=REQUEUE_HELP)
-    options = parser.parse_args(arguments)
-    plan = read_json(options.plan)
-    if not isinstance(plan, dict) or not _is_words(plan.get("report")):
-        print(f"{options.plan} is no plan with a report, as report --executor slurm writes it.", file=sys.stderr)
-        return 2
-    return report.main([*plan["report"], *(["--requeue", options.requeue] if options.requeue else [])])
-
-
-def _is_words(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import batch, planning, probes, report, run, slurm, status, stopping, upkeep, worker
+from cifar_helpers import after, batch, planning, probes, report, run, slurm, status, stopping, upkeep, worker
 from cifar_helpers.data import load_cifar10
 from cifar_helpers.env import CourseError
 from cifar_helpers.experiments import PROFILES
@@ -473,7 +473,7 @@ def test_the_submitted_scripts_name_their_own_job(tmp_path, monkeypatch):
     said = submitted("train.sbatch", tmp_path, **array).stdout
     assert said == "-m cifar_helpers.worker p.json --task 2 --requeue 17_2\n"
     said = submitted("notebooks.sbatch", tmp_path, SLURM_JOB_ID="18").stdout
-    assert said == "-m cifar_helpers.slurm p.json --requeue 18\n"
+    assert said == "-m cifar_helpers.after p.json --requeue 18\n"
     for name in array:
         rest = {other: value for other, value in array.items() if other != name}
         ended = submitted("train.sbatch", tmp_path, **rest)
@@ -484,7 +484,7 @@ def test_the_submitted_scripts_name_their_own_job(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "main", lambda arguments: given.append(arguments) or 0)
     plan = tmp_path / "p.json"
     plan.write_text(json.dumps({"report": ["--profile", "smoke"]}), encoding="utf-8")
-    assert slurm.main([str(plan), "--requeue", "18"]) == 0 == slurm.main([str(plan)])
+    assert after.main([str(plan), "--requeue", "18"]) == 0 == after.main([str(plan)])
     assert given == [["--profile", "smoke", "--requeue", "18"], ["--profile", "smoke"]]
 
 
@@ -492,7 +492,7 @@ def test_the_submitted_scripts_name_their_own_job(tmp_path, monkeypatch):
 def test_a_job_after_the_array_refuses_what_is_no_plan(content, tmp_path, capsys):
     plan = tmp_path / "p.json"
     plan.write_text(content, encoding="utf-8")
-    assert slurm.main([str(plan)]) == 2 and "is no plan with a report" in capsys.readouterr().err
+    assert after.main([str(plan)]) == 2 and "is no plan with a report" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
