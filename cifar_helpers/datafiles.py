@@ -67,7 +67,9 @@ class Tar:
                 raise tarfile.ReadError("a member of negative size")  # tarfile would go round in a circle
             if member.issym() or member.islnk():
                 raise _link(self.where, member.name)
-            if member.isfile() and not member.issparse():
+            if member.issparse():  # a header of a few bytes can stand for any number of them
+                raise tarfile.ReadError("a sparse file")
+            if member.isfile():
                 yield member
         # A header that cannot be read ends the list without an error, and what follows would be left out.
         self.archive.fileobj.seek(self.archive.offset)

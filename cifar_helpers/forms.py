@@ -100,11 +100,14 @@ def choose(names: Iterable[str], where: str) -> Found | None:
             f"{where} holds {len(equal)} data sets: {' and '.join(_said(key) for key in equal)}. "
             "Give the path of the one that is meant, or take the others away."
         )
-    parts = {part: sets[whole[0]][part] for part in ("train", "test")}
-    aside = [_said(key) for key, other in sorted(sets.items()) if key != whole[0] and (other["train"] or other["test"])]
+    chosen = sets.pop(whole[0])
+    parts, aside = {part: chosen[part] for part in ("train", "test")}, []
     if form == IMAGES:
-        aside += _tops(sets[whole[0]]["validation"], root)
+        tops = tuple(_tops(parts["train"] + parts["test"], root))  # what lies in them is read, or refused
+        sets = {key: other for key, other in sets.items() if not f"{key[1]}/".startswith(tops)}
+        aside = _tops(chosen["validation"], root)
         parts = {part: _pictures(names, files, root, where) for part, files in parts.items()}
+    aside = [_said(key) for key, other in sorted(sets.items()) if other["train"] or other["test"]] + aside
     return Found(form, root, {part: tuple(files) for part, files in parts.items()}, tuple(aside))
 
 

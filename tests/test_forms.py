@@ -273,6 +273,12 @@ def test_val_beside_test_is_said_and_train_alone_is_refused(image_files, expecte
     assert "30 images in train/, but none in a test/" in refusal(write_folder(only, tmp_path / "only"))
 
 
+def test_a_class_may_be_called_train(image_files, tmp_path, capsys):
+    files = {name.replace("/truck/", "/train/"): content for name, content in image_files.items()}
+    found = load(write("folder", files, tmp_path))
+    assert "train" in found.classes and len(found.train_images) == 30 and "not read" not in capsys.readouterr().out
+
+
 def test_an_incomplete_set_in_the_data_folder_is_not_passed_over(image_files, tmp_path, monkeypatch):
     monkeypatch.setattr(locate, "ROOT", tmp_path)
     write_folder({n.replace("test/", "val/"): c for n, c in image_files.items()}, tmp_path / "data")
