@@ -242,7 +242,7 @@ def _shares(report: Report, options: argparse.Namespace, todo: Sequence[Job]) ->
     return slurm.split(todo, report.store, options.tasks, report.device != "cpu") if todo else []
 
 
-def prune(options: argparse.Namespace) -> None:
+def tidy(options: argparse.Namespace) -> None:
     """Print which weights and checkpoints no profile's notebooks need, and delete them if told so.
 
     Raises:
@@ -400,7 +400,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _refuse_unusable(options)
         if options.prune:
-            prune(options)
+            tidy(options)
             return 0
         if options.profile is None:
             options.profile, why = _usual_profile(options)
