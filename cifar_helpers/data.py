@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 
 from . import synthetic
 from .datafiles import read_path
-from .env import CourseError, cache_dir, disk_error, usual_torch, write_atomically
+from .env import CourseError, cache_dir, disk_error, send, usual_torch, write_atomically
 from .locate import (
     BATCHES,
     SYNTHETIC,
@@ -318,9 +318,11 @@ def normalise(images: torch.Tensor, mean, std) -> torch.Tensor:
 
 def evaluation_batches(images: torch.Tensor, labels: torch.Tensor, device, normalisation=HALF, batch_size: int = 250):
     """Yield every image once, in order, as (images, labels); the last batch may be smaller."""
+    device = torch.device(device)
+    mean, std = (torch.as_tensor(v, dtype=torch.float32, device=device) for v in normalisation)  # once: it waits
     for start in range(0, len(labels), batch_size):
         part = slice(start, start + batch_size)
-        yield normalise(images[part].to(device), *normalisation), labels[part].to(device)
+        yield normalise(send(images[part], device), mean, std), send(labels[part], device)
 
 
 def _mirror_border(images: torch.Tensor, width: int) -> torch.Tensor:
@@ -419,7 +421,7 @@ class Batches:
         draws["shift"] = torch.randint(2 * SHIFT_PADDING + 1, (n, 2), generator=generator)
         if "alternating_flip" in self.augmentation:
             draws["flip"] = self._first_flip[draws["order"]] ^ bool(epoch % 2)
-        return {name: values.to(self.device) for name, values in draws.items()}
+        return {name: send(values, self.device) for name, values in draws.items()}
 
     def _window(self, index: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
         """Gather the 32×32 window of every image in one indexing operation over a view of all windows."""

@@ -157,6 +157,13 @@ def usual_torch():
         torch.set_default_dtype(dtype)
 
 
+def send(tensor, device):
+    """Copy a host tensor to a device; to a GPU the copy is only queued, from pinned memory, and nothing waits for it."""
+    if device.type in ("cpu", "mps") or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 @cache
 def cpu_flags() -> frozenset[str]:
     """Instruction-set flags of the processor; empty where the system does not list them."""

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
-from .env import CourseError, true_fp32
+from .env import CourseError, send, true_fp32
 
 
 class Prober:
@@ -202,7 +202,7 @@ class Prober:
         """A random direction as long as the gradient, the same on every device."""
         generator = torch.Generator().manual_seed(seed)
         drawn = [torch.randn(p.shape, generator=generator, dtype=torch.float32, device="cpu") for p in self.parameters]
-        drawn = [d.to(p.device, self.dtype) for d, p in zip(drawn, self.parameters, strict=True)]
+        drawn = [send(d, p.device).to(self.dtype) for d, p in zip(drawn, self.parameters, strict=True)]
         scale = self.norms("n", gradient)["n"] / self.norms("n", drawn)["n"]
         torch._foreach_mul_(drawn, scale)
         return drawn

@@ -271,7 +271,9 @@ def evaluate(model, batches: Iterable, autocast=contextlib.nullcontext, flips: b
     model.train(was_training)
     if not count:
         raise ValueError("Nothing to evaluate: there is no image.")
-    return torch.stack(losses).cpu().double().sum().item() / count, torch.stack(hits).sum().item() / count
+    # One copy, so one wait: the few hits of a batch are whole numbers as floats too.
+    loss, right = torch.stack([torch.stack(losses), torch.stack(hits).float()]).cpu().double().sum(1).tolist()
+    return loss / count, right / count
 
 
 # --- Checkpoints ---------------------------------------------------------------------------------------------------
