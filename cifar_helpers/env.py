@@ -158,7 +158,7 @@ def usual_torch():
 
 
 def send(tensor, device):
-    """Copy a host tensor to a device; to a GPU the copy is only queued, from pinned memory, and nothing waits for it."""
+    """Copy a host tensor to a device; a GPU's copy is queued, from pinned memory, and nothing waits for it."""
     if device.type in ("cpu", "mps") or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
