@@ -23,7 +23,7 @@ def timings(root: Path) -> list[str]:
     lines = ["## Benchmarks", "", "Alternating runs, medians.", ""]
     for part in results["parts"].values():
         threads = f"{part['machine']['threads']} threads, torch {part['machine']['torch']}"
-        lines += [*table(part["rows"]), _made(part, threads), ""]
+        lines += [*table(part["rows"]), made(part, threads), ""]
     return lines
 
 
@@ -39,19 +39,21 @@ def faults(root: Path) -> list[str]:
         rows = [
             {"killed": kind} | {columns[key]: each[key] for key in columns} for kind, each in kills["by_kind"].items()
         ]
-        lines += ["Kills at random moments:", "", *table(rows), _made(kills), ""]
+        lines += ["Kills at random moments:", "", *table(rows), made(kills), ""]
     if inputs := found.get("inputs"):
         given = inputs["by_reader"]
         text = f"Malformed input: {sum(given.values()):,} to {len(given)} readers, "
         text += f"{inputs['crashes']} answered otherwise than by a documented error."
-        lines += [text, "", _made(inputs), ""]
+        lines += [text, "", made(inputs), ""]
     if answers := found.get("answers"):
         text = f"Wrong answers graded by nbgrader: {answers['named']} got no point and read the check's own message, "
-        lines += [f"{text}{answers['not named']} did not.", "", _made(answers), ""]
+        lines += [f"{text}{answers['not named']} did not.", "", made(answers), ""]
     return lines
 
 
-def _made(part: dict, more: str = "") -> str:
+def made(part: dict, more: str = "") -> str:
     """On which machine, revision and day."""
     card = part["machine"]
-    return ", ".join(filter(None, (card["cpu"], more, f"`{card['git_revision']}`", part["made"][:10])))
+    return ", ".join(
+        filter(None, (card.get("gpu") or card["cpu"], more, f"`{card['git_revision']}`", part["made"][:10]))
+    )

@@ -93,6 +93,11 @@ ROOMS = {
     "planning": {"env", "experiments", "probes", "recipes", "record", "studies", "sweeps", "upkeep"},
     "worker": {"env", "data", "planning", "probes", "record", "run", "stopping", "upkeep"},
     "batch": {"env", "planning", "record", "upkeep", "worker"},
+    "half_hour": {"benchmarks", "budgets", "env", "stopping"},
+    "half_hour_parts": {
+        *("batch", "build", "compare", "data", "env", "experiments", "half_hour", "models", "planning", "ranking"),
+        *("recipes", "record", "run", "stopping", "train"),
+    },
     "slurm": {"env", "planning", "record"},
     "after": {"env", "report", "worker"},
     "status": {"env", "planning", "probes", "record", "slurm", "upkeep"},
