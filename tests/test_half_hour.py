@@ -53,7 +53,8 @@ def test_a_second_call_skips_what_is_done_and_what_has_had_its_time(call, capfd)
 def test_a_short_call_leaves_the_rest_to_the_next(call, monkeypatch):
     monkeypatch.setattr(half_hour, "STEPS", {"slow": 60, "last": 60})
     assert half_hour.go(call, ["slow", "last"], half_hour.GRACE + 1)
-    assert states(call) == {"slow": "cut with the call", "last": "not begun"}
+    assert states(call) == {"slow": "cut with the call"}
+    assert "| last | not begun | 0 | 60 |" in (call.folder / "SUMMARY.md").read_text()
     half_hour.go(call, ["last"], 300)
     assert states(call) == {"slow": "cut with the call", "last": "done"}
 
