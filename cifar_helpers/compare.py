@@ -4,52 +4,16 @@ Runs enter as records with ``config`` and ``steps``. What is written about a com
 interval that includes no effect is said to be undecided.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from .env import CourseError
+from .intervals import Paired, paired
+from .words import ahead_text, ratio_cell, ratio_text, rounded
 
 WINDOW = (0.8, 1.0)  # share of a run over which networks are compared, declared before looking
-
-
-@dataclass(frozen=True)
-class Paired:
-    """Difference of paired values.
-
-    Attributes:
-        values: (n,) one difference per pair.
-        mean: their mean.
-        interval: 95 % confidence interval of the mean (Student's t over pairs); None for fewer than two pairs.
-    """
-
-    values: np.ndarray
-    mean: float
-    interval: tuple[float, float] | None
-
-    @property
-    def decided(self) -> bool:
-        """Whether there is a finite interval and it leaves out zero."""
-        finite = self.interval is not None and np.isfinite(self.interval).all()
-        return bool(finite) and not self.interval[0] <= 0 <= self.interval[1]
-
-
-def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
-    """Compare ``b`` with ``a`` pair by pair: mean of b − a, and its 95 % t interval where n ≥ 2.
-
-    Raises:
-        CourseError: nothing to compare, or the lengths differ.
-    """
-    difference = np.asarray(b, dtype=np.float64) - np.asarray(a, dtype=np.float64)
-    if len(a) != len(b) or not len(difference):
-        raise CourseError(f"A paired comparison needs equally many values on both sides, not {len(a)} and {len(b)}.")
-    mean, n = float(difference.mean()), len(difference)
-    if n < 2:
-        return Paired(difference, mean, None)
-    half = float(stats.t.ppf(0.975, n - 1) * difference.std(ddof=1) / np.sqrt(n))
-    return Paired(difference, mean, (mean - half, mean + half))
 
 
 NOT_TRAINING = 0.05  # nats: a training loss this close to ln 10 is that of guessing
@@ -103,9 +67,10 @@ def same_step_rows(plain: Sequence, other: Sequence, window: tuple[float, float]
         window: share of the run whose mean loss is compared.
 
     Returns:
-        One dict per rate: ``rate``, ``plain`` and ``other`` (mean loss over seeds, nats), ``pairs`` (both losses per
-        seed), ``paired`` (``Paired``, other minus plain; pairs with a diverged run are left out, and None if none is
-        left), ``verdict`` in words, whatever the sign, and ``note`` where a network diverged or does not train.
+        One dict per rate: ``rate``, ``plain`` and ``other`` (mean loss, nats), ``pairs`` (both losses of every seed),
+        ``paired`` (``Paired``, other minus plain; None if every pair has a diverged run), ``trains``, ``verdict`` in
+        words, whatever the sign, and ``note`` where a network diverged or does not train. Means and ``paired`` are over
+        the seeds at which both networks train (``trains``), or over all where there is no such seed.
 
     Raises:
         CourseError: a rate has no pair of equal seeds.
@@ -116,8 +81,9 @@ def same_step_rows(plain: Sequence, other: Sequence, window: tuple[float, float]
 
     rows = []
     for rate, *sides in _pairs(plain, other):
-        row = {"rate": rate} | _compare(sides, loss)
-        rows.append(row | {"verdict": _in_words(_ahead, sides, loss, window), "note": _stuck_note(sides, window)})
+        found, every = _training(sides, loss, window), _compare(sides, loss)
+        row = {"rate": rate} | found | {"pairs": every["pairs"], "verdict": _in_words(ahead_text, found)}
+        rows.append(row | {"note": _stuck_note(sides, window)})
     return rows
 
 
@@ -132,9 +98,29 @@ def _compare(sides: Sequence[Sequence], value: Callable) -> dict:
     return {"plain": float(np.mean(a)), "other": float(np.mean(b)), "pairs": known, "paired": paired(a, b)}
 
 
-def paired_by_seed(plain: Sequence, other: Sequence, value: Callable) -> Paired | None:
-    """Paired comparison of one number per run, over the seeds at which both are finite; None without any."""
+def _training(sides: Sequence[Sequence], value: Callable, window: tuple[float, float]) -> dict:
+    """``_compare`` over the seeds at which both networks train, or over all of them where there is no such seed.
+
+    Returns:
+        Its dict, with ``trains`` (whether there is such a seed) and ``with_stuck`` (``Paired`` over all seeds where
+        some but not all are such; else None).
+    """
+    both = [pair for pair in zip(*sides, strict=True) if all(is_training(run, window) for run in pair)]
+    every = _compare(sides, value)
+    if not both or len(both) == len(sides[0]):
+        return every | {"trains": bool(both), "with_stuck": None}
+    return _compare(list(zip(*both, strict=True)), value) | {"trains": True, "with_stuck": every["paired"]}
+
+
+def paired_by_seed(plain: Sequence, other: Sequence, value: Callable, keep: Callable | None = None) -> Paired | None:
+    """Paired comparison of one number per run, over the seeds at which both are finite; None without any.
+
+    Args:
+        keep: whether a run counts; where no pair has two such runs, all count.
+    """
     (_, *sides), *_ = _pairs(plain, other)
+    if keep and (kept := [pair for pair in zip(*sides, strict=True) if all(map(keep, pair))]):
+        sides = list(zip(*kept, strict=True))
     return _compare(sides, value)["paired"]
 
 
@@ -149,21 +135,6 @@ def _stuck_note(sides: Sequence[Sequence], window: tuple[float, float]) -> str:
     return "; ".join(notes)
 
 
-def _ahead(result: Paired) -> str:
-    if result.mean == 0:
-        return f"equal (n = {len(result.values)})"
-    n, leader = len(result.values), "BN" if result.mean < 0 else "no BN"
-    ahead = sum(np.sign(result.values) == np.sign(result.mean))
-    if result.interval is None:
-        return f"{leader} ahead by {abs(result.mean):.3f} nats (n = {n}, no interval)"
-    if not result.decided:
-        interval = "95 % interval {:+.3f} to {:+.3f}".format(*result.interval)
-        counted = f"n = {n}; {leader} ahead in {ahead} of {n} seeds"
-        return f"not decided: BN − no BN {result.mean:+.3f} nats ({interval}, {counted})"
-    low, high = sorted(map(abs, result.interval))
-    return f"{leader} ahead by {abs(result.mean):.3f} nats (95 % interval {low:.3f} to {high:.3f}, n = {n})"
-
-
 def ratio_rows(
     plain: Sequence, other: Sequence, quantity: Callable, window: tuple[float, float] = WINDOW
 ) -> list[dict]:
@@ -174,9 +145,9 @@ def ratio_rows(
         window: share of the run over which the quantity is averaged.
 
     Returns:
-        One dict per rate: ``rate``, ``plain`` and ``other`` (geometric means over seeds), ``paired`` (of logarithms),
-        ``ratio`` in words with its 95 % interval (paired t on log-ratios), ``note`` where a network does not
-        train, and both as ``in_words``.
+        One dict per rate: ``rate``, ``plain`` and ``other`` (geometric means), ``paired`` (of logarithms), ``trains``,
+        ``ratio`` in words with its 95 % interval (paired t on log-ratios), ``note`` where a network does not train, and
+        both as ``in_words``. Over which seeds: as in ``same_step_rows``.
 
     Raises:
         CourseError: a rate has no pair of equal seeds, or the quantity was not recorded.
@@ -188,9 +159,10 @@ def ratio_rows(
 
     rows = []
     for rate, *sides in _pairs(plain, other):
-        logs = _compare(sides, log)
+        logs = _training(sides, log, window)
         row = {"rate": rate, "plain": np.exp(logs["plain"]), "other": np.exp(logs["other"]), "paired": logs["paired"]}
-        ratio, note = _in_words(ratio_text, sides, log, window), _stuck_note(sides, window)
+        row |= {"trains": logs["trains"]}
+        ratio, note = _in_words(ratio_text, logs), _stuck_note(sides, window)
         rows.append(row | {"ratio": ratio, "note": note, "in_words": f"{ratio} — {note}" if note else ratio})
     return rows
 
@@ -219,7 +191,7 @@ def matched_rows(plain: Sequence, other: Sequence, points: Callable, bins: int =
         seeds, gone = len(sides[0]), len(pairs) - len(whole)
         note = f"{gone} of {seeds} seeds share no range" if gone else ""
         note += f"{'; ' if note else ''}{seeds - len(pairs)} of {seeds} diverged" if len(pairs) < seeds else ""
-        row = {"rate": rate, "plain": np.nan, "other": np.nan, "paired": None, "over": None}
+        row = {"rate": rate, "plain": np.nan, "other": np.nan, "paired": None, "over": None, "trains": bool(whole)}
         ratio = "not compared"
         if whole:
             logs = np.array([each[:2] for each in whole])
@@ -387,7 +359,8 @@ def as_row(row: dict, way: str, unit: str, own: str = "") -> dict:
     """One row of ``comparison_table``, without what it was compared over; ``own``: a unit that only its values have."""
     values = [rounded(row[side]) + own if np.isfinite(row[side]) else "–" for side in ("plain", "other")]
     levels = {f"no BN ({unit})": values[0], f"BN ({unit})": values[1]}
-    return {"compared at": way} | levels | {"BN / no BN": row["ratio"], "note": row["note"]}
+    found = {"BN / no BN": ratio_cell(row["paired"], row["ratio"]), "note": row["note"]}
+    return {"compared at": way} | levels | found
 
 
 def in_window(steps: np.ndarray, total: int, window: tuple[float, float] = WINDOW) -> np.ndarray:
@@ -395,32 +368,10 @@ def in_window(steps: np.ndarray, total: int, window: tuple[float, float] = WINDO
     return (steps >= round(window[0] * total)) & (steps < round(window[1] * total))
 
 
-def _in_words(say: Callable, sides: Sequence[Sequence], value: Callable, window: tuple[float, float]) -> str:
-    """The comparison over all seeds, and where some but not all train with both networks, over those as well."""
-    result = _compare(sides, value)["paired"]
-    text = say(result) if result else "not compared: no pair of seeds without divergence"
-    both = [pair for pair in zip(*sides, strict=True) if all(is_training(run, window) for run in pair)]
-    if both and len(both) < len(sides[0]) and (alive := _compare(list(zip(*both, strict=True)), value)["paired"]):
-        text += f"; where both train: {say(alive)}"
-    return text
-
-
-def ratio_text(result: Paired) -> str:
-    """A ratio with its interval in words, from differences of logarithms."""
-    n, ratio = len(result.values), rounded(np.exp(result.mean))
-    if result.interval is None:
-        return f"{ratio} (n = {n}, no interval)"
-    low, high = np.exp(result.interval)
-    undecided = ", includes 1" if low <= 1 <= high else ""
-    return f"{ratio} (95 % interval {rounded(low)} to {rounded(high)}, n = {n}{undecided})"
-
-
-def rounded(value: float) -> str:
-    """Three significant digits, without an exponent where that can be read: 0.0309, 2.86, 46.0, 21,400."""
-    short = float(f"{value:.3g}")
-    if not 1e-4 <= abs(short) < 1e7:
-        return f"{value:.3g}"
-    return f"{short:,.{max(0, 2 - int(np.floor(np.log10(abs(short)))))}f}"
+def _in_words(say: Callable, found: Mapping) -> str:
+    """The outcome of ``_training``, and behind it that over all seeds where some of them do not train."""
+    text = say(found["paired"]) if found["paired"] else "not compared: no pair of seeds without divergence"
+    return f"{text}; with the seeds that do not train: {say(found['with_stuck'])}" if found["with_stuck"] else text
 
 
 def window_mean(curve: np.ndarray, window: tuple[float, float] = WINDOW) -> float:

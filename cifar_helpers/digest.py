@@ -1,134 +1,149 @@
 """What the report says before its notebooks: the answers in short, the sources' results, the landscape in one table.
 
-Every sentence and row is made from the tables that the notebooks saved; what a table is missing for is left out.
+Every sentence and row is made from the tables that the notebooks saved, by the numbers saved with their rows; what a
+table or its numbers are missing for (those published before rows carried numbers) is left out.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from .benchmarks import table
+from .beside import AGREES, CONTRADICTS, NOT_COMPARABLE, NOT_RUN, UNDECIDED, VERDICTS
+from .intervals import LEVEL, holm
+from .words import rounded
 
 QUANTITIES = (("05", "variation of the loss"), ("06", "gradient distance"), ("07", "effective β"))
 WAYS = ("the same step", "the same training loss", "the same relative distance")
-INTERVAL = re.compile(r"95 % interval ([+−-]?[\d.,e+-]+) to ([+−-]?[\d.,e+-]+)")
+SOURCES = ("source", "quantity", "source's result", "ours", "seeds", "length", "verdict", "remark")
 
 
 def in_short(entries: Sequence[dict]) -> list[str]:
     """The answers in a few sentences, each worded by the interval in its table."""
-    tables = _tables(entries)
-    sentences = [_ahead(tables), *_landscape(tables), _result(tables), _not_run(tables)]
+    sentences = [_ahead(entries), *_landscape(entries), _result(entries), *_verdicts(entries), _not_run(entries)]
     said = [f"- {sentence}" for sentence in sentences if sentence]
     return ["## In short", "", *said, ""] if said else []
 
 
-def _tables(entries: Sequence[dict]) -> dict[str, list[dict]]:
-    return {entry["name"]: entry["rows"] for entry in entries if entry["kind"] == "table"}
+def _rows(entries: Sequence[dict], name: str) -> Iterator[tuple[dict, dict]]:
+    """(row, column → numbers) of the tables of this name, or ending so; a row saved without numbers has none."""
+    for entry in entries:
+        if entry.get("kind", "table") == "table" and entry["name"].endswith(name):
+            numbers = entry.get("numbers") or [{}] * len(entry["rows"])
+            yield from zip(entry["rows"], numbers, strict=True)
 
 
-def side(text: str) -> str | None:
-    """Which side of 1, no effect, the first 95 % interval of a ratio in a text is on.
-
-    Returns:
-        ``above``, ``below``, or ``undecided`` where the interval includes 1; None where the text has none.
-    """
-    found = INTERVAL.search(text)
-    if not found:
-        return None
-    low, high = (float(end.replace("−", "-").rstrip(",").replace(",", "")) for end in found.groups())
-    return "below" if high < 1 else "above" if low > 1 else "undecided"
-
-
-def leader(text: str) -> str | None:
-    """The same of a verdict of ``compare.same_step_rows``: ``below`` where batch norm is ahead."""
-    first = text.split("; where both train")[0]
-    if "no interval" in first:
-        return None
-    starts = {"BN ahead": "below", "no BN ahead": "above"}
-    return next((where for start, where in starts.items() if first.startswith(start)), "undecided")
-
-
-def _ahead(tables: Mapping) -> str:
+def _ahead(entries: Sequence[dict]) -> str:
     """Whose training loss is lower at the same step, rate by rate."""
     rates: dict[str | None, list[str]] = {}
-    for row in tables.get("04_same_step_table", ()):
-        rates.setdefault(leader(row["who is ahead"]), []).append(row["rate"])
+    for row, numbers in _rows(entries, "04_same_step_table"):
+        if found := numbers.get("who is ahead"):
+            rates.setdefault(found["side"], []).append(row["rate"])
     words = {"below": "lower with BN", "above": "higher with BN", "undecided": "undecided", None: "without an interval"}
     parts = [f"{words[where]} at rate {' and '.join(rates[where])}" for where in words if where in rates]
     return f"Training loss at the same step, VGG-A: {'; '.join(parts)}." if parts else ""
 
 
-def _landscape(tables: Mapping) -> list[str]:
+def _landscape(entries: Sequence[dict]) -> list[str]:
     """BN over no BN along the gradient, one sentence for each quantity."""
     sentences = []
     words = {"below": "decided, smaller with BN", "above": "decided, larger with BN", "undecided": "undecided"}
     for number, quantity in QUANTITIES:
-        found = {row["compared at"]: row["BN / no BN"] for row in tables.get(f"{number}_probe_table", ())}
-        parts = [
-            f"{found[way].split(' ')[0]} at {way} ({words.get(side(found[way]), 'no interval')})"
-            for way in WAYS
-            if found.get(way, "not compared")[0].isdigit()
-        ]
+        found = {row["compared at"]: numbers for row, numbers in _rows(entries, f"{number}_probe_table")}
+        parts = []
+        for way in WAYS:
+            ratio = found.get(way, {}).get("BN / no BN")
+            if ratio and ratio["value"] is not None:
+                parts.append(f"{rounded(ratio['value'])} at {way} ({words.get(ratio['side'], 'no interval')})")
         if parts:
             sentences.append(f"Along the gradient, {quantity}, BN over no BN: {', '.join(parts)}.")
     return sentences
 
 
-def _result(tables: Mapping) -> str:
-    """The test error of the network that validation images chose."""
-    values = {row["what"]: row["value"] for row in tables.get("03_result", ())}
-    error = values.get("test error (%)", "")
-    if not error[:1].isdigit():
+def _result(entries: Sequence[dict]) -> str:
+    """The test error of the network that validation images chose; nothing where it was not read."""
+    rows = list(_rows(entries, "03_result"))
+    values = {row["what"]: row["value"] for row, _ in rows}
+    if not any(row["what"] == "test error (%)" and "value" in numbers for row, numbers in rows):
         return ""
-    text = f"Test error (%): {error}, by {values['network']}, chosen by {values['chosen by']}. "
+    text = f"Test error (%): {values['test error (%)']}, by {values['network']}, chosen by {values['chosen by']}. "
     return f"{text}Epochs: {values['epochs']}; seeds: {values['seeds']}."
 
 
-def _not_run(tables: Mapping) -> str:
+def _verdicts(entries: Sequence[dict]) -> list[str]:
+    """How many rows beside the sources can be compared, and what they say; then, source by source, what contradicts."""
+    rows = [row for row, _ in _rows(entries, "_z_sources") if row.get("verdict") in VERDICTS]
+    if not rows:
+        return []
+    count = Counter(row["verdict"] for row in rows)
+    comparable = sum(count[verdict] for verdict in (AGREES, CONTRADICTS, UNDECIDED))
+    text = f"Beside the sources: {comparable} of {len(rows)} rows are comparable; of these {count[AGREES]} agree, "
+    text += f"{count[CONTRADICTS]} contradict, {count[UNDECIDED]} are undecided. "
+    text += f"{count[NOT_COMPARABLE]} are not comparable (trained shorter or longer), {count[NOT_RUN]} not run."
+    against = Counter(f"{row['quantity']} (source {row['source']})" for row in rows if row["verdict"] == CONTRADICTS)
+    named = [name + (f", {times} rows" if times > 1 else "") for name, times in against.items()]
+    return [text, f"Contradicted: {'; '.join(named)}." if named else ""]
+
+
+def _not_run(entries: Sequence[dict]) -> str:
     """What the sources did and this profile did not."""
-    rows = [row for name, rows in tables.items() if name.endswith("_z_sources") for row in rows]
-    left = [f"{row['quantity']} (source {row['source']})" for row in rows if row["ours"].startswith("not run")]
+    rows = [row for row, _ in _rows(entries, "_z_sources") if row.get("verdict") == NOT_RUN]
+    left = [f"{row['quantity']} (source {row['source']})" for row in rows]
     return f"Not run: {'; '.join(left)}." if left else ""
 
 
 def beside_sources(entries: Sequence[dict], profile: str) -> list[str]:
     """Every result of the sources beside ours in one table, from the notebooks' own."""
+    found = [
+        (entry["name"][:2], row) for entry in entries if entry["name"].endswith("_z_sources") for row in entry["rows"]
+    ]
+    columns = [name for name in SOURCES if any(name in row for _, row in found)]
     rows = [
-        {"notebook": entry["name"][:2]} | row | {"profile": profile}
-        for entry in entries
-        if entry["name"].endswith("_z_sources")
-        for row in entry["rows"]
+        {"notebook": number} | {name: row.get(name, "–") for name in columns} | {"profile": profile}
+        for number, row in found
     ]
     text = (
-        "Every result of the sources that the course repeats, its own beside it. Where ours trained for clearly fewer "
-        "or more epochs than the source says it did, the remark begins with *not comparable* and judges nothing. Else "
-        "the 95 % interval over our seeds decides: it agrees with a number or disagrees; it agrees with a claim, or "
-        "with one half of it, contradicts it, or leaves it undecided. One seed has no interval. Times of an epoch are "
-        "upper bounds: whatever else a machine does only slows a run down."
+        "Every result of the sources that the course repeats, its own beside it: how long each trained, and a verdict. "
+        "The 95 % interval over our seeds decides: a result *agrees*, *contradicts*, or is *undecided*, as all results "
+        "of one seed and all times on another machine are. Of a claim with several parts one that is contradicted "
+        "contradicts it, and it agrees if all do. *Not comparable* are accuracies, losses and rankings at the end of a "
+        "training that was clearly shorter or longer than the source's. Times of an epoch are upper bounds, each "
+        "machine by itself: whatever else a machine does only slows a run down."
     )
     return ["## The sources' results and ours", "", text, "", *table(rows)] if rows else []
 
 
 def glance(entries: Sequence[dict]) -> list[str]:
     """The landscape in one table: BN over no BN for every quantity and way of measuring, from the notebooks' tables."""
-    tables, rows = _tables(entries), []
+    rows, p_values = [], []
 
-    def add(quantity: str, measured: str, found: dict, note: str = "") -> None:
+    def add(quantity: str, measured: str, cells: Sequence[tuple], note: str = "") -> None:
+        """Add a row of (way, words, numbers)."""
+        found = {way: words for way, words, _ in cells}
         rows.append({"quantity": quantity, "measured by": measured} | {way: found.get(way, "–") for way in WAYS})
         rows[-1]["note"] = note
+        p_values.extend(numbers["p"] for way, _, numbers in cells if way in WAYS and numbers.get("p") is not None)
 
     for number, quantity in QUANTITIES:
         for name, measured in (("probe", "direct probe, SGD 0.1"), ("proxy", "proxy, all rates")):
-            found = [row for row in tables.get(f"{number}_{name}_table", ()) if "rate" not in row]
-            notes = "; ".join(dict.fromkeys(row["note"] for row in found if row["note"]))
+            found = [each for each in _rows(entries, f"{number}_{name}_table") if "rate" not in each[0]]
+            notes = "; ".join(dict.fromkeys(row["note"] for row, _ in found if row["note"]))
+            cells = [(row["compared at"], row["BN / no BN"], numbers.get("BN / no BN", {})) for row, numbers in found]
             if found:
-                add(quantity, measured, {row["compared at"]: row["BN / no BN"] for row in found}, notes)
+                add(quantity, measured, cells, notes)
         for name, measured in (("proxy", "proxy"), ("same_batch", "proxy on one batch")):
-            for row in tables.get(f"{number}_{name}_table", ()):
+            for row, numbers in _rows(entries, f"{number}_{name}_table"):
                 if "rate" in row:
-                    values = (row["BN / no BN at the same step"], row["at the same training loss"])
-                    found = dict(zip(WAYS, values, strict=False))
-                    add(quantity, f"{measured}, rate {row['rate']}", found, row["note"])
+                    columns = zip(WAYS, ("BN / no BN at the same step", "at the same training loss"), strict=False)
+                    cells = [(way, row[column], numbers.get(column, {})) for way, column in columns]
+                    add(quantity, f"{measured}, rate {row['rate']}", cells, row["note"])
     if not rows:
         return []
     text = "BN over no BN, paired by seed. Below 1, batch norm's value is the smaller one. An interval that includes 1 "
-    return ["## The landscape in one table", "", text + "decides nothing.", "", *table(rows)]
+    text += "decides nothing. Beside each interval stands a sign test, which asks only which side each seed is on."
+    if p_values:
+        alone, all_together = sum(p < LEVEL for p in p_values), sum(holm(p_values))
+        text += (
+            f" The table holds {len(p_values)} intervals: by themselves {alone} leave out 1; with Holm's correction "
+        )
+        text += f"for {len(p_values)} tests {all_together} do."
+    return ["## The landscape in one table", "", text, "", *table(rows)]

@@ -3,12 +3,13 @@
 From records to table rows and to what ``landscape`` draws; nothing here trains.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from . import compare, measure
+from .words import ratio_cell, ratio_text, rounded
 
 NETWORK = {"VGG_A": "no BN", "VGG_A_BatchNorm": "BN"}
 
@@ -66,7 +67,7 @@ def control_panels(runs: Sequence, grid, controls: Mapping, quantity: str) -> li
                 starts = [np.nan if row is None else probe["start_loss"][row] for probe, row in found]
                 conditions["start"] = (etas, np.repeat(np.array(starts)[:, None], len(etas), axis=1))
             floors = np.stack([noise_at(run, controls["noise"], quantity, step, etas) for run in mine])
-            stuck = sum(bool(compare.not_training(run)[min(step, len(run.steps["loss"]) - 1)]) for run in mine)
+            stuck = sum(_idle(run, step) for run in mine)
             panel = {"model": model, "step": step, "conditions": conditions | {"noise": (etas, floors)}}
             panels.append(panel | {"stuck": f"{stuck} of {len(mine)} not training" if stuck else ""})
     return panels
@@ -85,6 +86,7 @@ def control_rows(plain: Sequence, other: Sequence, grid, controls: Mapping, quan
     Returns:
         One dict per condition: ``condition`` in words, and per step ``ratios`` {step: ``compare.Paired`` of
         logarithms or None}, ``texts`` {step: the ratio in words} and ``stuck`` {step: networks not training there}.
+        Seeds that do not train at a step are left out of it, unless none trains.
     """
     conditions = {f"{len(grid.etas)} step lengths (the conclusions' grid)": (grid, "all")}
     conditions[f"{len(controls['dense'].etas)} step lengths"] = (controls["dense"], "all")
@@ -101,26 +103,34 @@ def control_rows(plain: Sequence, other: Sequence, grid, controls: Mapping, quan
                 with np.errstate(divide="ignore"):
                     return float(np.log(_summary(at_step(run, probe, quantity, step, layer), quantity)))
 
-            ratios[step] = compare.paired_by_seed(plain, other, log)
-        texts = {step: compare.ratio_text(found) if found else "not compared" for step, found in ratios.items()}
+            def training(run, step=step) -> bool:
+                return not _idle(run, step)
+
+            ratios[step] = compare.paired_by_seed(plain, other, log, training)
+        texts = {step: ratio_text(found) if found else "not compared" for step, found in ratios.items()}
         rows.append({"condition": name, "ratios": ratios, "texts": texts, "stuck": stuck})
     return rows
 
 
+def _idle(run, step: int) -> bool:
+    """Whether a run is not training at a step; one that has ended counts as it ended."""
+    return bool(compare.not_training(run)[min(step, len(run.steps["loss"]) - 1)])
+
+
 def _stuck_at(sides: Sequence[Sequence], step: int) -> str:
-    """Networks of which some seed is not training at a step, in words; empty where all train."""
-    names = [
-        NETWORK[runs[0].config.model]
-        for runs in sides
-        if any(compare.not_training(run)[min(step, len(run.steps["loss"]) - 1)] for run in runs)
-    ]
-    return f"{' and '.join(names)} not training" if names else ""
+    """Networks of which some seed is not training at a step, with how many, in words; empty where all train."""
+    counts = [(NETWORK[runs[0].config.model], sum(_idle(run, step) for run in runs), len(runs)) for runs in sides]
+    return "; ".join(f"{name}: {stuck} of {n} not training" for name, stuck, n in counts if stuck)
 
 
 def control_table(rows: Sequence[Mapping]) -> list[dict]:
     """Rows of a table from ``control_rows``; a step at which a network is not training is marked in its column."""
     names = {s: f"BN / no BN at step {s}" + (f" ({stuck})" if stuck else "") for s, stuck in rows[0]["stuck"].items()}
-    return [{"condition": row["condition"]} | {names[s]: text for s, text in row["texts"].items()} for row in rows]
+    return [
+        {"condition": row["condition"]}
+        | {names[s]: ratio_cell(row["ratios"][s], text) for s, text in row["texts"].items()}
+        for row in rows
+    ]
 
 
 def floor_rows(runs: Sequence, grid, noise, quantity: str) -> list[dict]:
@@ -196,10 +206,32 @@ def proxy_rows(plain: Sequence, other: Sequence, quantity: Callable, move: Calla
     by_loss = compare.loss_rows(plain, other, quantity)
     moved = compare.ratio_rows(plain, other, move)
     return [
-        {"rate": f"{step['rate']:g}", "BN / no BN at the same step": step["ratio"]}
-        | {"at the same training loss": loss["in_words"], "‖Δw‖/‖w‖, BN / no BN": far["ratio"], "note": step["note"]}
+        {"rate": f"{step['rate']:g}", "BN / no BN at the same step": ratio_cell(step["paired"], step["ratio"])}
+        | {"at the same training loss": ratio_cell(loss["paired"], loss["in_words"])}
+        | {"‖Δw‖/‖w‖, BN / no BN": ratio_cell(far["paired"], far["ratio"]), "note": step["note"]}
         for step, loss, far in zip(by_step, by_loss, moved, strict=True)
     ]
+
+
+def peak_row(plain: Sequence, other: Sequence, quantity: Callable) -> dict:
+    """The largest value over the rates, BN over no BN at the same step by seed: a row of ``compare.ratio_rows``.
+
+    Args:
+        plain, other: runs of the two networks at several rates; quantity: gives the ``Band`` of a list of runs.
+    """
+
+    def largest(found: Sequence) -> object:
+        names = {(sweep.config.model, sweep.config.seed) for sweep in found}
+        band = quantity([run for run in (*plain, *other) if (run.config.model, run.config.seed) in names])
+        return replace(band, curves=band.max_curve[None], labels=("largest over the rates",))
+
+    return compare.ratio_rows(measure.sweeps(plain), measure.sweeps(other), largest)[0]
+
+
+def rates_that_train(runs: Sequence) -> list[float]:
+    """The rates at which every run trains, whatever its network and seed."""
+    stuck = {run.config.lr for run in runs if not compare.is_training(run)}
+    return sorted({run.config.lr for run in runs} - stuck)
 
 
 def seeds(runs: Sequence) -> str:
@@ -223,24 +255,26 @@ def noise_share(run, probe, layer: str = "all") -> float:
 def noise_rows(runs: Sequence, probe) -> list[dict]:
     """Table rows: how much of the proxy's squared gradient distance is batch noise, per rate and network.
 
-    Also the two levels of β that follow, since numerator and denominator are otherwise the same. Diverged runs are left
-    out.
+    Also the two levels of β that follow, since numerator and denominator are otherwise the same. Seeds that do not
+    train are counted and left out; where none trains, the row is of those that did not diverge, and says so.
     """
     rows = []
     for rate in sorted({run.config.lr for run in runs}):
         row = {"rate": f"{rate:g}"}
         for model in dict.fromkeys(run.config.model for run in runs):
             mine = [run for run in runs if (run.config.model, run.config.lr) == (model, rate)]
-            mine = [run for run in mine if run.diverged_at is None]
+            training, n = [run for run in mine if compare.is_training(run)], len(mine)
+            mine = training or [run for run in mine if run.diverged_at is None]
+            stuck = f"; {n - len(training)} of {n} not training" if len(training) < n else ""
             share, levels = "–", "–"
             if mine:
                 shares = np.array([noise_share(run, probe) for run in mine])
                 spread = f", {shares.min():.0%} to {shares.max():.0%}" if len(shares) > 1 else ""
-                share = f"{shares.mean():.0%} (n = {len(shares)}{spread})"
+                share = f"{shares.mean():.0%} (n = {len(shares)}{spread}{stuck})"
                 one = measure.same_batch(mine, probe, "beta")
                 two = measure.at_steps(measure.VGG_Beta_Smooth(mine), one.steps)
                 pair = [np.exp(np.mean([np.log(compare.window_mean(c)) for c in b.curves])) for b in (two, one)]
-                levels = " → ".join(map(compare.rounded, pair))
+                levels = " → ".join(map(rounded, pair))
             name = NETWORK.get(model, model)
             row |= {f"{name}: share of ‖Δg‖² that is batch noise": share, f"{name}: β, two batches → one": levels}
         rows.append(row)
@@ -252,7 +286,7 @@ def band_parts(runs: Sequence, bands: Mapping[str, Callable], direct: Sequence, 
 
     Args:
         runs: of both networks, all rates, one or more seeds; seeds without all rates, or with a diverged run, are left
-            out.
+            out, and so are those with a run that does not train where any seed has none.
         bands: name of the way → function from the runs of one network and seed to a ``Band``.
         direct, grid, quantity: runs with the direct probe, for the band from one point.
 
@@ -261,7 +295,9 @@ def band_parts(runs: Sequence, bands: Mapping[str, Callable], direct: Sequence, 
         the share of the first way's, and the width of the direct probe's band over η.
     """
     rows, gone = [], {run.config.seed for run in runs if run.diverged_at is not None}
+    stuck = {run.config.seed for run in runs if not compare.is_training(run)}
     seeds = [seed for seed in measure.seeds_at_every_rate(runs) if seed not in gone]
+    seeds = [seed for seed in seeds if seed not in stuck] or seeds
     for model in dict.fromkeys(run.config.model for run in runs):
         row, first = {"network": NETWORK.get(model, model)}, None
         for name, make in bands.items():
@@ -271,14 +307,14 @@ def band_parts(runs: Sequence, bands: Mapping[str, Callable], direct: Sequence, 
                 widths.append(compare.window_mean(band.max_curve - band.min_curve))
             first = first or widths
             shares = np.array(widths) / np.array(first)
-            text = compare.rounded(np.mean(widths)) if widths else ""
+            text = rounded(np.mean(widths)) if widths else ""
             if widths and widths is not first:
                 spread = f", {shares.min():.0%} to {shares.max():.0%}" if len(shares) > 1 else ""
                 text += f" ({shares.mean():.0%} of it, n = {len(shares)}{spread})"
             row[name] = text if widths else "–"
         points = [measure.probe_band(run, grid, quantity) for run in direct if run.config.model == model]
         widths = [compare.window_mean(band.max_curve - band.min_curve) for band in points]
-        row["from one point (direct probe)"] = f"{compare.rounded(np.mean(widths))} (n = {len(widths)})"
+        row["from one point (direct probe)"] = f"{rounded(np.mean(widths))} (n = {len(widths)})"
         rows.append(row)
     return rows
 
@@ -295,8 +331,8 @@ def layer_rows(sweep: Sequence[Sequence], direct: Sequence[Sequence], one_batch,
         quantity: ``distance`` or ``beta``.
 
     Returns:
-        One dict per way: ``measured by``, ``paired`` {layer: ``compare.Paired`` of logarithms or None} and the two
-        ratios in words.
+        One dict per way: ``measured by``, ``paired`` {layer: ``compare.Paired`` of logarithms or None}, ``trains``
+        {layer: whether there is a seed at which both networks train} and the two ratios as cells.
     """
     probed = [[run for run in side if one_batch in run.probes] for side in sweep]
     proxy = measure.VGG_Grad_Pred if quantity == "distance" else measure.VGG_Beta_Smooth
@@ -324,20 +360,22 @@ def layer_rows(sweep: Sequence[Sequence], direct: Sequence[Sequence], one_batch,
         }
         rows.append(
             {"measured by": name, "paired": {layer: row["paired"] for layer, row in found.items()}}
-            | {"all parameters": found["all"]["in_words"], "output layer": found["output"]["in_words"]}
+            | {"trains": {layer: row["trains"] for layer, row in found.items()}}
+            | {"all parameters": ratio_cell(found["all"]["paired"], found["all"]["in_words"])}
+            | {"output layer": ratio_cell(found["output"]["paired"], found["output"]["in_words"])}
         )
     return rows
 
 
-def direction(found, words: str) -> str:
+def direction(found, trains: bool = True) -> str:
     """In words: which way a paired log-ratio points, and whether that is decided.
 
     Args:
-        words: the ratio's own, which name networks that are not training.
+        trains: whether it is from seeds at which both networks train; else it is not judged.
     """
     if found is None:
         return "not compared"
-    if re.search(r"not training(?! \(\d)|not training \((\d+) of \1 seeds\)", words):
+    if not trains:
         return "not judged, since a network is not training"
     way = "larger with BN" if found.mean > 0 else "smaller with BN"
     return way if found.decided else f"{way}, not decided"

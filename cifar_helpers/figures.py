@@ -15,6 +15,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from . import words
 from .env import figures_dir, git_revision, write_atomically
 
 STYLE = {
@@ -151,7 +152,8 @@ def save_table(rows: list[dict], name: str, caption: str, data, profile: str, ru
     """Write a table with its provenance beside the figures, for the report.
 
     Args:
-        rows: one dict per row, all with the same columns; the other arguments are those of ``save``.
+        rows: one dict per row, all with the same columns. The numbers of ``words.Cell``s are saved too, as ``numbers``:
+            row by row, column → numbers. The other arguments are those of ``save``.
 
     Returns:
         The table as a ``pandas.DataFrame``, for the notebook to show.
@@ -160,7 +162,9 @@ def save_table(rows: list[dict], name: str, caption: str, data, profile: str, ru
 
     if data.label != "CIFAR-10":
         caption = f"{caption} [{data.label}]"
+    found, rows = words.numbers(rows), words.shown(rows)
     entry = {"kind": "table", "name": name, "caption": caption, "rows": rows, "private": False}
+    entry |= {"numbers": found} if found else {}
     entry |= provenance(data, profile, runs)
     write_atomically(figures_dir(profile) / f"{name}.json", json.dumps(entry, indent=1))
     left = [{"selector": "th, td", "props": "text-align: left; vertical-align: top"}]

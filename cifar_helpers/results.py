@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import costs, models
+from . import costs, intervals, models
 from .build import build_model
-from .ranking import EQUAL_LENGTH, accuracy, epochs_trained, percent
+from .ranking import CHANCE, EQUAL_LENGTH, accuracy, epochs_trained, machine
+from .words import Cell, percent
 
 NOT_READ = "not read in this profile"  # stands in place of a test error
 
@@ -32,11 +33,15 @@ def budget_text(runs: Sequence) -> str:
 
 
 def ranked(runs: Sequence) -> list[list]:
-    """The best setting of every network class as its runs, one per seed, by mean validation accuracy, best first."""
+    """The best setting of every network class as its runs, one per seed, by mean validation accuracy, best first.
+
+    What is at chance is not ranked.
+    """
     settings: dict = {}
     for run in {run.key: run for run in runs}.values():
         settings.setdefault(replace(run.config, seed=0), []).append(run)
-    whole = [mine for mine in settings.values() if np.isfinite([accuracy(run) for run in mine]).all()]
+    means = {key: np.mean([accuracy(run) for run in mine]) for key, mine in settings.items()}
+    whole = [mine for key, mine in settings.items() if means[key] > CHANCE]  # NaN, where one diverged, is not
     best: dict[str, list] = {}
     for mine in sorted(whole, key=lambda mine: -np.mean([accuracy(run) for run in mine])):
         best.setdefault(mine[0].config.model, mine)
@@ -51,9 +56,21 @@ def candidates(runs: Sequence) -> list[dict[str, str]]:
         row = {"network": network_of(mine[0]), "validation accuracy (%)": scores}
         row |= {"seeds": str(len(mine)), "parameters": f"{mine[0].provenance['parameters']:,}"}
         row |= {"epochs trained": f"{epochs_trained(mine[0]):.1f}"}
-        row |= {"training": f"{np.median([run.provenance['train_seconds'] for run in mine]):.0f} s"}
-        rows.append(row | {"on": mine[0].card})
+        rows.append(row | {"training": _seconds_text(mine)})
     return rows
+
+
+def _seconds_text(runs: Sequence) -> str:
+    """Median training time and images a second, each machine and thread count by itself."""
+    found: dict[str, list] = {}
+    for run in runs:
+        found.setdefault(machine(run), []).append(run)
+    parts = []
+    for name, mine in sorted(found.items()):
+        seconds = [run.provenance["train_seconds"] for run in mine]
+        images = [run.config.steps * run.config.batch_size / each for run, each in zip(mine, seconds, strict=True)]
+        parts.append(f"{np.median(seconds):,.0f} s, {np.median(images):,.0f} images/s on {name}")
+    return "; ".join(parts)
 
 
 def final(candidates: Sequence, finals: Sequence) -> list[dict[str, str]]:
@@ -70,23 +87,27 @@ def final(candidates: Sequence, finals: Sequence) -> list[dict[str, str]]:
     runs = [run for run in finals if run.config.model == winner[0].config.model] or winner
     errors = [1 - accuracy(run, "test") for run in runs]
     model, config = build_model(runs[0].config), runs[0].config
-    seconds = [run.provenance["train_seconds"] for run in runs]
-    images = [run.config.steps * run.config.batch_size / s for run, s in zip(runs, seconds, strict=True)]
     flops = costs.forward_flops(model)
     mean = "mean " if len(winner) > 1 else ""
     chosen = f"{mean}validation accuracy {100 * np.mean([accuracy(run) for run in winner]):.1f} %{with_flips(winner)}"
     values = {
         "network": f"{network_of(runs[0])}, {models.parameter_count(model):,} parameters",
         "chosen by": f"{chosen} among {len(order)} networks, each at its best setting; {budget_text(candidates)}",
-        "test error (%)": percent(errors) + with_flips(runs) if np.isfinite(errors).all() else NOT_READ,
+        "test error (%)": _error(errors, with_flips(runs)),
         "seeds": str(len(runs)),
         "operations": f"{flops / 1e6:,.0f} M per image forward, "
         f"{3 * flops * config.steps * config.batch_size / 1e12:,.0f} T in all",
-        "training": f"{np.median(seconds):,.0f} s, {np.median(images):,.0f} images/s",
+        "training": _seconds_text(runs),
         "epochs": f"{epochs_trained(runs[0]):.1f}, on the split {config.split!r}",
-        "trained on": ", ".join(sorted({run.card for run in runs})),
     }
     return [{"what": name, "value": value} for name, value in values.items()]
+
+
+def _error(errors: Sequence[float], how: str) -> Cell | str:
+    """A test error as a cell with its number; words alone where it was not read."""
+    if not np.isfinite(errors).all():
+        return NOT_READ
+    return Cell(percent(errors) + how, intervals.level([100 * error for error in errors], "%").as_json())
 
 
 def in_words(candidates: Sequence, finals: Sequence) -> str:

@@ -21,8 +21,9 @@ class Reported:
         what: the quantity, with its settings as far as the source gives them.
         reported: the source's value in its own unit.
         value: the same as a number where a remark is to be made by it: an accuracy in percent, a difference in points.
-        epochs: what the source trained for, where it says so; runs much shorter or longer are not comparable.
+        epochs, steps: what the source trained for, where it says so, in its own unit.
         part: the images an accuracy is of, ``test`` or ``validation``.
+        best_on_test: whether the source chose the epoch by its accuracy on the test images.
     """
 
     source: str
@@ -31,6 +32,8 @@ class Reported:
     value: float | None = None
     epochs: float | None = None
     part: str = "test"
+    steps: int | None = None
+    best_on_test: bool = False
 
 
 def _accuracy(source: str, what: str, value: float, epochs: float | None = None, digits: int = 2) -> Reported:
@@ -38,7 +41,8 @@ def _accuracy(source: str, what: str, value: float, epochs: float | None = None,
     after = f", {epochs:g} epochs" if epochs else ""
     part = "validation" if source == "002" else "test"
     after += ", validation images" if part == "validation" else ", best epoch on test" if source == "004" else ""
-    return Reported(source, f"{what}{after}", f"{value:.{digits}f} %", value, epochs, part)
+    best = source == "004"
+    return Reported(source, f"{what}{after}", f"{value:.{digits}f} %", value, epochs, part, best_on_test=best)
 
 
 REPORTED = {
@@ -48,12 +52,13 @@ REPORTED = {
     "mynet_adagrad_nll": _accuracy("001", "MyNet, Adagrad and NLL", 52.27, 50),
     "mynet_identity": Reported("001", "NLL against cross-entropy, the same network and optimizer", "5.0 points better"),
     "mynet_seconds": Reported(
-        "001", "MyNet, SGD and cross-entropy, training time", "206.2 s for 50 epochs (4.1 s each)"
+        "001", "MyNet, SGD and cross-entropy, training time", "206.2 s for 50 epochs (4.1 s each)", epochs=50
     ),
     "mynet_times": Reported(
         "001",
         "MyNet, 50 epochs: SGD NLL, Adagrad NLL, h = 500, 3×3, tanh",
         "202.2, 212.9, 192.9, 191.8, 205.2 s (4.0, 4.3, 3.9, 3.8, 4.1 s per epoch)",
+        epochs=50,
     ),
     "mynet_h500": _accuracy("001", "MyNet, hidden size 500 (657 220 parameters)", 70.13, 50),
     "mynet_h500_effect": Reported("001", "MyNet, hidden size 100 → 500", "+2.6 points", 2.58, 50),
@@ -64,19 +69,21 @@ REPORTED = {
     # 001, large networks
     "resnet001": _accuracy("001", "its ResNet (4 737 098 parameters, reconstructed)", 75.51, 100),
     "resnet001_xavier": _accuracy("001", "its ResNet, Xavier-uniform", 75.29, 100),
-    "resnet001_seconds": Reported("001", "its ResNet, training time", "815.0 s for 100 epochs (8.2 s each)"),
+    "resnet001_seconds": Reported(
+        "001", "its ResNet, training time", "815.0 s for 100 epochs (8.2 s each)", epochs=100
+    ),
     "resnet001_xavier_seconds": Reported(
-        "001", "its ResNet, Xavier-uniform, time", "815.6 s for 100 epochs (8.2 s each)"
+        "001", "its ResNet, Xavier-uniform, time", "815.6 s for 100 epochs (8.2 s each)", epochs=100
     ),
     "vggnet": _accuracy("001", "its VGGNet (14 777 162 parameters)", 80.34, 100),
     "vggnet_xavier": _accuracy("001", "its VGGNet, Xavier-uniform", 80.87, 100),
-    "vggnet_seconds": Reported("001", "its VGGNet, training time", "1387.3 s for 100 epochs (13.9 s each)"),
+    "vggnet_seconds": Reported("001", "its VGGNet, training time", "1387.3 s for 100 epochs (13.9 s each)", epochs=100),
     "vggnet_xavier_seconds": Reported(
-        "001", "its VGGNet, Xavier-uniform, time", "1333.1 s for 100 epochs (13.3 s each)"
+        "001", "its VGGNet, Xavier-uniform, time", "1333.1 s for 100 epochs (13.3 s each)", epochs=100
     ),
     # 002, LeNet-5
     "lenet_untrained": Reported("002", "LeNet-5, loss before any training", "≈ 2.30 = ln 10"),
-    "lenet_overfits": Reported("002", "LeNet-5, epoch after which validation loss rises", "22"),
+    "lenet_overfits": Reported("002", "LeNet-5, epoch after which validation loss rises", "22", 22),
     "lenet_init": Reported(
         "002",
         "LeNet-5: default, Kaiming-normal, Xavier-normal (50 epochs as we read it)",
@@ -101,13 +108,19 @@ REPORTED = {
     "resnet002": _accuracy("002", "ResNet (depth not named), rate 0.2, ×0.1 after 25 epochs", 90.66, 105),
     # 003
     "alexnet": _accuracy("003", "AlexNet (23 272 266 parameters) after the greedy tuning", 70, 10, 0),
-    "alexnet_greedy": Reported("003", "AlexNet, greedy tuning", "without BN, Adam, 1e-3, batch 100"),
-    "toy_sigmoid": Reported("003", "small network on drawn points: sigmoid against ReLU", "sigmoid faster, then equal"),
-    "toy_deep": Reported("003", "the same with three linear layers, ReLU and sigmoid", "better than two layers"),
+    "alexnet_greedy": Reported("003", "AlexNet, greedy tuning", "without BN, Adam, 1e-3, batch 100", epochs=10),
+    "toy_sigmoid": Reported(
+        "003", "small network on drawn points: sigmoid against ReLU", "sigmoid faster, then equal", epochs=20
+    ),
+    "toy_deep": Reported(
+        "003", "the same with three linear layers, ReLU and sigmoid", "better than two layers", epochs=20
+    ),
     "autograd_ops": Reported("003", "gradients of X/Y, f(X), the matrix product, copies and the sum", "derivations"),
     "autograd_copy": Reported("003", "gradient of sixteen copies", "X∇ = C∇"),
-    "autograd_rates": Reported("003", "activation at a high learning rate", "ReLU fails, sigmoid does not"),
-    "toy_he": Reported("003", "the same from He instead of Glorot weights (it used the output size)", "99.64 %"),
+    "autograd_rates": Reported("003", "activation at a high learning rate", "ReLU fails, sigmoid does not", epochs=20),
+    "toy_he": Reported(
+        "003", "the same from He instead of Glorot weights (it used the output size)", "99.64 %", epochs=20
+    ),
     # 004
     "convnet": _accuracy("004", "basic ConvNet (576 778 parameters), batch 4", 71, 6, 0),
     "batch_128": _accuracy("004", "basic ConvNet, batch 128", 73, 20, 0),
@@ -130,16 +143,18 @@ REPORTED = {
     "vgg_bn_seconds": Reported("001", "VGG-A + BN, training time", "8.05 s per epoch"),
     "vgg_family": Reported("004", "best of VGG-A, Light, Dropout, BN, BN + Dropout", "the two with BN"),
     "vgg_sgd": Reported("004", "VGG-A with SGD (rate not given)", "did not train; with BN it did"),
-    "loss_ahead": Reported("001", "training loss at the same step", "lower with BN, throughout"),
-    "loss_band": Reported("004", "band of the loss over the four rates, 25 epochs", "narrower with BN"),
-    "grad_dist_all": Reported("001", "gradient distance between steps", "larger with BN (“drastic”)"),
-    "grad_dist_output": Reported("004", "gradient distance between steps, output layer", "smaller with BN"),
-    "probe_loss": Reported("paper", "variation of the loss along the gradient (VGG, 15 000 steps)", "smaller with BN"),
-    "probe_distance": Reported(
-        "paper", "gradient predictiveness along the gradient", "better (distance smaller) with BN"
+    "loss_ahead": Reported("001", "training loss at the same step", "lower with BN, throughout", epochs=20),
+    "loss_band": Reported("004", "band of the loss over the four rates, 25 epochs", "narrower with BN", epochs=25),
+    "grad_dist_all": Reported("001", "gradient distance between steps", "larger with BN (“drastic”)", epochs=20),
+    "grad_dist_output": Reported("004", "gradient distance between steps, output layer", "smaller with BN", epochs=25),
+    "probe_loss": Reported(
+        "paper", "variation of the loss along the gradient (VGG, 15 000 steps)", "smaller with BN", steps=15_000
     ),
-    "probe_beta": Reported("paper", "effective β-smoothness along the gradient", "smaller with BN"),
-    "beta": Reported("004", "effective β, maximum over the rates", "greatly smaller with BN"),
+    "probe_distance": Reported(
+        "paper", "gradient predictiveness along the gradient", "better (distance smaller) with BN", steps=15_000
+    ),
+    "probe_beta": Reported("paper", "effective β-smoothness along the gradient", "smaller with BN", steps=15_000),
+    "beta": Reported("004", "effective β, maximum over the rates", "greatly smaller with BN", epochs=25),
     # the paper
     "noisy_bn": Reported(
         "paper", "batch norm with added noise (section 2.2)", "trains nearly as well, better than none"
@@ -149,23 +164,3 @@ REPORTED = {
     ),
     "lp_norms": Reported("paper", "ℓ1, ℓ2 and ℓ∞ normalisation (section 3.3)", "comparable to batch norm, or better"),
 }
-
-
-def beside(rows: list[tuple[str, str]], seeds: int | str = "", remark: str = "") -> list[dict[str, str]]:
-    """Table rows that put our value beside the source's.
-
-    Args:
-        rows: (name in ``REPORTED``, our value as text).
-        seeds: how many our values are from; remark: what is to be said about every one of them.
-    """
-    return [
-        {
-            "source": REPORTED[name].source,
-            "quantity": REPORTED[name].what,
-            "source's result": REPORTED[name].reported,
-            "ours": ours,
-            "seeds": str(seeds),
-            "remark": remark,
-        }
-        for name, ours in rows
-    ]

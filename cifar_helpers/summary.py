@@ -193,15 +193,19 @@ def protocol(report: dict) -> list[str]:
         f"- One window for every comparison: the last fifth of a run's steps ({window_steps(config.steps)} of the "
         f"sweep, {window_steps(direct.steps)} of the runs with the direct probe). Losses are compared "
         "as BN − no BN, gradient quantities as ratios BN / no BN on logarithms; both paired by seed, with 95 % t "
-        "intervals where there are two seeds or more. An interval that includes no effect is reported as undecided.",
+        "intervals where there are two seeds or more, and a sign test over the seeds beside them. An interval that "
+        "includes no effect is reported as undecided. Intervals are not widened for their number; the landscape's "
+        "table says how many it holds, and how many stand with Holm's correction.",
         f"- A run is *not training* if its mean loss over the window is not more than {NOT_TRAINING} nats below ln 10. "
-        "It stays in the comparison, and is named; ratios are also given over the seeds where both networks train. The "
-        f"strips above the figures mark single steps in the same way, by the mean over {SPAN} steps.",
+        "It is counted and named, and enters no mean: a comparison is over the seeds at which both networks train, and "
+        "behind it stands that over all seeds. Where they train together at no seed, all are compared, and it is said. "
+        f"The strips above the figures mark single steps in the same way, by the mean over {SPAN} steps.",
         f"- The sweeps of 02 and 03 (batch {part_one.batch_size}): MyNet {part_one.mynet} steps, LeNet-5 "
         f"{part_one.lenet} (until it overfits: {part_one.long}), the ConvNet {part_one.convnet}; seeds: "
         f"{part_one.seeds} for these, {part_one.large_seeds} for larger networks. Ranked by validation accuracy; a "
         "variant is undecided against the best where the 95 % interval of their paired difference includes zero, and "
-        "tied only where all values are equal.",
+        "tied only where all values are equal, or where it is the same algorithm written twice. What is at chance is "
+        "not ranked, and a seed at chance enters no mean.",
         f"- 08 and 10: VGG-A at {studies.WIDTH:g} of its width, fp32. 10 trains plain SGD at {PAPER_RATE:g}, batch "
         f"{inside.batch_size}, {inside.steps} steps, {inside.seeds} seed{'s' * (inside.seeds > 1)}; internal covariate "
         "shift is the mean over the measured layers and the last half of the measured steps, both gradients under the "

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from types import SimpleNamespace
 
 import matplotlib as mpl
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import charts, compare, data, figures, landscape, measure, sources
+from cifar_helpers import beside, charts, compare, data, figures, landscape, measure, words
 from cifar_helpers.env import figures_dir
 from cifar_helpers.record import RunConfig
 
@@ -125,23 +126,38 @@ def test_ratios_name_networks_that_do_not_train():
     assert compare.stuck_runs([at(2.3, 1), at(1, 1)]) == "Not training at the end: VGG_A at rate 0.001, seed 0."
     assert compare.stuck_runs([at(1, 1)]) == ""
     mixed = compare.ratio_rows([at(2.3, 1.0), at(1, 1.0, 1)], [at(1, 4.0), at(1, 2.0, 1)], measure.VGG_Beta_Smooth)[0]
-    assert mixed["ratio"].endswith("; where both train: 2.00 (n = 1, no interval)")
+    assert mixed["ratio"].startswith("2.00 (n = 1, no interval); with the seeds that do not train: 2.83 (95 %")
+    assert len(mixed["paired"].values) == 1 and mixed["trains"] and not row["trains"], "a stuck seed is no mean"
     assert mixed["note"] == "no BN not training (1 of 2 seeds)"
     assert rows[0]["note"] == "" and rows[0]["paired"].decided and "95 % interval 0.493 to 0.518" in rows[0]["ratio"]
 
 
 def test_rows_beside_the_sources_keep_the_sources_words():
-    row = sources.beside([("vgg_a_accuracy", "50 %")])[0]
-    assert row == {
+    row = beside.table([beside.said("vgg_a_accuracy", "50 %", beside.UNDECIDED)])[0]
+    assert {name: str(value) for name, value in row.items()} == {
         "source": "001",
         "quantity": "VGG-A (number of epochs read off an axis), 20 epochs",
         "source's result": "77.52 %",
         "ours": "50 %",
-        "seeds": "",
+        "seeds": "1",
+        "length": "– of 20 epochs",
+        "verdict": "undecided",
         "remark": "",
     }
     with pytest.raises(KeyError):
-        sources.beside([("unknown", "1")])
+        beside.table([beside.said("unknown", "1", beside.UNDECIDED)])
+
+
+def test_a_table_shows_words_and_keeps_their_numbers(small_data):
+    cell = words.ratio_cell(compare.paired([0, 0, 0], [-0.5, -0.6, -0.4]), "0.61 (…)")
+    figures.save_table([{"way": "a", "ratio": cell}, {"way": "b", "ratio": "–"}], "05_t", "T.", small_data, "smoke")
+    entry = json.loads((figures_dir("smoke") / "05_t.json").read_text(encoding="utf-8"))
+    assert entry["rows"] == [{"way": "a", "ratio": "0.61 (…)"}, {"way": "b", "ratio": "–"}]
+    number = entry["numbers"][0]["ratio"]
+    assert number["side"] == "below" and number["decided"] and number["n"] == 3 and entry["numbers"][1] == {}
+    assert number["low"] < number["value"] == pytest.approx(np.exp(-0.5)) < number["high"] < 1
+    figures.save_table([{"way": "a"}], "05_u", "T.", small_data, "smoke")
+    assert "numbers" not in json.loads((figures_dir("smoke") / "05_u.json").read_text(encoding="utf-8"))
 
 
 def test_sample_grid_shows_the_images_of_its_class(small_data):

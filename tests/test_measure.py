@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from cifar_helpers import compare, evidence, landscape, measure, probes
+from cifar_helpers import compare, evidence, intervals, landscape, measure, probes
 from cifar_helpers.env import CourseError
 from cifar_helpers.record import RunConfig
 
@@ -174,10 +174,44 @@ def test_one_seed_has_no_interval_and_an_interval_with_1_is_not_decided():
     assert "n = 1, no interval" in rows[0]["ratio"]
     odd = [sgd_run("VGG_A_BatchNorm", seed, 0.03, factor) for seed, factor in ((0, 2.0), (1, 8.0), (2, 3.0))]
     row = compare.ratio_rows(SLOW, odd, lambda runs: measure.probe_summary(runs, GRID, "beta"))[0]
-    assert "includes 1" in row["ratio"] and evidence.direction(row["paired"], row["in_words"]).endswith("not decided")
-    for words in ("1.2 — no BN not training", "1.2 — no BN not training (3 of 3 seeds)"):
-        assert evidence.direction(row["paired"], words).startswith("not judged")
-    assert not evidence.direction(row["paired"], "1.2 — no BN not training (1 of 3 seeds)").startswith("not judged")
+    assert "includes 1" in row["ratio"] and evidence.direction(row["paired"], row["trains"]).endswith("not decided")
+    assert evidence.direction(row["paired"], False).startswith("not judged")
+    assert evidence.direction(None) == "not compared"
+
+
+def test_the_sign_test_and_holms_correction_equal_their_definitions():
+    result = intervals.paired([0] * 5, [1, 2, 3, 4, 5])
+    assert result.sign_p == pytest.approx(2 / 2**5) and result.same_sign == 5
+    assert result.p == pytest.approx(stats.ttest_1samp([1, 2, 3, 4, 5], 0).pvalue)
+    mixed = intervals.paired([0] * 4, [1, -2, 3, 0])
+    assert mixed.sign_p == pytest.approx(stats.binomtest(2, 3).pvalue) and mixed.same_sign == 2
+    assert intervals.paired([0], [1]).sign_p is None is intervals.paired([0], [1]).p
+    assert intervals.holm([0.04, 0.001, 0.02, 0.03]) == [False, True, False, False]  # 0.02 > 0.05 / 3
+    assert intervals.holm([0.01, 0.02, 0.04]) == [True, True, True] and intervals.holm([]) == []
+    number = intervals.ratio(result)
+    assert number.side == "above" and number.decided and intervals.level([1, 2], "%").side is None
+
+
+def test_the_largest_over_the_rates_is_paired_over_all_seeds():
+    def runs(model, factor):
+        made = []
+        for seed in range(3):
+            for lr in (1e-3, 1e-4):
+                run = record(lr, loss=[1.0] * 20)
+                level = factor * (1 + seed / 100) * (2 if lr == 1e-4 else 1)
+                steps = run.steps | {"grad_dist_1": np.full(20, level), "moved": np.ones(20)}
+                run.config, run.steps = dataclasses.replace(run.config, model=model, seed=seed), steps
+                run.diverged_at = None
+                made.append(run)
+        return made
+
+    row = evidence.peak_row(runs("VGG_A", 1.0), runs("VGG_A_BatchNorm", 3.0), measure.VGG_Beta_Smooth)
+    assert (
+        row["ratio"].startswith("3.00")
+        and len(row["paired"].values) == 3
+        and row["plain"] == pytest.approx(2.02, rel=1e-3)
+    )
+    assert evidence.rates_that_train(runs("VGG_A", 1.0)) == [1e-4, 1e-3]
 
 
 def test_batch_noise_is_what_one_batch_takes_away():
@@ -225,18 +259,21 @@ def test_controls_are_ratios_at_one_step_and_a_turned_sign_is_named():
 
 
 def test_the_band_of_a_sweep_is_paired_by_seed():
-    runs = [record(lr, loss=[level] * 20) for seed in (0, 1) for lr, level in ((1e-3, 1.0), (1e-4, 1.5 + seed))]
+    runs = [record(lr, loss=[level] * 20) for seed in (0, 1) for lr, level in ((1e-3, 1.0), (1e-4, 1.5 + seed / 2))]
     for run, seed in zip(runs, (0, 0, 1, 1), strict=True):
         run.config, run.diverged_at = dataclasses.replace(run.config, seed=seed), None
     found = measure.sweeps(runs)
-    assert [sweep.steps["width"][0] for sweep in found] == [0.5, 1.5] and found[1].steps["loss"][0] == 1.75
+    assert [sweep.steps["width"][0] for sweep in found] == [0.5, 1.0] and found[1].steps["loss"][0] == 1.5
     direct = [sgd_run("VGG_A", 0, 0.01, 1.0)]
     half = {"whole": measure.loss_band, "half": lambda r: measure.at_steps(measure.loss_band(r), np.array([0, 19]))}
     parts = evidence.band_parts(runs, half, direct, GRID, "loss")
     with pytest.raises(CourseError, match="two"):
         measure.sweeps(runs[:1])
     assert len(measure.sweeps(runs[:3])) == 1  # a seed without all rates has no band
-    assert parts[0]["whole"] == "1.00" and parts[0]["half"].startswith("1.00 (100% of it, n = 2")
+    assert parts[0]["whole"] == "0.750" and parts[0]["half"].startswith("0.750 (100% of it, n = 2")
+    runs[-1].steps["loss"][:] = 2.3
+    parts = evidence.band_parts(runs, half, direct, GRID, "loss")
+    assert parts[0]["whole"] == "0.500" and "n = 1" in parts[0]["half"], "a seed with a stuck run is left out"
 
 
 def test_the_three_ways_are_drawn():

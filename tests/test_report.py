@@ -11,7 +11,7 @@ import pytest
 from conftest import write_folder
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from cifar_helpers import compare, digest, env, notebooks, report, summary
+from cifar_helpers import compare, digest, env, intervals, notebooks, report, summary, words
 from cifar_helpers.env import CourseError, figures_dir
 from cifar_helpers.record import Store
 
@@ -348,57 +348,83 @@ def test_the_one_table_of_the_landscape_takes_every_ratio_and_nothing_else():
 @pytest.mark.parametrize(
     ("values", "where"), [([1, 2, 1.5], "above"), ([-1, -2, -1.5], "below"), ([-1, 2, 0.5], "undecided"), ([1], None)]
 )
-def test_the_side_of_an_interval_is_read_from_the_words_of_the_tables(values, where):
+def test_the_side_of_an_interval_is_a_number_of_its_cell(values, where):
     result = compare.paired([0] * len(values), values)
-    assert digest.side(compare.ratio_text(result)) == where
-    assert digest.leader(compare._ahead(result)) == where
+    assert words.ratio_cell(result, "any words").numbers["side"] == where
+    assert words.difference_cell(result, "nats", "any words").numbers["side"] == where
     large = compare.paired([0, 0], [9.9, 10.1])  # a ratio of 22 000 has a comma
-    assert digest.side(compare.ratio_text(large)) == "above" and "," in compare.rounded(float(np.exp(10)))
+    assert intervals.ratio(large).side == "above" and "," in words.rounded(float(np.exp(10)))
+
+
+def saved(name, *rows):
+    """A table as ``figures.save_table`` writes it."""
+    entry = {"kind": "table", "name": name, "rows": words.shown(rows)}
+    return entry | ({"numbers": words.numbers(rows)} if words.numbers(rows) else {})
 
 
 def test_what_was_not_compared_is_left_out_of_the_answers_in_short():
-    rows = [{"compared at": digest.WAYS[0], "BN / no BN": "not compared"}]
-    rows.append({"compared at": digest.WAYS[1], "BN / no BN": "2.0 (n = 1)"})
-    lines = digest.in_short([{"kind": "table", "name": "05_probe_table", "rows": rows}])
-    assert lines[2].endswith("BN over no BN: 2.0 at the same training loss (no interval).")
+    two = words.ratio_cell(compare.paired([0], [np.log(2)]), "2.00 (n = 1, no interval)")
+    rows = [
+        {"compared at": digest.WAYS[0], "BN / no BN": "not compared"},
+        {"compared at": digest.WAYS[1], "BN / no BN": two},
+    ]
+    lines = digest.in_short([saved("05_probe_table", *rows)])
+    assert lines[2].endswith("BN over no BN: 2.00 at the same training loss (no interval).")
 
 
-def test_the_answers_in_short_are_worded_by_the_intervals_and_absent_where_a_table_is():
-    def entry(name, *rows):
-        return {"kind": "table", "name": name, "rows": list(rows)}
-
+def test_the_answers_in_short_are_worded_by_the_numbers_and_absent_where_a_table_is():
     def loss(rate, *values):
-        return {"rate": rate, "who is ahead": compare._ahead(compare.paired([0] * len(values), values))}
+        return {"rate": rate, "who is ahead": words.difference_cell(compare.paired([0] * len(values), values), "nats")}
 
     def ratio(way, *values):
-        return {"compared at": way, "BN / no BN": compare.ratio_text(compare.paired([0] * len(values), values))}
+        return {"compared at": way, "BN / no BN": words.ratio_cell(compare.paired([0] * len(values), values), "words")}
 
     result = {
         "network": "Net, 5 parameters",
-        "test error (%)": "9.3 (with test-time flips)",
+        "test error (%)": words.Cell("9.3 (with test-time flips)", {"value": 9.3}),
         "seeds": "1",
         "epochs": "2",
         "chosen by": "validation accuracy 90 %; not at equal budget",
     }
-    beside = {"source": "004", "quantity": "ResNet-18", "ours": "not run in this profile"}
+    beside = {"source": "004", "quantity": "ResNet-18", "ours": "–", "verdict": "not run"}
+    verdicts = ["agrees", "agrees", "contradicts", "undecided", "not comparable"]
     entries = [
-        entry("04_same_step_table", loss("0.1", -1, -2, -1.5), loss("0.2", -1, 2, 0), loss("0.3", 1, 2, 1.5)),
-        entry("05_probe_table", ratio("the same step", -1, 2, 0.5), ratio("the same training loss", -1, -2, -1.5)),
-        entry("07_probe_table", ratio("the same step", 1, 2, 1.5), ratio("another", 0, 0)),
-        entry("03_result", *({"what": what, "value": value} for what, value in result.items())),
-        entry("03_z_sources", beside, beside | {"ours": "70 %"}),
+        saved("04_same_step_table", loss("0.1", -1, -2, -1.5), loss("0.2", -1, 2, 0), loss("0.3", 1, 2, 1.5)),
+        saved("05_probe_table", ratio("the same step", -1, 2, 0.5), ratio("the same training loss", -1, -2, -1.5)),
+        saved("07_probe_table", ratio("the same step", 1, 2, 1.5), ratio("another", 0, 0)),
+        saved("03_result", *({"what": what, "value": value} for what, value in result.items())),
+        saved("03_z_sources", beside, *(beside | {"ours": "70 %", "verdict": verdict} for verdict in verdicts)),
     ]
     lines = digest.in_short(entries)
-    assert lines[0] == "## In short" and len(lines) == 8
+    assert lines[0] == "## In short" and len(lines) == 10
     assert "lower with BN at rate 0.1; higher with BN at rate 0.3; undecided at rate 0.2." in lines[2]
     assert "1.65 at the same step (undecided), 0.223 at the same training loss (decided, smaller with BN)." in lines[3]
     assert "effective β" in lines[4] and "(decided, larger with BN)." in lines[4] and "another" not in lines[4]
     assert "9.3 (with test-time flips), by Net, 5 parameters, chosen by validation" in lines[5]
     assert "not at equal budget. Epochs: 2; seeds: 1." in lines[5]
-    assert lines[6] == "- Not run: ResNet-18 (source 004)."
+    assert "4 of 6 rows are comparable; of these 2 agree, 1 contradict, 1 are undecided. 1 are not" in lines[6]
+    assert lines[7] == "- Contradicted: ResNet-18 (source 004)."
+    assert lines[8] == "- Not run: ResNet-18 (source 004)."
     assert digest.in_short([]) == [] and len(digest.in_short(entries[1:2])) == 4
-    unread = entry("03_result", {"what": "network", "value": "Net"}, {"what": "test error (%)", "value": "not read"})
+    unread = saved("03_result", {"what": "network", "value": "Net"}, {"what": "test error (%)", "value": "not read"})
     assert digest.in_short([unread]) == []
+
+
+def test_tables_published_before_rows_carried_numbers_are_read_without_an_error():
+    entries = summary.load_entries(ROOT / "figures")
+    assert any(entry["name"] == "05_probe_table" for entry in entries)
+    digest.in_short(entries)
+    assert len([line for line in digest.beside_sources(entries, "laptop") if line.startswith("| 0")]) > 70
+    assert any("direct probe" in line for line in digest.glance(entries))
+
+
+def test_the_landscape_says_once_how_many_intervals_stand_together():
+    cells = [
+        words.ratio_cell(compare.paired([0] * 3, values), "x") for values in ([1, 1.01, 0.99], [1, 2, 3], [-1, 2, 0])
+    ]
+    rows = [{"compared at": way, "BN / no BN": cell, "note": ""} for way, cell in zip(digest.WAYS, cells, strict=True)]
+    text = digest.glance([saved("05_probe_table", *rows)])[2]
+    assert "holds 3 intervals: by themselves 1 leave out 1; with Holm's correction for 3 tests 1 do" in text
 
 
 def test_what_we_saw_is_all_that_the_closing_cells_printed(tmp_path):

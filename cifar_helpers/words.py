@@ -1,0 +1,144 @@
+"""Where a number becomes words: every ratio, difference, accuracy, length and count that a table or a sentence states.
+
+Numbers come in as ``intervals`` makes them. Nothing reads the words again: a cell of a table keeps its numbers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import intervals
+from .intervals import Paired
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: the words that are shown, and the numbers they stand for.
+
+    Attributes:
+        text: what is shown.
+        numbers: JSON-ready, most often ``Number.as_json()``; saved beside the table.
+    """
+
+    text: str
+    numbers: Mapping
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def shown(rows: Sequence[Mapping]) -> list[dict]:
+    """The rows of a table with every cell as its words."""
+    return [{name: str(value) if isinstance(value, Cell) else value for name, value in row.items()} for row in rows]
+
+
+def numbers(rows: Sequence[Mapping]) -> list[dict]:
+    """Row by row, column → the numbers of the cells that have any; empty if none has."""
+    found = [{name: dict(cell.numbers) for name, cell in row.items() if isinstance(cell, Cell)} for row in rows]
+    return found if any(found) else []
+
+
+def rounded(value: float) -> str:
+    """Three significant digits, without an exponent where that can be read: 0.0309, 2.86, 46.0, 21,400."""
+    short = float(f"{value:.3g}")
+    if not 1e-4 <= abs(short) < 1e7:
+        return f"{value:.3g}"
+    return f"{short:,.{max(0, 2 - int(np.floor(np.log10(abs(short)))))}f}"
+
+
+# --- Comparisons -----------------------------------------------------------------------------------------------------
+
+
+def sign_text(found: Paired) -> str:
+    """The sign test of a paired comparison: how many seeds have the sign of the mean, and its p value."""
+    return f"{found.same_sign} of {len(found.values)} seeds on this side, sign test p = {found.sign_p:.2g}"
+
+
+def ratio_text(found: Paired) -> str:
+    """A ratio with its interval, from differences of logarithms."""
+    n, ratio = len(found.values), rounded(np.exp(found.mean))
+    if found.interval is None:
+        return f"{ratio} (n = {n}, no interval)"
+    low, high = np.exp(found.interval)
+    undecided = ", includes 1" if low <= 1 <= high else ""
+    return f"{ratio} (95 % interval {rounded(low)} to {rounded(high)}, n = {n}{undecided}; {sign_text(found)})"
+
+
+def ratio_cell(found: Paired | None, text: str) -> Cell | str:
+    """A ratio as a cell of a table, in the given words; these alone where nothing was compared."""
+    return Cell(text, intervals.ratio(found).as_json()) if found else text
+
+
+def difference_cell(found: Paired | None, unit: str, text: str = "") -> Cell | str:
+    """A difference as a cell of a table, in the given words or those of ``difference_text``."""
+    if found is None:
+        return text or "–"
+    return Cell(text or difference_text(found, 3), intervals.difference(found, unit).as_json())
+
+
+def ahead_text(found: Paired) -> str:
+    """Which network's loss is lower, from differences BN − no BN in nats."""
+    n, leader = len(found.values), "BN" if found.mean < 0 else "no BN"
+    if found.mean == 0:
+        return f"equal (n = {n})"
+    if found.interval is None:
+        return f"{leader} ahead by {abs(found.mean):.3f} nats (n = {n}, no interval)"
+    if not found.decided:
+        interval = "95 % interval {:+.3f} to {:+.3f}".format(*found.interval)
+        counted = f"n = {n}; {leader} ahead in {found.same_sign} of {n} seeds, sign test p = {found.sign_p:.2g}"
+        return f"not decided: BN − no BN {found.mean:+.3f} nats ({interval}, {counted})"
+    low, high = sorted(map(abs, found.interval))
+    interval = f"95 % interval {low:.3f} to {high:.3f}"
+    return f"{leader} ahead by {abs(found.mean):.3f} nats ({interval}, n = {n}; {sign_text(found)})"
+
+
+def difference_text(found: Paired | None, digits: int = 1) -> str:
+    """A difference with its 95 % interval where there is one; one digit suits points, nats want three."""
+    if found is None:
+        return "–"
+    lost = int((~np.isfinite(found.values)).sum())
+    if lost:
+        return f"not a number in {lost} of {len(found.values)} seeds"
+    interval = "" if found.interval is None else " [{:+.{d}f}, {:+.{d}f}]".format(*found.interval, d=digits)
+    return f"{found.mean:+.{digits}f}{interval}"
+
+
+def decided_text(found: Paired) -> str:
+    """Whether the seeds decide about a paired difference."""
+    if found.interval is None:
+        return "one seed: no interval"
+    if not np.isfinite(found.values).all():
+        return "a run diverged: no interval"
+    if not found.decided:
+        return "undecided: our interval includes no effect"
+    return f"decided: our interval is {'above' if found.mean > 0 else 'below'} zero"
+
+
+# --- Levels ----------------------------------------------------------------------------------------------------------
+
+
+def percent(values: Sequence[float]) -> str:
+    """Accuracies as text: their mean and, where there are several, every one of them."""
+    known = [100 * value for value in values if np.isfinite(value)]
+    if not known:
+        return "–"
+    each = f" ({', '.join(f'{value:.1f}' for value in known)})" if len(known) > 1 else ""
+    return f"{np.mean(known):.1f}{each}"
+
+
+def accuracy_text(values: Sequence[float], stuck: Sequence[bool]) -> str:
+    """Accuracies of the seeds that train as ``percent``; those at chance are counted and shown behind it."""
+    training = [value for value, idle in zip(values, stuck, strict=True) if not idle]
+    at_chance = [f"{100 * value:.1f}" for value, idle in zip(values, stuck, strict=True) if idle]
+    if not training or not at_chance:
+        return percent(values)
+    return f"{percent(training)}; {len(at_chance)} of {len(values)} seeds at chance: {', '.join(at_chance)}"
+
+
+def length_text(trained: float | None, theirs: float | None, unit: str) -> str:
+    """How long ours trained and the source did: ``0.7 of 50 epochs``, ``600 of 15,000 steps``."""
+    if trained is None:
+        return f"– of {theirs:,g} {unit}" if theirs else "–"
+    ours = f"{trained:,.0f}" if unit == "steps" else f"{trained:.1f}"
+    return f"{ours} of {theirs:,.0f} {unit}" if theirs else f"{ours} {unit}; the source's not given"
