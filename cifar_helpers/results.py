@@ -26,33 +26,39 @@ def with_flips(runs: Sequence) -> str:
 
 def budget_text(runs: Sequence) -> str:
     """Whether the networks that compete trained for equally many epochs, each at its best setting."""
-    epochs = [epochs_trained(mine[0]) for mine in ranked(runs)]
+    epochs = [epochs_trained(mine[0]) for mine in competing(runs)]
     if len(epochs) < 2 or max(epochs) <= (1 + EQUAL_LENGTH) * min(epochs):
         return "equal numbers of epochs"
     return f"not at equal budget: {min(epochs):.1f} to {max(epochs):.1f} epochs"
 
 
-def ranked(runs: Sequence) -> list[list]:
-    """The best setting of every network class as its runs, one per seed, by mean validation accuracy, best first.
-
-    What is at chance is not ranked.
-    """
+def competing(runs: Sequence) -> list[list]:
+    """The best setting of every network class as its runs, one per seed, by mean validation accuracy, best first."""
     settings: dict = {}
     for run in {run.key: run for run in runs}.values():
         settings.setdefault(replace(run.config, seed=0), []).append(run)
-    means = {key: np.mean([accuracy(run) for run in mine]) for key, mine in settings.items()}
-    whole = [mine for key, mine in settings.items() if means[key] > CHANCE]  # NaN, where one diverged, is not
+    whole = [mine for mine in settings.values() if np.isfinite([accuracy(run) for run in mine]).all()]
     best: dict[str, list] = {}
-    for mine in sorted(whole, key=lambda mine: -np.mean([accuracy(run) for run in mine])):
+    for mine in sorted(whole, key=lambda mine: -_mean(mine)):
         best.setdefault(mine[0].config.model, mine)
     return list(best.values())
 
 
+def _mean(runs: Sequence) -> float:
+    return float(np.mean([accuracy(run) for run in runs]))
+
+
+def ranked(runs: Sequence) -> list[list]:
+    """``competing`` without what is at chance, among which nothing is chosen."""
+    return [mine for mine in competing(runs) if _mean(mine) > CHANCE]
+
+
 def candidates(runs: Sequence) -> list[dict[str, str]]:
-    """One row per network class at its best setting, chosen on validation images alone."""
+    """One row per network class at its best setting, chosen on validation images alone; what is at chance says so."""
     rows = []
-    for mine in ranked(runs):
+    for mine in competing(runs):
         scores = percent([accuracy(run) for run in mine]) + with_flips(mine)
+        scores += "" if _mean(mine) > CHANCE else ", at chance: not ranked"
         row = {"network": network_of(mine[0]), "validation accuracy (%)": scores}
         row |= {"seeds": str(len(mine)), "parameters": f"{mine[0].provenance['parameters']:,}"}
         row |= {"epochs trained": f"{epochs_trained(mine[0]):.1f}"}
@@ -82,7 +88,7 @@ def final(candidates: Sequence, finals: Sequence) -> list[dict[str, str]]:
     """
     order = ranked(candidates)
     if not order:
-        return [{"what": "result", "value": "no candidate trained"}]
+        return [{"what": "result", "value": "no candidate above chance"}]
     winner = order[0]
     runs = [run for run in finals if run.config.model == winner[0].config.model] or winner
     errors = [1 - accuracy(run, "test") for run in runs]
@@ -92,7 +98,8 @@ def final(candidates: Sequence, finals: Sequence) -> list[dict[str, str]]:
     chosen = f"{mean}validation accuracy {100 * np.mean([accuracy(run) for run in winner]):.1f} %{with_flips(winner)}"
     values = {
         "network": f"{network_of(runs[0])}, {models.parameter_count(model):,} parameters",
-        "chosen by": f"{chosen} among {len(order)} networks, each at its best setting; {budget_text(candidates)}",
+        "chosen by": f"{chosen} among {len(competing(candidates))} networks, each at its best setting; "
+        + budget_text(candidates),
         "test error (%)": _error(errors, with_flips(runs)),
         "seeds": str(len(runs)),
         "operations": f"{flops / 1e6:,.0f} M per image forward, "
@@ -114,5 +121,5 @@ def in_words(candidates: Sequence, finals: Sequence) -> str:
     """The result in a sentence."""
     values = {row["what"]: row["value"] for row in final(candidates, finals)}
     if "network" not in values:
-        return "Result: no candidate trained."
+        return "Result: no candidate above chance."
     return f"Result: {values['network']}; test error (%) {values['test error (%)']}; {values['training']}."

@@ -607,17 +607,18 @@ def test_the_result_is_chosen_on_validation_and_reports_the_test_error(small_dat
     winner = max((small, other), key=ranking.accuracy)
     rows = {row["what"]: row["value"] for row in results.final([small, other], [])}
     assert rows["network"].startswith(winner.config.model)
-    assert rows["test error (%)"] == f"{100 * (1 - winner.epochs[-1]['test_accuracy']):.1f}"
+    assert str(rows["test error (%)"]) == f"{100 * (1 - winner.epochs[-1]['test_accuracy']):.1f}"
+    assert rows["test error (%)"].numbers["n"] == 1
     assert len(results.candidates([small, other])) == 2
     assert rows["chosen by"].startswith("validation accuracy"), "one seed has no mean"
     assert "not at equal budget" in rows["chosen by"]
     assert results.budget_text([small]) == "equal numbers of epochs"
     flipped = run.get_run(replace(TINY, test=True, test_flips=True), small_data, "cpu", store)
     rows = {row["what"]: row["value"] for row in results.final([flipped], [])}
-    assert rows["test error (%)"].endswith("(with test-time flips)")
+    assert str(rows["test error (%)"]).endswith("(with test-time flips)")
     assert "(with test-time flips)" in results.candidates([flipped])[0]["validation accuracy (%)"]
     assert "test error" in results.in_words([small, other], [])
-    assert results.in_words([], []) == "Result: no candidate trained."
+    assert results.in_words([], []) == "Result: no candidate above chance."
 
 
 def test_charts_show_every_seed(small_data, store):
