@@ -256,7 +256,8 @@ def claim(
     each = [f"{words}: {verdict}" + (f" ({whys[words]})" if whys[words] else "") for words, verdict in verdicts.items()]
     remark = "; ".join(filter(None, (note, *(each if len(each) > 1 or any(whys.values()) else ()))))
     numbers = tuple(intervals.difference(found, "") for found, _ in parts.values())
-    n = max((len(found.values) for found, _ in parts.values()), default=0)
+    seeds = {run.config.seed for run in trained} if isinstance(trained, Sequence) else ()
+    n = len(seeds) or max((len(found.values) for found, _ in parts.values()), default=0)
     row = Row(name, ours, together(verdicts.values()), n, length(name, trained), remark, numbers)
     return _at_the_end(row) if at_end else row
 
@@ -305,5 +306,5 @@ def time(name: str, variants: Sequence[Sequence], among: Sequence = ()) -> Row:
     if not variants:
         return not_run(name)
     ours = " | ".join(ranking.times_text(runs, among) for runs in variants)
-    remark = "s per epoch, at most: the least of all runs with the same work on the same machine; another machine's"
+    remark = "at most: the least of all runs with the same work on the same machine; other hardware than the source's"
     return Row(name, ours, UNDECIDED, len(variants[0]), length(name, variants[0]), remark)

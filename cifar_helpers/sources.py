@@ -138,9 +138,9 @@ REPORTED = {
     ),
     # 001 and 004, VGG-A
     "vgg_a_accuracy": _accuracy("001", "VGG-A (number of epochs read off an axis)", 77.52, 20),
-    "vgg_a_seconds": Reported("001", "VGG-A, training time", "7.33 s per epoch"),
+    "vgg_a_seconds": Reported("001", "VGG-A, training time", "7.33 s per epoch", epochs=20),
     "vgg_bn_accuracy": _accuracy("001", "VGG-A + BN (number of epochs read off an axis)", 82.88, 20),
-    "vgg_bn_seconds": Reported("001", "VGG-A + BN, training time", "8.05 s per epoch"),
+    "vgg_bn_seconds": Reported("001", "VGG-A + BN, training time", "8.05 s per epoch", epochs=20),
     "vgg_family": Reported("004", "best of VGG-A, Light, Dropout, BN, BN + Dropout", "the two with BN"),
     "vgg_sgd": Reported("004", "VGG-A with SGD (rate not given)", "did not train; with BN it did"),
     "loss_ahead": Reported("001", "training loss at the same step", "lower with BN, throughout", epochs=20),
