@@ -175,7 +175,8 @@ def accuracy(name: str, runs: Sequence | None) -> Row:
         verdict = AGREES if found.low <= REPORTED[name].value <= found.high else CONTRADICTS
         half = (found.high - found.low) / 2
         remark = f"{found.value - REPORTED[name].value:+.1f} points (± {half:.1f})"
-    return _at_the_end(Row(name, ours, verdict, len(runs), length(name, runs), remark, (found,)))
+    lengths = length(name, runs)
+    return Row(name, ours, NOT_COMPARABLE if lengths.differs else verdict, len(runs), lengths, remark, (found,))
 
 
 def order(name: str, found: Ranked | None, claimed: Sequence[str], remark: str = "") -> Row:
@@ -305,6 +306,10 @@ def time(name: str, variants: Sequence[Sequence], among: Sequence = ()) -> Row:
     variants = [runs for runs in variants if runs]
     if not variants:
         return not_run(name)
-    ours = " | ".join(ranking.times_text(runs, among) for runs in variants)
+    found = [ranking.seconds_per_epoch(runs, among) for runs in variants]
+    ours = []
+    for machine in sorted({name for each in found for name in each}):
+        seconds = ", ".join(f"{each[machine]:.1f}" if machine in each else "–" for each in found)
+        ours.append(f"{seconds} s per epoch ({machine})")
     remark = "at most: the least of all runs with the same work on the same machine; other hardware than the source's"
-    return Row(name, ours, UNDECIDED, len(variants[0]), length(name, variants[0]), remark)
+    return Row(name, "; ".join(ours) or "–", UNDECIDED, len(variants[0]), length(name, variants[0]), remark)

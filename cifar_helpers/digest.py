@@ -19,7 +19,14 @@ SOURCES = ("source", "quantity", "source's result", "ours", "seeds", "length", "
 
 def in_short(entries: Sequence[dict]) -> list[str]:
     """The answers in a few sentences, each worded by the interval in its table."""
-    sentences = [_ahead(entries), *_landscape(entries), _result(entries), *_verdicts(entries), _not_run(entries)]
+    sentences = [
+        _ahead(entries),
+        *_landscape(entries),
+        _gradient_change(entries),
+        _result(entries),
+        *_verdicts(entries),
+        _not_run(entries),
+    ]
     said = [f"- {sentence}" for sentence in sentences if sentence]
     return ["## In short", "", *said, ""] if said else []
 
@@ -57,6 +64,27 @@ def _landscape(entries: Sequence[dict]) -> list[str]:
         if parts:
             sentences.append(f"Along the gradient, {quantity}, BN over no BN: {', '.join(parts)}.")
     return sentences
+
+
+def _gradient_change(entries: Sequence[dict]) -> str:
+    """What two sources say against one another about the gradient from step to step, and what each rate decides."""
+    sides: dict[str, Counter] = {}
+    for _, numbers in _rows(entries, "06_z_sources"):
+        found = numbers.get("ours", {})
+        if found.get("name", "").startswith("grad_dist_") and found["values"]:
+            sides.setdefault(found["name"], Counter())[found["values"][0]["side"]] += 1
+    words = {"above": "larger", "below": "smaller", "undecided": "undecided", None: "without an interval"}
+    parts = []
+    for name, layer in (("grad_dist_all", "all parameters"), ("grad_dist_output", "the output layer")):
+        count = sides.get(name, Counter())
+        each = [f"{said} at {count[side]} of {count.total()} rates" for side, said in words.items() if count[side]]
+        parts += [f"of {layer} {', '.join(each)}"] if each else []
+    if not parts:
+        return ""
+    text = (
+        "Gradient distance from step to step with BN (source 001 saw it larger, source 004 smaller in the output layer)"
+    )
+    return f"{text}: {'; '.join(parts)}."
 
 
 def _result(entries: Sequence[dict]) -> str:

@@ -11,7 +11,7 @@ import pytest
 from conftest import write_folder
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from cifar_helpers import compare, digest, env, intervals, notebooks, report, summary, words
+from cifar_helpers import beside, compare, digest, env, intervals, notebooks, report, summary, words
 from cifar_helpers.env import CourseError, figures_dir
 from cifar_helpers.record import Store
 
@@ -386,14 +386,14 @@ def test_the_answers_in_short_are_worded_by_the_numbers_and_absent_where_a_table
         "epochs": "2",
         "chosen by": "validation accuracy 90 %; not at equal budget",
     }
-    beside = {"source": "004", "quantity": "ResNet-18", "ours": "–", "verdict": "not run"}
+    left = {"source": "004", "quantity": "ResNet-18", "ours": "–", "verdict": "not run"}
     verdicts = ["agrees", "agrees", "contradicts", "undecided", "not comparable"]
     entries = [
         saved("04_same_step_table", loss("0.1", -1, -2, -1.5), loss("0.2", -1, 2, 0), loss("0.3", 1, 2, 1.5)),
         saved("05_probe_table", ratio("the same step", -1, 2, 0.5), ratio("the same training loss", -1, -2, -1.5)),
         saved("07_probe_table", ratio("the same step", 1, 2, 1.5), ratio("another", 0, 0)),
         saved("03_result", *({"what": what, "value": value} for what, value in result.items())),
-        saved("03_z_sources", beside, *(beside | {"ours": "70 %", "verdict": verdict} for verdict in verdicts)),
+        saved("03_z_sources", left, *(left | {"ours": "70 %", "verdict": verdict} for verdict in verdicts)),
     ]
     lines = digest.in_short(entries)
     assert lines[0] == "## In short" and len(lines) == 10
@@ -408,6 +408,18 @@ def test_the_answers_in_short_are_worded_by_the_numbers_and_absent_where_a_table
     assert digest.in_short([]) == [] and len(digest.in_short(entries[1:2])) == 4
     unread = saved("03_result", {"what": "network", "value": "Net"}, {"what": "test error (%)", "value": "not read"})
     assert digest.in_short([unread]) == []
+
+
+def test_two_sources_that_contradict_one_another_are_set_against_the_rates():
+    def row(name, *values):
+        found = compare.paired([0] * len(values), values)
+        ratio = {"paired": found, "in_words": "x", "trains": True}
+        return beside.table([beside.ratio(name, "rate", ratio, 1, ())])[0]
+
+    rows = [row("grad_dist_all", 1, 1.1, 1.2), row("grad_dist_all", -1, 1, 0), row("grad_dist_output", -1, -1.1, -1.2)]
+    (line,) = [line for line in digest.in_short([saved("06_z_sources", *rows)]) if "source 001 saw" in line]
+    assert line.endswith("of all parameters larger at 1 of 2 rates, undecided at 1 of 2 rates; "
+                         "of the output layer smaller at 1 of 1 rates.")  # fmt: skip
 
 
 def test_tables_published_before_rows_carried_numbers_are_read_without_an_error():
