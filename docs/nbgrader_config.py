@@ -5,8 +5,13 @@ from pathlib import Path
 from nbgrader.preprocessors import (
     AssignLatePenalties,
     CheckCellMetadata,
+    ClearOutput,
+    DeduplicateIds,
     Execute,
     LimitOutput,
+    NbGraderPreprocessor,
+    OverwriteCells,
+    OverwriteKernelspec,
     SaveAutoGrades,
 )
 
@@ -27,6 +32,16 @@ class BoundedExecute(Execute):
         return super().output(outs, msg, display_id, cell_index)
 
 
+class WithoutStrays(NbGraderPreprocessor):
+    """Makes a cell with an id that is taken or unknown an ordinary one; nbgrader itself gives the notebook up."""
+
+    def preprocess_cell(self, cell, resources, cell_index):
+        """Take nbgrader's metadata away from a cell that nbgrader has taken the id from."""
+        if not cell.metadata.get("nbgrader", {}).get("grade_id"):
+            cell.metadata.pop("nbgrader", None)
+        return cell, resources
+
+
 c = get_config()  # noqa: F821 (nbgrader's)
 root = Path(__file__).resolve().parent
 c.CourseDirectory.root = str(root)
@@ -39,6 +54,14 @@ c.ClearSolutions.text_stub = "*Your answer here.*"
 
 c.Execute.timeout = 30  # seconds a cell; the slowest of the course takes a third of it
 c.Execute.iopub_timeout = 10  # a busy machine delivers outputs late
+c.Autograde.sanitize_preprocessors = [
+    ClearOutput,
+    DeduplicateIds,
+    OverwriteKernelspec,
+    OverwriteCells,
+    WithoutStrays,
+    CheckCellMetadata,
+]
 c.Autograde.autograde_preprocessors = [
     BoundedExecute,
     LimitOutput,

@@ -102,7 +102,7 @@ def graded(place, references) -> str:
 
 
 def of_cells():
-    """An answer's cell twice, first unsolved, and another answer split into two cells with the same id."""
+    """An answer's cell twice, first unsolved; another split into two of the same id; one from another notebook."""
     notebook, stubs = handed.solved(NAME), handed.answer_cells(handed.unsolved(NAME))
     cells = handed.answer_cells(notebook)
     notebook.cells.insert(notebook.cells.index(cells["channel_statistics"]), stubs["channel_statistics"])
@@ -110,6 +110,7 @@ def of_cells():
     first.source = "def mirrored(images):\n    return images.flip(3)"
     cells["mirror"].source = cells["mirror"].source.replace("images.flip(3)", "mirrored(images)")
     notebook.cells.insert(notebook.cells.index(cells["mirror"]), first)
+    notebook.cells.append(handed.answer_cells(handed.solved("02_simple_net"))["swish"])
     return notebook
 
 
