@@ -148,11 +148,11 @@ def whole_run(config: RunConfig, probed=(), loop=None, folder=None, interrupt_at
     """``run.get_run`` on the device; nothing may wait between two flushes.
 
     Args:
-        loop: source of another ``train.train``.
-        interrupt_at: a Ctrl-C after this many steps.
+        probed: probes to take; loop: source of another ``train.train``.
+        folder: of the records; interrupt_at: a Ctrl-C after this many steps.
 
     Returns:
-        ``record`` with the arrays, ``waits`` of every evaluation, and what was ``resumed``.
+        ``steps`` and ``probes`` (arrays), ``waits`` of every evaluation, and ``resumed`` and ``device`` of the record.
     """
     device, waits = Device(), []
     parts = [torch.from_numpy(array) for seed, n in ((0, 40), (1, 6)) for array in synthetic.draw(n, seed)]
