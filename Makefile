@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 report: $(READY) ## run the notebooks, write the report (the main job)
-	@$(BIN)/python -m cifar_helpers.report $(OPTIONS)
+	@$(BIN)/python -m cifar_course.report $(OPTIONS)
 
 test: lint $(READY) ## lint, unit tests, and every notebook in the smoke profile
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations=20 --durations-min=4
@@ -52,7 +52,7 @@ lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 	JUPYTER_PREFER_ENV_PATH=1 $(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --notebook-dir=. notebooks/01_data.ipynb
 
 site: site-tools ## the executed notebooks, the report and the guides as pages in site/
-	@$(BIN)/python -m cifar_helpers.site $(if $(SITE_PROFILE),--profile "$(SITE_PROFILE)")
+	@$(BIN)/python -m cifar_course.report.site $(if $(SITE_PROFILE),--profile "$(SITE_PROFILE)")
 
 site-tools: $(READY)
 	@$(BIN)/python -c 'import furo, myst_nb, sphinx' 2>/dev/null || \
@@ -60,8 +60,8 @@ site-tools: $(READY)
 
 grade: grading-tools ## grade what is new in COURSE/submitted with nbgrader: COURSE=../grading JOBS=2 ONLY="01 02"
 	@$(if $(COURSE),,echo 'Which course folder? make grade COURSE=../grading'; exit 2;) \
-	  $(BIN)/python -m cifar_helpers.grade prepare "$(COURSE)" && \
-	  $(BIN)/python -m cifar_helpers.grade run "$(COURSE)" $(if $(JOBS),--jobs $(JOBS)) $(if $(ONLY),--only $(ONLY))
+	  $(BIN)/python -m cifar_course.hand.grade prepare "$(COURSE)" && \
+	  $(BIN)/python -m cifar_course.hand.grade run "$(COURSE)" $(if $(JOBS),--jobs $(JOBS)) $(if $(ONLY),--only $(ONLY))
 
 grading-tools: $(READY)
 	@$(BIN)/python -c 'import nbgrader' 2>/dev/null || \

@@ -8,5 +8,5 @@ set -u
 cd "$(dirname "$0")/.." || exit 2
 python=${COURSE_PYTHON:-.venv/bin/python}
 command -v "$python" >/dev/null || { echo "No Python at $python: set COURSE_PYTHON to one that has torch." >&2; exit 2; }
-exec "$python" -m cifar_helpers.half_hour ${PROFILE:+--profile "$PROFILE"} ${DATA:+--data "$DATA"} \
+exec "$python" -m cifar_course.cluster.half_hour ${PROFILE:+--profile "$PROFILE"} ${DATA:+--data "$DATA"} \
   ${DEVICE:+--device "$DEVICE"} ${JOBS:+--jobs "$JOBS"} "$@"

@@ -27,9 +27,10 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
-from cifar_helpers import batch, costs, models, ranking, recipes
-from cifar_helpers.build import forward_context
-from cifar_helpers.data import Batches, load_cifar10, normalise
+from cifar_course.cluster import pool
+from cifar_helpers import models
+from cifar_helpers.data.batches import Batches, normalise
+from cifar_helpers.data.images import load_cifar10
 from cifar_helpers.env import (
     choose_device,
     keep_freed_memory,
@@ -39,12 +40,17 @@ from cifar_helpers.env import (
     show_anything,
     write_atomically,
 )
-from cifar_helpers.optim import FilterMuon
-from cifar_helpers.planning import Job
-from cifar_helpers.prober import Prober
-from cifar_helpers.record import RunConfig, Store
-from cifar_helpers.run import get_run
-from cifar_helpers.train import Recorder, train
+from cifar_helpers.measure import ranking
+from cifar_helpers.models.tables import forward_flops
+from cifar_helpers.plans import recipes
+from cifar_helpers.plans.jobs import Job
+from cifar_helpers.training.build import forward_context
+from cifar_helpers.training.config import RunConfig
+from cifar_helpers.training.loop import Recorder, train
+from cifar_helpers.training.optim import FilterMuon
+from cifar_helpers.training.prober import Prober
+from cifar_helpers.training.run import get_run
+from cifar_helpers.training.store import Store
 
 BATCH, ROUNDS, STEPS, SMALL_STEPS = 128, 7, 10, 60
 # airbench94 as it was run on two cores with these images: 90.5 % with test-time flips.
@@ -451,7 +457,7 @@ def bench_fast(split, device) -> tuple[list[dict], dict]:
         text = f"{whole / reference:.2f}× ({whole:.0f} against {reference:.0f} s)"
         what = f"{config.steps} steps of the fast recipe against {AIRBENCH_STEPS} of airbench94's network, {how}"
         rows.append(row(f"{what}, both timed here", text, demanded))
-    each = [costs.forward_flops(models.FastNet(), (3, size, size)) for size in (side, 32)]
+    each = [forward_flops(models.FastNet(), (3, size, size)) for size in (side, 32)]
     flops, rate = 3 * (share * each[0] + (1 - share) * each[1]), images / took
     peak = statistics.median(alternate({"peak": convolution_peak(device, resolve_precision("auto", device))})["peak"])
     text = f"{flops * rate / peak:.0%} ({flops * rate / 1e9:,.0f} of {peak / 1e9:,.0f} GFLOP/s), {rate:,.0f} images/s"
@@ -470,7 +476,7 @@ def bench_batch(split, device) -> tuple[list[dict], dict]:
         """Seconds for the whole plan, and of these the ones per run that its training did not take."""
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             store, began = Store(Path(folder)), time.perf_counter()
-            batch.train(jobs, source, data.fingerprint, [str(device)], workers, store, threads=1)
+            pool.train(jobs, source, data.fingerprint, [str(device)], workers, store, threads=1)
             took = time.perf_counter() - began
             records = [store.get(job.config, data.fingerprint) for job in jobs]
             training = sum(record.provenance["wall_seconds"] for record in records)
@@ -478,7 +484,7 @@ def bench_batch(split, device) -> tuple[list[dict], dict]:
 
     def planned() -> float:
         began = time.perf_counter()
-        command = [sys.executable, "-m", "cifar_helpers.report", "--profile", "full", "--plan"]
+        command = [sys.executable, "-m", "cifar_course.report", "--profile", "full", "--plan"]
         subprocess.run(command, capture_output=True, check=True)
         return time.perf_counter() - began
 

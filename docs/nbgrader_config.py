@@ -1,4 +1,4 @@
-"""nbgrader's settings for this course; ``python -m cifar_helpers.grade prepare COURSE`` puts a copy into COURSE."""
+"""nbgrader's settings for this course; ``python -m cifar_course.hand.grade prepare COURSE`` puts a copy into COURSE."""
 
 from pathlib import Path
 

@@ -17,11 +17,12 @@ import nbformat
 import numpy as np
 from nbformat.v4 import new_code_cell, new_notebook
 
-from cifar_helpers import batch
-from cifar_helpers.data import load_cifar10
-from cifar_helpers.planning import Job
-from cifar_helpers.probes import ProbeConfig, read_all
-from cifar_helpers.record import RunConfig, Store
+from cifar_course.cluster import pool
+from cifar_helpers.data.images import load_cifar10
+from cifar_helpers.plans.jobs import Job
+from cifar_helpers.training.config import RunConfig
+from cifar_helpers.training.probes import ProbeConfig, read_all
+from cifar_helpers.training.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("training", "kernel", "driver")
@@ -44,7 +45,7 @@ sys.exit(bool(failed))
 CELL = """
 import torch
 from cifar_helpers import run, worker
-from cifar_helpers.data import load_cifar10
+from cifar_helpers.data.images import load_cifar10
 torch.set_num_threads(1)
 plan, images = worker.read_plan(worker.Path("PLAN")), load_cifar10("synthetic")
 for job in plan["jobs"]:
@@ -108,11 +109,11 @@ class Campaign:
             "PYTHONPATH": str(ROOT),
         }
         self.fingerprint = load_cifar10("synthetic").fingerprint
-        self.plan = batch.write_plan(self.root / "plan.json", JOBS, "synthetic", self.fingerprint, "cpu")
+        self.plan = pool.write_plan(self.root / "plan.json", JOBS, "synthetic", self.fingerprint, "cpu")
 
     def start(self) -> subprocess.Popen:
         """Begin, or go on, as the plain command would."""
-        command = ["-m", "cifar_helpers.worker", str(self.plan), "--threads", "1"]
+        command = ["-m", "cifar_course.cluster.worker", str(self.plan), "--threads", "1"]
         if self.kind == "driver":
             command = ["-c", DRIVER, str(self.plan)]
         elif self.kind == "kernel":

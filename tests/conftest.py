@@ -10,9 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from cifar_helpers import decode, edition, synthetic
-from cifar_helpers.data import ImageData
-from cifar_helpers.record import RunConfig, Store
+from cifar_course.hand import edition
+from cifar_helpers.data import synthetic
+from cifar_helpers.data.decode import CLASSES
+from cifar_helpers.data.images import ImageData
+from cifar_helpers.training.config import RunConfig
+from cifar_helpers.training.store import Store
 
 LONG = (
     "test_slurm",
@@ -72,7 +75,7 @@ def image_files() -> dict[str, bytes]:
     rng = np.random.default_rng(0)
     files = {}
     for part, n in (("train", 3), ("test", 1)):
-        for name in decode.CLASSES:
+        for name in CLASSES:
             for i in range(n):
                 files[f"{part}/{name}/{i:04d}.png"] = encoded(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
     return files

@@ -17,25 +17,20 @@ from conftest import encoded, write_folder
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 
-from cifar_helpers import (
-    datafiles,
-    decode,
-    forms,
-    locate,
-    models,
-    notebooks,
-    planning,
-    probes,
-    record,
-    report,
-    run,
-    worker,
-)
+from cifar_course.cluster import worker
+from cifar_course.report import execute
+from cifar_helpers import models, plans
+from cifar_helpers.data import decode, forms
+from cifar_helpers.data.decode import CLASSES, Pictures
+from cifar_helpers.data.files import read_path
+from cifar_helpers.data.source import SYNTHETIC_IDENTITY, already_read
 from cifar_helpers.env import CourseError, cache_dir
-from cifar_helpers.planning import Job
-from cifar_helpers.probes import ProbeConfig
-from cifar_helpers.record import RunConfig, Store
-from cifar_helpers.train import Recorder, load_checkpoint, save_checkpoint
+from cifar_helpers.plans.jobs import Job
+from cifar_helpers.training import build, probes, run
+from cifar_helpers.training.config import RunConfig
+from cifar_helpers.training.loop import Recorder, load_checkpoint, save_checkpoint
+from cifar_helpers.training.probes import ProbeConfig
+from cifar_helpers.training.store import Store, read_record
 
 CONFIG = RunConfig("LeNet5", steps=2, batch_size=16, n_items=60, eval_every=2, eval_items=20, test=False)
 PROBE = ProbeConfig("same_batch", every=1)
@@ -107,14 +102,14 @@ def _official() -> dict[str, bytes]:
     rows = np.random.default_rng(0).integers(0, 256, (10, 3073), dtype=np.uint8)
     rows[:, 0] = np.arange(10)
     files = {f"bin/{name}.bin": rows.tobytes() for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")}
-    files["bin/batches.meta.txt"] = "\n".join(decode.CLASSES).encode()
+    files["bin/batches.meta.txt"] = "\n".join(CLASSES).encode()
     with contextlib.suppress(ImportError):
         import pyarrow
         from pyarrow import parquet
 
         images = [{"bytes": encoded(row[1:].reshape(32, 32, 3)), "path": None} for row in rows]
         table = pyarrow.table({"img": images, "label": list(range(10))})
-        info = {"info": {"features": {"label": {"names": list(decode.CLASSES)}}}}
+        info = {"info": {"features": {"label": {"names": list(CLASSES)}}}}
         buffer = io.BytesIO()
         parquet.write_table(table.replace_schema_metadata({"huggingface": json.dumps(info)}), buffer)
         files |= {f"hub/{part}-00000-of-00001.parquet": buffer.getvalue() for part in ("train", "test")}
@@ -133,8 +128,8 @@ class Readers:
         made = run.get_run(CONFIG, data, "cpu", self.store, [PROBE])
         self.record, self.kept = made, {p.name: p.read_bytes() for p in made.folder.iterdir()}
         self.fingerprint = data.fingerprint
-        self.model = run.build_model(CONFIG)
-        self.parts = (run.build_optimizer(CONFIG, self.model), Recorder(self.model, models.output_layer(self.model)))
+        self.model = build.build_model(CONFIG)
+        self.parts = (build.build_optimizer(CONFIG, self.model), Recorder(self.model, models.output_layer(self.model)))
         self.checkpoint = folder / "checkpoint.safetensors"
         save_checkpoint(self.checkpoint, 1, self.model, *self.parts, {"initial_weights": "x"})
         self.saved = self.checkpoint.read_bytes()
@@ -144,7 +139,7 @@ class Readers:
         config, probe = json.loads(CONFIG.to_json()), json.loads(PROBE.to_json())
         job = Job(CONFIG, (PROBE,), ("04",)).to_json()
         plan = {"data": "synthetic", "fingerprint": "f", "device": "cpu", "jobs": [job], "tasks": [[0]]}
-        known = notebooks.notebook_parameters(self.notebook)
+        known = execute.notebook_parameters(self.notebook)
         self.all: dict[str, tuple[st.SearchStrategy, Callable]] = {
             "archive": (st.tuples(st.sampled_from(sorted(self.archives)), edits), self.archive),
             "file names": (st.lists(paths, max_size=12), self.names),
@@ -166,7 +161,7 @@ class Readers:
         import numpy as np
 
         pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-        files = {f"{part}/{name}/0.png": encoded(pixels) for part in ("train", "test") for name in decode.CLASSES}
+        files = {f"{part}/{name}/0.png": encoded(pixels) for part in ("train", "test") for name in CLASSES}
         found = {}
         for mode in ("w", "w:gz", "w:xz"):
             buffer = io.BytesIO()
@@ -187,7 +182,7 @@ class Readers:
         path = self.folder / name
         path.write_bytes(edited(self.archives[name], changes))
         with contextlib.suppress(CourseError):
-            datafiles.read_path(path)
+            read_path(path)
 
     def names(self, given) -> None:
         """Whatever is chosen has both parts, and every file of it is one of those given."""
@@ -199,7 +194,7 @@ class Readers:
 
     def picture(self, given) -> None:
         content, changes = given
-        decoded = decode.Pictures("here")
+        decoded = Pictures("here")
         with contextlib.suppress(CourseError), contextlib.redirect_stdout(io.StringIO()):
             pixels = decoded("0.png", edited(content, changes))
             assert pixels.shape == (3, 32, 32) and pixels.dtype == "uint8"
@@ -214,7 +209,7 @@ class Readers:
             contextlib.redirect_stdout(io.StringIO()),
             mock.patch.object(decode, "BATCH_SIZE", 10),
         ):
-            datafiles.read_path(path.parent)
+            read_path(path.parent)
         path.write_bytes(self.official[name])
 
     def read_record(self, given) -> None:
@@ -223,10 +218,10 @@ class Readers:
         path.write_bytes(edited(self.kept[name], changes))
         try:
             with contextlib.suppress(ValueError):
-                record.read_record(self.record.folder)
+                read_record(self.record.folder)
             probes.read(self.record.folder, PROBE)
-            planning.state(Job(CONFIG, (PROBE,)), self.fingerprint, self.store)
-            planning.Speeds(self.store)
+            plans.jobs.state(Job(CONFIG, (PROBE,)), self.fingerprint, self.store)
+            plans.forecast.Speeds(self.store)
         finally:
             path.write_bytes(self.kept[name])
 
@@ -252,14 +247,14 @@ class Readers:
 
     def parameters(self, given: dict) -> None:
         with contextlib.suppress(CourseError):
-            notebooks.check_parameters(self.notebook, {n: report.parse_parameter(v) for n, v in given.items()})
+            execute.check_parameters(self.notebook, {n: execute.parse_parameter(v) for n, v in given.items()})
 
     def stored(self, changes) -> None:
         index = cache_dir() / "data" / "index.json"
         index.parent.mkdir(parents=True, exist_ok=True)
         entry = {"fingerprint": "f" * 64, "label": "l", "classes": ["a"]}
-        index.write_bytes(edited(json.dumps({locate.SYNTHETIC_IDENTITY: entry}).encode(), changes))
-        locate.already_read("synthetic")
+        index.write_bytes(edited(json.dumps({SYNTHETIC_IDENTITY: entry}).encode(), changes))
+        already_read("synthetic")
         assert self.store.measurement("m", {"a": 1}, lambda: {"value": 1}) == {"value": 1}
         (path,) = self.store.root.glob("measurements/m-*.json")
         path.write_bytes(edited(path.read_bytes(), changes))

@@ -18,8 +18,9 @@ import fuzzing
 import submissions
 import torch
 
-from cifar_helpers import grade, synthetic
-from cifar_helpers.data import ImageData, load_cifar10
+from cifar_course.hand import grade
+from cifar_helpers.data import synthetic
+from cifar_helpers.data.images import ImageData, load_cifar10
 from cifar_helpers.env import machine_card, read_json, write_atomically
 
 TARGET = Path(__file__).resolve().parents[1] / "benchmarks" / "soak.json"

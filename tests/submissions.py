@@ -7,7 +7,8 @@ from pathlib import Path
 
 import nbformat
 
-from cifar_helpers import checks, edition
+from cifar_course.hand import edition
+from cifar_helpers.teach import checks
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))

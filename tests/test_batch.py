@@ -15,13 +15,17 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import after, batch, planning, probes, report, run, slurm, status, stopping, upkeep, worker
-from cifar_helpers.data import load_cifar10
+from cifar_course.cluster import pool, slurm, worker
+from cifar_course.report import after, cli, status
+from cifar_helpers import plans, signals
+from cifar_helpers.data.images import load_cifar10
 from cifar_helpers.env import CourseError
-from cifar_helpers.experiments import PROFILES
-from cifar_helpers.planning import Job
-from cifar_helpers.probes import ProbeConfig
-from cifar_helpers.record import BusyError, RunConfig, Store
+from cifar_helpers.plans.jobs import Job
+from cifar_helpers.plans.profiles import PROFILES
+from cifar_helpers.training import loop, probes, run
+from cifar_helpers.training.config import RunConfig
+from cifar_helpers.training.probes import ProbeConfig
+from cifar_helpers.training.store import BusyError, Store, failure, give_up, log_path, try_again
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = RunConfig("LeNet5", steps=6, batch_size=16, n_items=160, eval_every=6, eval_items=60, test=False)
@@ -50,20 +54,20 @@ def test_every_notebook_that_trains_declares_its_runs():
 
     for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
         code = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
-        assert ("get_runs(" in code) == (path.stem in planning.NOTEBOOKS)
-        if path.stem in planning.NOTEBOOKS:
-            assert f"planning.{planning.NOTEBOOKS[path.stem].__name__}(profile, seed" in code
+        assert ("get_runs(" in code) == (path.stem in plans.jobs.NOTEBOOKS)
+        if path.stem in plans.jobs.NOTEBOOKS:
+            assert f"planning.{plans.jobs.NOTEBOOKS[path.stem].__name__}(profile, seed" in code
 
 
 def test_a_plan_holds_every_run_once_with_the_probes_of_all_who_share_it():
-    stems = list(planning.NOTEBOOKS)
+    stems = list(plans.jobs.NOTEBOOKS)
     for profile in PROFILES:
-        jobs = planning.plan(stems, {"profile": profile, "seed": 0, "gap": 4})
+        jobs = plans.jobs.plan(stems, {"profile": profile, "seed": 0, "gap": 4})
         assert len({job.config for job in jobs}) == len(jobs)
         shared = [job for job in jobs if {"04", "05", "06", "07"} <= set(job.notebooks)]
         assert len(shared) == sum(len(job.notebooks) >= 4 for job in jobs) > 0
         assert any(job.probes for job in shared)
-    alone = planning.plan(["04_bn_comparison"], {"profile": "smoke", "n_items": 100})
+    alone = plans.jobs.plan(["04_bn_comparison"], {"profile": "smoke", "n_items": 100})
     assert {job.config.n_items for job in alone} == {100} and {n for j in alone for n in j.notebooks} == {"04"}
 
 
@@ -80,7 +84,7 @@ def test_jobs_survive_json_and_refuse_anything_else():
 
 
 def test_the_greedy_tuning_joins_the_plan_choice_by_choice():
-    from cifar_helpers import recipes
+    from cifar_helpers import plans
 
     class Known:
         diverged_at = None
@@ -88,33 +92,33 @@ def test_the_greedy_tuning_joins_the_plan_choice_by_choice():
         def __init__(self, config):
             self.epochs = [{"validation_accuracy": config.lr + config.batch_size / 1e6}]
 
-    certain = recipes.greedy_so_far(lambda config: None, "quick")
-    assert certain == list(dict.fromkeys(recipes.alexnet("quick", batch_norm=b) for b in (False, True)))
-    whole = recipes.greedy_so_far(Known, "quick")
-    assert [row["run"].epochs for row in recipes.greedy(lambda cs: [Known(c) for c in cs], "quick")]
+    certain = plans.recipes.greedy_so_far(lambda config: None, "quick")
+    assert certain == list(dict.fromkeys(plans.recipes.alexnet("quick", batch_norm=b) for b in (False, True)))
+    whole = plans.recipes.greedy_so_far(Known, "quick")
+    assert [row["run"].epochs for row in plans.recipes.greedy(lambda cs: [Known(c) for c in cs], "quick")]
     assert len(whole) > len(certain) and set(certain) <= set(whole)
 
 
 def test_the_state_of_a_job(images, store):
     probe = ProbeConfig("same_batch", every=2)
     job, wanting = Job(SMALL), Job(SMALL, (probe,))
-    assert planning.state(job, images.fingerprint, store) == "missing"
-    upkeep.give_up(store, SMALL, images.fingerprint, "no luck")
-    assert planning.state(job, images.fingerprint, store) == "failed"
-    upkeep.try_again(store, SMALL, images.fingerprint)
+    assert plans.jobs.state(job, images.fingerprint, store) == "missing"
+    give_up(store, SMALL, images.fingerprint, "no luck")
+    assert plans.jobs.state(job, images.fingerprint, store) == "failed"
+    try_again(store, SMALL, images.fingerprint)
     store.checkpoint_path(SMALL, images.fingerprint).parent.mkdir(parents=True)
     store.checkpoint_path(SMALL, images.fingerprint).write_bytes(b"")
-    assert planning.state(job, images.fingerprint, store) == "unfinished"
+    assert plans.jobs.state(job, images.fingerprint, store) == "unfinished"
     run.get_run(SMALL, images, "cpu", store)
-    assert planning.state(job, images.fingerprint, store) == "recorded"
-    assert planning.state(wanting, images.fingerprint, store) == "probes missing"
-    assert "nothing is left" in planning.outlook([job], images.fingerprint, store)
-    assert "the other 1" in planning.outlook([job, Job(LONG)], images.fingerprint, store)
+    assert plans.jobs.state(job, images.fingerprint, store) == "recorded"
+    assert plans.jobs.state(wanting, images.fingerprint, store) == "probes missing"
+    assert "nothing is left" in plans.forecast.outlook([job], images.fingerprint, store)
+    assert "the other 1" in plans.forecast.outlook([job, Job(LONG)], images.fingerprint, store)
 
 
 def test_times_are_predicted_from_the_most_similar_runs(images, store):
     record = run.get_run(SMALL, images, "cpu", store)
-    found = planning.Speeds(store)
+    found = plans.forecast.Speeds(store)
     took = record.provenance["wall_seconds"]
     (card,) = found.cards
     assert found.seconds(Job(SMALL), card) == pytest.approx(took)
@@ -122,7 +126,7 @@ def test_times_are_predicted_from_the_most_similar_runs(images, store):
     assert found.seconds(Job(twice), card) == pytest.approx(2 * took)
     assert found.seconds(Job(dataclasses.replace(SMALL, batch_size=32)), card) == pytest.approx(2 * took)
     assert found.seconds(Job(RunConfig("MyNet")), card) is None
-    text = "\n".join(planning.lines([Job(SMALL), Job(twice), Job(RunConfig("MyNet"))], images.fingerprint, store))
+    text = "\n".join(plans.forecast.lines([Job(SMALL), Job(twice), Job(RunConfig("MyNet"))], images.fingerprint, store))
     assert "3 runs: 1 recorded, 2 missing" in text and "1 runs of no known time" in text and "at least" in text
 
 
@@ -131,7 +135,9 @@ def test_a_plan_says_where_no_run_is_recorded_on_a_gpu(images, store):
     more = Job(dataclasses.replace(SMALL, seed=1))
 
     def said(jobs, gpu=True):
-        return "No run is recorded on a GPU" in "\n".join(planning.lines(jobs, images.fingerprint, store, gpu=gpu))
+        return "No run is recorded on a GPU" in "\n".join(
+            plans.forecast.lines(jobs, images.fingerprint, store, gpu=gpu)
+        )
 
     assert said([more]) and not said([more], gpu=False) and not said([Job(SMALL)])
     path = store.get(SMALL, images.fingerprint).folder / "provenance.json"
@@ -144,12 +150,12 @@ def test_a_plan_says_where_no_run_is_recorded_on_a_gpu(images, store):
         (folder / "provenance.json").write_text(json.dumps(made))
         made["machine"]["cpu"] = f"cpu {number % 4}"
     assert not said([more])
-    assert "  A: H200: " in "\n".join(planning.lines([more], images.fingerprint, store, gpu=True))
+    assert "  A: H200: " in "\n".join(plans.forecast.lines([more], images.fingerprint, store, gpu=True))
 
 
 def test_the_plan_of_the_whole_course_prints_quickly_without_torch(tmp_path):
     call = "main(['--profile', 'full', '--plan', '--data', 'synthetic'])"
-    code = f"import sys; from cifar_helpers.report import main; {call}; sys.exit('torch' in sys.modules)"
+    code = f"import sys; from cifar_course.report.cli import main; {call}; sys.exit('torch' in sys.modules)"
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0 and "VGG_A_BatchNorm" in done.stdout, done.stderr
@@ -169,8 +175,8 @@ def test_a_worker_trains_what_is_missing_and_writes_down_what_fails(images, stor
     said = []
     worker.work([Job(broken), probed], images, "cpu", store, said.append)
     assert [line.split()[0] for line in said] == ["train", "failed", "train", "done"]
-    assert planning.state(probed, images.fingerprint, store) == "recorded"
-    noted = upkeep.failure(store, broken, images.fingerprint)
+    assert plans.jobs.state(probed, images.fingerprint, store) == "recorded"
+    noted = failure(store, broken, images.fingerprint)
     assert "no_such" in noted["error"] and "no_such" in Path(noted["log"]).read_text(encoding="utf-8")
     worker.work([Job(broken), probed], images, "cpu", store, said.append)
     assert len(said) == 4  # neither is begun again
@@ -192,35 +198,35 @@ def test_a_signal_ends_training_with_a_checkpoint_and_the_run_goes_on_to_the_sam
     whole = run.get_run(light, images, "cpu", Store(store.root / "whole"))
     seen = []
 
-    class Sending(run.Recorder):
+    class Sending(loop.Recorder):
         def before_update(self, loss):
             super().before_update(loss)
             seen.append(1)
             if len(seen) == 5:
                 os.kill(os.getpid(), number)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(stopping.Stopped), stopping.listening():
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(signals.Stopped), signals.listening():
         patch.setattr(run, "Recorder", Sending)
         run.get_run(light, images, "cpu", store)
-    assert store.checkpoint_path(light, images.fingerprint).exists() and stopping.asked() is None
+    assert store.checkpoint_path(light, images.fingerprint).exists() and signals.asked() is None
     again = run.get_run(light, images, "cpu", store)
     assert again.provenance["resumed"] == 1
     assert all(np.array_equal(again.steps[n], whole.steps[n], equal_nan=True) for n in whole.steps)
 
 
 def start_worker(plan: Path, *arguments: str, **options) -> subprocess.Popen:
-    command = [sys.executable, "-m", "cifar_helpers.worker", str(plan), "--threads", "1", *arguments]
+    command = [sys.executable, "-m", "cifar_course.cluster.worker", str(plan), "--threads", "1", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
 def synthetic_plan(store: Store, images, configs, **more) -> Path:
     jobs = [Job(config) for config in configs]
-    return batch.write_plan(store.root / "plan.json", jobs, "synthetic", images.fingerprint, "cpu", **more)
+    return pool.write_plan(store.root / "plan.json", jobs, "synthetic", images.fingerprint, "cpu", **more)
 
 
 def test_a_worker_ends_when_its_driver_is_gone(images, store):
     process = start_worker(synthetic_plan(store, images, [LONG]), "--driven", stdin=subprocess.PIPE)
-    log = upkeep.log_path(store, LONG, images.fingerprint)
+    log = log_path(store, LONG, images.fingerprint)
     wait_for(log.exists)
     process.stdin.close()
     assert process.wait(60) == 128 + signal.SIGTERM
@@ -249,9 +255,9 @@ def test_a_worker_refuses_what_it_cannot_use(plan, arguments, message, images, s
 def test_two_workers_share_a_plan_and_train_nothing_twice(images, store, capfd):
     configs = [dataclasses.replace(SMALL, seed=seed) for seed in range(5)]
     jobs = [Job(config) for config in configs]
-    assert batch.train(jobs, "synthetic", images.fingerprint, ["cpu"], 2, store) == {}
+    assert pool.train(jobs, "synthetic", images.fingerprint, ["cpu"], 2, store) == {}
     made = [store.get(config, images.fingerprint).provenance["finished_unix"] for config in configs]
-    assert batch.train(jobs, "synthetic", images.fingerprint, ["cpu"], 2, store) == {}
+    assert pool.train(jobs, "synthetic", images.fingerprint, ["cpu"], 2, store) == {}
     assert [store.get(config, images.fingerprint).provenance["finished_unix"] for config in configs] == made
     assert "[5/5] done LeNet5" in capfd.readouterr().out
     assert not list((store.root / ".batch").glob("plan-*"))
@@ -261,12 +267,12 @@ def test_a_worker_that_dies_is_replaced_and_a_run_that_kills_two_is_given_up(ima
     killed = []
 
     def killer():
-        log = upkeep.log_path(store, LONG, images.fingerprint)
-        for _ in range(batch.DEATHS):
+        log = log_path(store, LONG, images.fingerprint)
+        for _ in range(pool.DEATHS):
             wait_for(log.exists)
             time.sleep(0.3)
             (found,) = subprocess.run(
-                ["pgrep", "-f", f"cifar_helpers.worker {store.root}"], capture_output=True, text=True, check=True
+                ["pgrep", "-f", f"cifar_course.cluster.worker {store.root}"], capture_output=True, text=True, check=True
             ).stdout.split()
             log.unlink()
             os.kill(int(found), signal.SIGKILL)
@@ -274,29 +280,29 @@ def test_a_worker_that_dies_is_replaced_and_a_run_that_kills_two_is_given_up(ima
 
     thread = threading.Thread(target=killer)
     thread.start()
-    failed = batch.train([Job(LONG), Job(SMALL)], "synthetic", images.fingerprint, ["cpu"], 1, store)
+    failed = pool.train([Job(LONG), Job(SMALL)], "synthetic", images.fingerprint, ["cpu"], 1, store)
     thread.join()
-    assert len(set(killed)) == batch.DEATHS
+    assert len(set(killed)) == pool.DEATHS
     assert list(failed) == [Job(LONG)] and "killed by SIGKILL (often: out of memory), 2 of 2 times" in failed[Job(LONG)]
     assert store.get(SMALL, images.fingerprint)
 
 
 def test_a_worker_that_cannot_begin_says_why(images, store):
     with pytest.raises(CourseError, match="cuda:7' is not available"):
-        batch.train([Job(SMALL)], "synthetic", images.fingerprint, ["cuda:7"], 1, store)
+        pool.train([Job(SMALL)], "synthetic", images.fingerprint, ["cuda:7"], 1, store)
 
 
 def test_slots_and_threads():
-    assert batch.slots(["cuda:0", "cuda:1"], 2) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
-    assert batch.threads_each(1000) == 1
+    assert pool.slots(["cuda:0", "cuda:1"], 2) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+    assert pool.threads_each(1000) == 1
 
 
 def test_a_report_trains_what_its_notebook_declares_and_the_notebook_reads_it(images, capfd):
     arguments = ["--profile", "smoke", "--data", "synthetic", "--only", "09", "--device", "cpu"]
-    assert report.main(arguments) == 0
+    assert cli.main(arguments) == 0
     shown = capfd.readouterr().out
     assert "to train: 2, on cpu" in shown and "2 runs: 0 trained now, 2 read" in shown
-    assert report.main([*arguments, "--status"]) == 0
+    assert cli.main([*arguments, "--status"]) == 0
     assert "notebook 09_autograd: ok, ended 20" in capfd.readouterr().out
 
 
@@ -349,7 +355,7 @@ def test_an_array_is_shared_out_evenly(images, store):
 )
 def test_options_that_contradict_or_make_no_sense_are_refused(arguments, message, capsys):
     try:
-        assert report.main(["--profile", "smoke", "--data", "synthetic", *arguments]) == 2
+        assert cli.main(["--profile", "smoke", "--data", "synthetic", *arguments]) == 2
     except SystemExit as end:  # argparse
         assert end.code == 2
     assert message in capsys.readouterr().err
@@ -359,13 +365,13 @@ def test_options_that_contradict_or_make_no_sense_are_refused(arguments, message
 def test_a_plan_may_be_made_for_a_device_that_is_not_here(images, capsys):
     load_cifar10("synthetic")
     arguments = ["--data", "synthetic", "--only", "09", "--device", "cuda", "--plan"]
-    assert report.main(arguments) == 0
+    assert cli.main(arguments) == 0
     shown = capsys.readouterr().out
     assert "No profile given: full, as usual on cuda." in shown
     assert "Planned for cuda, which this machine does not have" in shown
-    assert report.main([*arguments, "--executor", "slurm", "--tasks", "7"]) == 0
+    assert cli.main([*arguments, "--executor", "slurm", "--tasks", "7"]) == 0
     assert "would submit 2 array tasks" in capsys.readouterr().out  # one run each
-    assert report.main([*arguments[:-3], "--device", "auto", "--profile", "smoke", "--plan"]) == 0
+    assert cli.main([*arguments[:-3], "--device", "auto", "--profile", "smoke", "--plan"]) == 0
     assert "Planned for" not in capsys.readouterr().out
 
 
@@ -440,7 +446,7 @@ def test_an_arrays_task_puts_itself_back(slurm_job, monkeypatch):
 def test_a_driven_worker_and_a_report_of_ones_own_leave_the_job_alone(slurm_job, images, store):
     fake(slurm_job, "squeue", "echo RUNNING")
     driven = start_worker(synthetic_plan(store, images, [LONG]), "--driven", stdin=subprocess.PIPE)
-    wait_for(upkeep.log_path(store, LONG, images.fingerprint).exists)
+    wait_for(log_path(store, LONG, images.fingerprint).exists)
     driven.send_signal(signal.SIGTERM)  # as a driver does after a Ctrl-C
     assert driven.wait(60) == 128 + signal.SIGTERM
     both = start_worker(synthetic_plan(store, images, [LONG]), "--driven", "--requeue", "17")
@@ -449,14 +455,14 @@ def test_a_driven_worker_and_a_report_of_ones_own_leave_the_job_alone(slurm_job,
 
 
 def stop_at_once(*arguments, **options):
-    raise stopping.Stopped
+    raise signals.Stopped
 
 
 @pytest.mark.parametrize(("arguments", "asked"), [([], False), (["--requeue", "17"], True)])
 def test_a_stopped_report_goes_back_only_where_it_is_told_its_job(arguments, asked, slurm_job, monkeypatch, capsys):
     fake(slurm_job, "squeue", "echo RUNNING")
-    monkeypatch.setattr(report, "run_report", stop_at_once)
-    assert report.main(["--profile", "smoke", "--data", "synthetic", *arguments]) == 130
+    monkeypatch.setattr(cli, "run_report", stop_at_once)
+    assert cli.main(["--profile", "smoke", "--data", "synthetic", *arguments]) == 130
     assert (slurm_job / "asked").exists() == asked and ("Job 17" in capsys.readouterr().err) == asked
 
 
@@ -471,9 +477,9 @@ def submitted(script: str, folder: Path, **environment: str) -> subprocess.Compl
 def test_the_submitted_scripts_name_their_own_job(tmp_path, monkeypatch):
     array = {"SLURM_JOB_ID": "19", "SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "2"}
     said = submitted("train.sbatch", tmp_path, **array).stdout
-    assert said == "-m cifar_helpers.worker p.json --task 2 --requeue 17_2\n"
+    assert said == "-m cifar_course.cluster.worker p.json --task 2 --requeue 17_2\n"
     said = submitted("notebooks.sbatch", tmp_path, SLURM_JOB_ID="18").stdout
-    assert said == "-m cifar_helpers.after p.json --requeue 18\n"
+    assert said == "-m cifar_course.report.after p.json --requeue 18\n"
     for name in array:
         rest = {other: value for other, value in array.items() if other != name}
         ended = submitted("train.sbatch", tmp_path, **rest)
@@ -481,7 +487,7 @@ def test_the_submitted_scripts_name_their_own_job(tmp_path, monkeypatch):
             ended.stdout
         )
     given = []
-    monkeypatch.setattr(report, "main", lambda arguments: given.append(arguments) or 0)
+    monkeypatch.setattr(cli, "main", lambda arguments: given.append(arguments) or 0)
     plan = tmp_path / "p.json"
     plan.write_text(json.dumps({"report": ["--profile", "smoke"]}), encoding="utf-8")
     assert after.main([str(plan), "--requeue", "18"]) == 0 == after.main([str(plan)])
@@ -503,7 +509,7 @@ def test_a_task_says_why_it_was_not_put_back(squeue, scontrol, why, slurm_job, i
     fake(slurm_job, "squeue", squeue)
     fake(slurm_job, "scontrol", scontrol)
     process = start_worker(synthetic_plan(store, images, [LONG]), "--requeue", "17")
-    wait_for(upkeep.log_path(store, LONG, images.fingerprint).exists)
+    wait_for(log_path(store, LONG, images.fingerprint).exists)
     process.send_signal(signal.SIGUSR1)
     shown, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGUSR1
@@ -608,7 +614,7 @@ def calls_of(cluster: Path) -> list:
 
 def test_what_the_user_gives_reaches_sbatch_as_arguments_and_never_a_shell(cluster, images, capsys):
     nasty = "gpu; touch /tmp/owned $(id)"
-    assert report.main([*SUBMIT, "--partition", nasty, "--at-most", "2"]) == 0
+    assert cli.main([*SUBMIT, "--partition", nasty, "--at-most", "2"]) == 0
     train, after = calls_of(cluster)
     assert f"--partition={nasty}" in train[0] and "--array=0-2%2" in train[0] and "--gpus-per-node=1" in train[0]
     assert "--dependency=afterany:17" in after[0] and train[1] == after[1]
@@ -617,69 +623,69 @@ def test_what_the_user_gives_reaches_sbatch_as_arguments_and_never_a_shell(clust
     assert sorted(i for share in plan["tasks"] for i in share) == list(range(len(plan["jobs"])))
     shown = capsys.readouterr().out
     assert "runs in 3 tasks: job 17\nnotebooks and report after them: job 18\n" in shown
-    assert report.main([*SUBMIT, "--device", "cpu"]) == 0
+    assert cli.main([*SUBMIT, "--device", "cpu"]) == 0
     assert "--gpus-per-node=1" not in calls_of(cluster)[-1][0]
 
 
 def test_what_is_in_the_queue_is_not_submitted_again(cluster, images, capsys):
-    assert report.main(SUBMIT) == 0
+    assert cli.main(SUBMIT) == 0
     (cluster / "queued").write_text("17 RUNNING\n17 PENDING\n17 PENDING\n18 PENDING\n99 RUNNING\n")
     for more in ([], ["--partition", "other"], ["--device", "cuda"]):  # with another device it is another report
-        assert report.main([*SUBMIT, *more]) == 2
+        assert cli.main([*SUBMIT, *more]) == 2
         said = capsys.readouterr().err
         assert "job 17: 1 running, 2 pending\n  job 18: 1 pending\n" in said and "scancel 17 18\n" in said
         assert "--again" in said and "99" not in said
     assert len(calls_of(cluster)) == 2
-    assert report.main([*SUBMIT[:5], "09", *SUBMIT[6:]]) == 0  # other runs
-    assert report.main([*SUBMIT, "--again"]) == 0 and len(calls_of(cluster)) == 6
+    assert cli.main([*SUBMIT[:5], "09", *SUBMIT[6:]]) == 0  # other runs
+    assert cli.main([*SUBMIT, "--again"]) == 0 and len(calls_of(cluster)) == 6
     (cluster / "queued").write_text("")
-    assert report.main(SUBMIT) == 0 and len(calls_of(cluster)) == 8
+    assert cli.main(SUBMIT) == 0 and len(calls_of(cluster)) == 8
 
     fake(cluster, "squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")  # one that ended
-    assert report.main(SUBMIT) == 0 and "not known" not in capsys.readouterr().out
+    assert cli.main(SUBMIT) == 0 and "not known" not in capsys.readouterr().out
     fake(cluster, "squeue", "echo 'Unable to contact slurm controller' >&2; exit 1")
-    assert report.main(SUBMIT) == 0 and len(calls_of(cluster)) == 12
+    assert cli.main(SUBMIT) == 0 and len(calls_of(cluster)) == 12
     assert "still in the queue is not known: squeue fails: Unable to contact" in capsys.readouterr().out
 
 
 def test_notebooks_alone_are_not_queued_twice_either(cluster, images, capsys, monkeypatch):
-    monkeypatch.setattr(report.Report, "missing", lambda self: [])
-    assert report.main(SUBMIT) == 0
+    monkeypatch.setattr(cli.Report, "missing", lambda self: [])
+    assert cli.main(SUBMIT) == 0
     said = capsys.readouterr().out
     assert "Every run is recorded" in said and "Notebooks and report: job 17\n" in said and "after them" not in said
     (cluster / "queued").write_text("17 PENDING\n")
-    assert report.main(SUBMIT) == 2 and "scancel 17\n" in capsys.readouterr().err
+    assert cli.main(SUBMIT) == 2 and "scancel 17\n" in capsys.readouterr().err
 
 
 def test_status_asks_about_every_submission(cluster, images, capsys):
     for number in ("04", "09", "04"):
-        assert report.main([*SUBMIT[:5], number, *SUBMIT[6:]]) == 0
+        assert cli.main([*SUBMIT[:5], number, *SUBMIT[6:]]) == 0
     (cluster / "queued").write_text("  17_2 PENDING\n    18 PENDING\n  21_0 RUNNING\n")
-    report.main([*SUBMIT[:6], "--status"])
+    cli.main([*SUBMIT[:6], "--status"])
     shown = capsys.readouterr().out
     assert "JOBID" in shown and all(line in shown for line in ("  17_2 PENDING", "    18 PENDING", "  21_0 RUNNING"))
     earlier, last = (cluster / "asked").read_text().splitlines()[-2:]
     assert earlier.endswith("-j 17,18,19,20") and "-t all" not in earlier  # ended ones are history
     assert last.endswith("-j 21,22") and "-t all" in last
     fake(cluster, "squeue", "exit 3")
-    report.main([*SUBMIT[:6], "--status"])
+    cli.main([*SUBMIT[:6], "--status"])
     assert "is not shown: squeue fails: status 3." in capsys.readouterr().out
 
 
 def test_an_array_without_its_report_is_remembered(cluster, images, capsys):
     script = (cluster / "bin/sbatch").read_text().replace("#!/bin/bash", "")
     fake(cluster, "sbatch", f'[[ "$*" == *notebooks.sbatch ]] && {{ echo "too many jobs" >&2; exit 1; }}{script}')
-    assert report.main(SUBMIT) == 2
+    assert cli.main(SUBMIT) == 2
     said = capsys.readouterr().err
     assert "sbatch refused: too many jobs" in said and "job 17, stays in the queue" in said
     assert Path(calls_of(cluster)[0][1]).is_file()  # its tasks read it
     (cluster / "queued").write_text("17 PENDING\n")
-    assert report.main(SUBMIT) == 2 and "scancel 17\n" in capsys.readouterr().err
+    assert cli.main(SUBMIT) == 2 and "scancel 17\n" in capsys.readouterr().err
 
 
 def test_without_sbatch_it_says_so(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert report.main(["--profile", "smoke", "--data", "synthetic", "--executor", "slurm"]) == 2
+    assert cli.main(["--profile", "smoke", "--data", "synthetic", "--executor", "slurm"]) == 2
     assert "There is no sbatch here" in capsys.readouterr().err
 
 
@@ -688,11 +694,11 @@ def test_without_sbatch_it_says_so(monkeypatch, tmp_path, capsys):
 
 def test_status_names_what_failed_and_what_is_missing(images, capsys, monkeypatch):
     arguments = ["--profile", "smoke", "--data", "synthetic", "--only", "09"]
-    jobs = planning.plan(["09_autograd"], {"profile": "smoke"})
+    jobs = plans.jobs.plan(["09_autograd"], {"profile": "smoke"})
     load_cifar10("synthetic")
-    upkeep.give_up(Store(), jobs[0].config, images.fingerprint, "the reason")
+    give_up(Store(), jobs[0].config, images.fingerprint, "the reason")
     run.get_run(jobs[1].config, images, "cpu")
-    assert report.main([*arguments, "--status"]) == 1
+    assert cli.main([*arguments, "--status"]) == 1
     shown = capsys.readouterr().out
     assert "the reason" in shown and "2 training runs: 1 failed, 1 recorded." in shown
     assert "notebook 09_autograd: not run yet" in shown
@@ -700,18 +706,18 @@ def test_status_names_what_failed_and_what_is_missing(images, capsys, monkeypatc
 
 def test_prune_frees_only_what_no_notebook_needs_and_asks_first(images, capsys):
     load_cifar10("synthetic")
-    needed = next(j.config for j in planning.plan(["08_insight"], {"profile": "smoke"}) if j.config.keep_weights)
+    needed = next(j.config for j in plans.jobs.plan(["08_insight"], {"profile": "smoke"}) if j.config.keep_weights)
     other = dataclasses.replace(SMALL, keep_weights=True)
     kept, freed = (run.get_run(config, images, "cpu") for config in (needed, other))
-    assert report.main(["--prune"]) == 0
+    assert cli.main(["--prune"]) == 0
     assert "would be freed; add --yes" in capsys.readouterr().out and freed.has_weights
-    assert report.main(["--prune", "--yes"]) == 0
+    assert cli.main(["--prune", "--yes"]) == 0
     assert kept.has_weights and not freed.has_weights and Store().get(other, images.fingerprint)
 
 
 def test_probe_records_are_complete(images, store):
     probe = ProbeConfig("same_batch", every=2)
     record = run.get_run(SMALL, images, "cpu", store)
-    assert not planning.complete(record, Job(SMALL, (probe,)))
+    assert not plans.jobs.complete(record, Job(SMALL, (probe,)))
     record = run.get_run(SMALL, images, "cpu", store, [probe])
-    assert planning.complete(record, Job(SMALL, (probe,))) and probes.read_all(record.folder, [probe])
+    assert plans.jobs.complete(record, Job(SMALL, (probe,))) and probes.read_all(record.folder, [probe])

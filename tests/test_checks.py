@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import checks
-from cifar_helpers.checks import engine
+from cifar_helpers.teach import checks
+from cifar_helpers.teach.checks import engine
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = {path.stem[:2]: nbformat.read(path, as_version=4) for path in (ROOT / "notebooks").glob("*.ipynb")}

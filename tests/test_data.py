@@ -12,7 +12,13 @@ import torch.nn.functional as F
 from conftest import encoded, write_folder, write_tar
 from torchvision.transforms import functional as tv
 
-from cifar_helpers import data, decode, locate, synthetic
+from cifar_helpers.data import decode, synthetic
+from cifar_helpers.data import images as data
+from cifar_helpers.data import source as locate
+from cifar_helpers.data.batches import Batches, normalise
+from cifar_helpers.data.decode import CLASSES
+from cifar_helpers.data.images import HALF, MIRROR_VARIABLE, channel_statistics, load_cifar10
+from cifar_helpers.data.source import SYNTHETIC_IDENTITY, already_read, index_file
 from cifar_helpers.env import CourseError
 
 
@@ -39,7 +45,7 @@ def test_n_items_out_of_range_says_what_is_possible(small_data, n):
 
 
 def test_channel_statistics_equal_numpy(small_data):
-    mean, std = data.channel_statistics(small_data.train_images)
+    mean, std = channel_statistics(small_data.train_images)
     pixels = small_data.train_images.numpy() / 255.0
     np.testing.assert_allclose(mean, pixels.mean((0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(std, pixels.std((0, 2, 3)), rtol=1e-10)
@@ -56,9 +62,9 @@ def test_folder_tar_and_zip_of_the_same_images_are_the_same_data(image_files, tm
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         for name, content in image_files.items():
             archive.writestr(name, content)
-    loaded = [data.load_cifar10(str(p)) for p in (folder, tar, tmp_path / "images.zip")]
+    loaded = [load_cifar10(str(p)) for p in (folder, tar, tmp_path / "images.zip")]
     assert len({d.fingerprint for d in loaded}) == 1
-    assert loaded[0].label == "CIFAR-10 (PNG copy)" and loaded[0].classes == decode.CLASSES
+    assert loaded[0].label == "CIFAR-10 (PNG copy)" and loaded[0].classes == CLASSES
     pixels = np.asarray(decode.Image.open(folder / "train/bird/0001.png"))
     assert np.array_equal(loaded[1].train_images[2 * 3 + 1].numpy(), pixels.transpose(2, 0, 1))
     assert loaded[1].train_labels.tolist() == sorted(list(range(10)) * 3)
@@ -66,16 +72,16 @@ def test_folder_tar_and_zip_of_the_same_images_are_the_same_data(image_files, tm
 
 def test_second_read_comes_from_the_cache_and_a_damaged_cache_is_noticed(image_files, tmp_path, monkeypatch, capsys):
     tar = write_tar(image_files, tmp_path / "images.tar.xz")
-    first = data.load_cifar10(str(tar))
+    first = load_cifar10(str(tar))
     before = sorted(tmp_path.iterdir())
     with monkeypatch.context() as patch:
         patch.setattr(data, "read_path", lambda path: pytest.fail("read again"))
-        assert data.load_cifar10(str(tar)).fingerprint == first.fingerprint
+        assert load_cifar10(str(tar)).fingerprint == first.fingerprint
     cached = next((tmp_path / "cache" / "data").glob("*.safetensors"))
     content = bytearray(cached.read_bytes())
     content[-5] ^= 1
     cached.write_bytes(content)
-    assert data.load_cifar10(str(tar)).fingerprint == first.fingerprint
+    assert load_cifar10(str(tar)).fingerprint == first.fingerprint
     assert "damaged" in capsys.readouterr().out
     assert sorted(tmp_path.iterdir()) == before  # nothing appears beside the archive
 
@@ -85,12 +91,12 @@ def test_jpeg_copy_is_labelled(image_files, tmp_path):
         name.replace(".png", ".jpg"): encoded(np.full((32, 32, 3), i, dtype=np.uint8), "JPEG")
         for i, name in enumerate(image_files)
     }
-    assert data.load_cifar10(str(write_folder(jpegs, tmp_path / "j"))).label == "CIFAR-10 (JPEG copy)"
+    assert load_cifar10(str(write_folder(jpegs, tmp_path / "j"))).label == "CIFAR-10 (JPEG copy)"
 
 
 def test_own_classes_are_labelled_own_images(image_files, tmp_path):
     renamed = {name.replace("truck", "tram"): content for name, content in image_files.items()}
-    assert data.load_cifar10(str(write_folder(renamed, tmp_path / "mine"))).label == "own images (mine)"
+    assert load_cifar10(str(write_folder(renamed, tmp_path / "mine"))).label == "own images (mine)"
 
 
 def bad_source(kind, files, folder):
@@ -132,11 +138,11 @@ def bad_source(kind, files, folder):
 def test_a_damaged_list_of_what_was_read_counts_as_none(written, monkeypatch):
     monkeypatch.setattr(synthetic, "TRAIN_ITEMS", 100)
     monkeypatch.setattr(synthetic, "TEST_ITEMS", 20)
-    locate.index_file().parent.mkdir(parents=True, exist_ok=True)
-    locate.index_file().write_text(written.replace("KEY", locate.SYNTHETIC_IDENTITY))
-    assert locate.already_read("synthetic") is None
-    fingerprint = data.load_cifar10("synthetic").fingerprint
-    assert locate.already_read("synthetic")["fingerprint"] == fingerprint
+    index_file().parent.mkdir(parents=True, exist_ok=True)
+    index_file().write_text(written.replace("KEY", SYNTHETIC_IDENTITY))
+    assert already_read("synthetic") is None
+    fingerprint = load_cifar10("synthetic").fingerprint
+    assert already_read("synthetic")["fingerprint"] == fingerprint
 
 
 @pytest.mark.parametrize(
@@ -157,13 +163,13 @@ def test_a_damaged_list_of_what_was_read_counts_as_none(written, monkeypatch):
 )
 def test_bad_source_says_what_is_wrong(kind, message, image_files, tmp_path):
     with pytest.raises(CourseError, match=message):
-        data.load_cifar10(str(bad_source(kind, image_files, tmp_path)))
+        load_cifar10(str(bad_source(kind, image_files, tmp_path)))
     assert not (tmp_path.parent / "evil.png").exists()
 
 
 def test_batches_py_is_read_through_torchvision(tmp_path, monkeypatch):
     class Fake:
-        classes = list(decode.CLASSES)
+        classes = list(CLASSES)
 
         def __init__(self, root, train):
             n = 20 if train else 10
@@ -174,7 +180,7 @@ def test_batches_py_is_read_through_torchvision(tmp_path, monkeypatch):
     (tmp_path / "d" / "cifar-10-batches-py").mkdir(parents=True)
     (tmp_path / "d" / "cifar-10-batches-py" / "data_batch_1").touch()
     for path in (tmp_path / "d", tmp_path / "d" / "cifar-10-batches-py"):
-        loaded = data.load_cifar10(str(path))
+        loaded = load_cifar10(str(path))
         assert loaded.label == "CIFAR-10"
         assert np.array_equal(loaded.train_images.numpy(), Fake(None, True).data.transpose(0, 3, 1, 2))
 
@@ -187,8 +193,8 @@ def test_without_network_cifar10_stops_and_auto_falls_back_loudly(tmp_path, monk
     monkeypatch.setattr("urllib.request.urlopen", no_network)
     monkeypatch.setattr(locate, "ROOT", tmp_path)
     with pytest.raises(CourseError, match="CIFAR10_ROOT"):
-        data.load_cifar10("cifar10")
-    loaded = data.load_cifar10("auto")
+        load_cifar10("cifar10")
+    loaded = load_cifar10("auto")
     assert loaded.label == "SYNTHETIC"
     assert "SYNTHETIC DATA" in capsys.readouterr().out
 
@@ -199,11 +205,11 @@ def test_a_download_with_the_wrong_checksum_is_refused(tmp_path, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/cifar-10-python.tar.gz"
-        monkeypatch.setenv(data.MIRROR_VARIABLE, address)
+        monkeypatch.setenv(MIRROR_VARIABLE, address)
         monkeypatch.setattr("torchvision.datasets.CIFAR10.url", address)
         monkeypatch.setattr(locate, "ROOT", tmp_path)
         with pytest.raises(CourseError, match="corrupted"):
-            data.load_cifar10("cifar10")
+            load_cifar10("cifar10")
         server.shutdown()
 
 
@@ -211,26 +217,26 @@ def test_cifar10_root_and_the_data_folder_are_found(image_files, tmp_path, monke
     monkeypatch.setattr(locate, "ROOT", tmp_path)
     (tmp_path / "data").mkdir()
     write_tar(image_files, tmp_path / "data" / "mine.tar.gz", "w:gz")
-    found = data.load_cifar10("auto")
+    found = load_cifar10("auto")
     assert found.label == "CIFAR-10 (PNG copy)"
     monkeypatch.setenv("CIFAR10_ROOT", str(tmp_path / "gone"))
     for source in ("auto", "cifar10"):  # whoever names a copy gets that copy or none, and hears where the name is from
         with pytest.raises(CourseError, match=r"No data at .*gone, which the variable CIFAR10_ROOT names.*unset it"):
-            data.load_cifar10(source)
+            load_cifar10(source)
     monkeypatch.setenv("CIFAR10_ROOT", "data/mine.tar.gz")  # from the course folder, wherever the kernel runs
-    assert data.load_cifar10("cifar10").fingerprint == found.fingerprint
+    assert load_cifar10("cifar10").fingerprint == found.fingerprint
     with pytest.raises(CourseError) as wrong:
-        data.load_cifar10(str(tmp_path / "gone"))
+        load_cifar10(str(tmp_path / "gone"))
     assert "CIFAR10_ROOT" not in str(wrong.value)
 
 
 def test_the_folder_of_an_archive_is_answered_with_the_archives_path(image_files, tmp_path):
     archive = write_tar(image_files, tmp_path / "mine.tar.gz", "w:gz")
     with pytest.raises(CourseError, match=f"give its path, {archive}"):
-        data.load_cifar10(str(tmp_path))
+        load_cifar10(str(tmp_path))
     archive.unlink()
     with pytest.raises(CourseError, match="without train/ and test/. Give the folder that contains them"):
-        data.load_cifar10(str(tmp_path))
+        load_cifar10(str(tmp_path))
 
 
 # --- the synthetic stand-in ----------------------------------------------------------------------------------------
@@ -260,7 +266,7 @@ def test_a_linear_classifier_stays_under_60_percent_on_the_synthetic_images():
 
 def make(small_data, **settings):
     images, labels = small_data.split("train")
-    return data.Batches(images, labels, **{"batch_size": 50, "seed": 3} | settings)
+    return Batches(images, labels, **{"batch_size": 50, "seed": 3} | settings)
 
 
 def test_an_epoch_has_every_image_once_and_the_next_another_order(small_data):
@@ -328,8 +334,8 @@ def test_batches_on_the_gpu_equal_those_on_the_cpu(small_data):
 
 def test_images_are_small_until_their_share_of_the_run(small_data):
     images, labels = small_data.split("train")
-    whole = data.Batches(images, labels, 8, 0, augmentation=("flip",))
-    grown = data.Batches(images, labels, 8, 0, augmentation=("flip",), sizes=((2, 16), (3.5, 20)))
+    whole = Batches(images, labels, 8, 0, augmentation=("flip",))
+    grown = Batches(images, labels, 8, 0, augmentation=("flip",), sizes=((2, 16), (3.5, 20)))
     sides = [grown[step][0].shape[-2:] for step in range(6)]
     assert sides == [(16, 16)] * 2 + [(20, 20)] * 2 + [(32, 32)] * 2
     assert torch.equal(grown[5][0], whole[5][0]) and torch.equal(grown[0][1], whole[0][1])
@@ -344,7 +350,7 @@ def test_shift_equals_a_window_of_the_image_with_its_border_mirrored(small_data)
     for i in range(5):
         index, (top, left) = draws["order"][i], draws["shift"][i].tolist()
         padded = torch.nn.functional.pad(small_data.split("train")[0][index].float(), (2,) * 4, mode="reflect")
-        expected = data.normalise(padded[None, :, top : top + 32, left : left + 32].to(torch.uint8), *data.HALF)[0]
+        expected = normalise(padded[None, :, top : top + 32, left : left + 32].to(torch.uint8), *HALF)[0]
         assert torch.allclose(images[i], expected)
     assert draws["shift"].min() == 0 and draws["shift"].max() == 4
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import env, run
+from cifar_helpers import env
 from cifar_helpers.env import CourseError
-from cifar_helpers.probes import ProbeConfig
-from cifar_helpers.record import RunConfig, Store
+from cifar_helpers.training import run
+from cifar_helpers.training.config import RunConfig
+from cifar_helpers.training.probes import ProbeConfig
+from cifar_helpers.training.store import Store
 
 
 def test_devices_of_this_machine():

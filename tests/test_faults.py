@@ -15,11 +15,15 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
-from cifar_helpers import notebooks, planning, run, upkeep, worker
-from cifar_helpers.data import load_cifar10
+from cifar_course.cluster import worker
+from cifar_course.report import execute
+from cifar_helpers import plans
+from cifar_helpers.data.images import load_cifar10
 from cifar_helpers.env import CourseError
-from cifar_helpers.planning import Job
-from cifar_helpers.record import RunConfig, Store
+from cifar_helpers.plans.jobs import Job
+from cifar_helpers.training import loop, run
+from cifar_helpers.training.config import RunConfig
+from cifar_helpers.training.store import Store, try_again
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = RunConfig(
@@ -122,9 +126,9 @@ def test_a_full_disk_loses_nothing_and_the_rest_goes_on_once_there_is_space(smal
     assert not list(store.root.glob(".writing-*"))
     subprocess.run(["mount", "-o", "remount,size=40m", small_disk], check=True)
     for job in jobs:
-        upkeep.try_again(store, job.config, images.fingerprint)
+        try_again(store, job.config, images.fingerprint)
     worker.work(jobs, images, "cpu", store, said.append)
-    assert all(planning.state(job, images.fingerprint, store) == "recorded" for job in jobs)
+    assert all(plans.jobs.state(job, images.fingerprint, store) == "recorded" for job in jobs)
     assert all((store.root / name / "provenance.json").read_bytes() == content for name, content in finished.items())
 
 
@@ -132,7 +136,7 @@ def test_a_notebook_that_hangs_is_ended(tmp_path):
     path = tmp_path / "hangs.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("import time\ntime.sleep(600)"), new_code_cell("1")]), path)
     began = time.monotonic()
-    result = notebooks.execute(path, tmp_path / "out.ipynb", {}, cell_minutes=2 / 60)
+    result = execute.execute(path, tmp_path / "out.ipynb", {}, cell_minutes=2 / 60)
     assert time.monotonic() - began < 60 and result["verdict"] != "ok"
     assert "cell 0" in result["verdict"] and "--cell-minutes" in result["verdict"]
 
@@ -159,7 +163,7 @@ def test_a_stopped_report_takes_its_notebook_and_kernel_along(tmp_path):
 
 
 def test_out_of_memory_fails_one_run_names_the_knob_and_spares_the_others(store, small_data, monkeypatch):
-    original = run.train
+    original = loop.train
 
     def greedy(model, *args, **kwargs):
         if type(model).__name__ == "LeNet5":
@@ -185,5 +189,5 @@ def test_clocks_that_differ_decide_nothing(skew, store, small_data, monkeypatch)
     jobs = [Job(SMALL)]
     said = []
     worker.work(jobs, small_data, "cpu", store, said.append)
-    assert not said and planning.state(jobs[0], small_data.fingerprint, store) == "recorded"
+    assert not said and plans.jobs.state(jobs[0], small_data.fingerprint, store) == "recorded"
     assert np.array_equal(here.steps["loss"], there.steps["loss"])

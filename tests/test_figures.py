@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import beside, charts, compare, data, figures, landscape, measure, words
+from cifar_helpers import figures, intervals, words
+from cifar_helpers.data.images import channel_statistics
 from cifar_helpers.env import figures_dir
-from cifar_helpers.record import RunConfig
+from cifar_helpers.measure import compare, quantities
+from cifar_helpers.sources import beside
+from cifar_helpers.training.config import RunConfig
 
 
 def fake(model, lr=1e-3, seed=0, steps=40, diverged=None):
@@ -35,18 +38,18 @@ NORMED = [fake("VGG_A_BatchNorm", lr, seed) for lr in (1e-3, 1e-4) for seed in (
 
 def all_figures(small_data):
     images, labels = small_data.train_images, small_data.train_labels
-    mean, std = data.channel_statistics(images)
-    both = {"VGG_A": measure.loss_band(PLAIN), "VGG_A_BatchNorm": measure.loss_band(NORMED)}
-    yield figures.sample_grid(images, labels, small_data.classes)
-    yield figures.channel_histograms(images, mean, std)
-    yield figures.class_counts({"train": labels, "test": small_data.test_labels}, small_data.classes)
-    yield figures.augmentation_grid({"none": images[:4] / 255, "flip": images[:4].flip(3) / 255})
-    yield figures.training_curves(PLAIN[:2] + NORMED[:2], compare.smooth, 5)
-    yield figures.family_curves([fake(model) for model in figures.NETWORKS])
-    yield figures.hard_settings([PLAIN[0], NORMED[0], fake("VGG_A", 1e-2, diverged=7)], compare.smooth, 5)
-    yield landscape.bands({"all": both, "output": both}, "β", "Title", 3, compare.smooth)
-    yield landscape.loss_landscape(both, [1e-3, 1e-4], compare.smooth, 3)
-    yield figures.loss_gap(compare.same_step_rows(PLAIN, NORMED), "steps 32 to 40")
+    mean, std = channel_statistics(images)
+    both = {"VGG_A": quantities.loss_band(PLAIN), "VGG_A_BatchNorm": quantities.loss_band(NORMED)}
+    yield figures.training.sample_grid(images, labels, small_data.classes)
+    yield figures.training.channel_histograms(images, mean, std)
+    yield figures.training.class_counts({"train": labels, "test": small_data.test_labels}, small_data.classes)
+    yield figures.training.augmentation_grid({"none": images[:4] / 255, "flip": images[:4].flip(3) / 255})
+    yield figures.training.training_curves(PLAIN[:2] + NORMED[:2], compare.smooth, 5)
+    yield figures.training.family_curves([fake(model) for model in figures.NETWORKS])
+    yield figures.training.hard_settings([PLAIN[0], NORMED[0], fake("VGG_A", 1e-2, diverged=7)], compare.smooth, 5)
+    yield figures.landscape.bands({"all": both, "output": both}, "β", "Title", 3, compare.smooth)
+    yield figures.landscape.loss_landscape(both, [1e-3, 1e-4], compare.smooth, 3)
+    yield figures.training.loss_gap(compare.same_step_rows(PLAIN, NORMED), "steps 32 to 40")
 
 
 def test_every_figure_draws_without_touching_the_readers_settings(small_data):
@@ -69,7 +72,7 @@ def test_a_network_has_one_colour_and_one_dash():
 @pytest.mark.parametrize(("label", "stamped"), [("SYNTHETIC", True), ("CIFAR-10 (JPEG copy)", False)])
 def test_synthetic_figures_are_stamped_and_every_foot_says_the_data(small_data, label, stamped):
     named = dataclasses.replace(small_data, label=label)
-    figure = figures.training_curves(PLAIN[:2], compare.smooth, 5)
+    figure = figures.training.training_curves(PLAIN[:2], compare.smooth, 5)
     for profile in ("smoke", "quick"):
         figures.save(figure, "04_x", "A caption.", named, profile, PLAIN[:2])
     texts = [text.get_text() for text in figure.texts]
@@ -111,7 +114,7 @@ def test_rates_ascend_and_every_seed_is_shown():
     + [(float("nan"), "nan"), (2e9, "2e+09"), (float("inf"), "inf")],
 )
 def test_numbers_have_three_digits_and_rarely_an_exponent(value, text):
-    assert compare.rounded(value) == text
+    assert words.rounded(value) == text
 
 
 def test_ratios_name_networks_that_do_not_train():
@@ -119,13 +122,15 @@ def test_ratios_name_networks_that_do_not_train():
         steps = {"loss": np.full(10, loss), "moved": np.ones(10), "grad_dist_1": np.full(10, beta)}
         return SimpleNamespace(config=RunConfig("VGG_A", seed=seed), steps=steps)
 
-    row = compare.ratio_rows([at(2.30, 2.0)], [at(1.0, 6.0)], measure.VGG_Beta_Smooth)[0]
+    row = compare.ratio_rows([at(2.30, 2.0)], [at(1.0, 6.0)], quantities.VGG_Beta_Smooth)[0]
     assert row["ratio"] == "3.00 (n = 1, no interval)" and row["note"] == "no BN not training"
     rows = compare.ratio_rows([at(1, 2.0, s) for s in range(3)], [at(1, 1 + s / 100, s) for s in range(3)],
-                              measure.VGG_Beta_Smooth)  # fmt: skip
+                              quantities.VGG_Beta_Smooth)  # fmt: skip
     assert compare.stuck_runs([at(2.3, 1), at(1, 1)]) == "Not training at the end: VGG_A at rate 0.001, seed 0."
     assert compare.stuck_runs([at(1, 1)]) == ""
-    mixed = compare.ratio_rows([at(2.3, 1.0), at(1, 1.0, 1)], [at(1, 4.0), at(1, 2.0, 1)], measure.VGG_Beta_Smooth)[0]
+    mixed = compare.ratio_rows([at(2.3, 1.0), at(1, 1.0, 1)], [at(1, 4.0), at(1, 2.0, 1)], quantities.VGG_Beta_Smooth)[
+        0
+    ]
     assert mixed["ratio"].startswith("2.00 (n = 1, no interval); with the seeds that do not train: 2.83 (95 %")
     assert len(mixed["paired"].values) == 1 and mixed["trains"] and not row["trains"], "a stuck seed is no mean"
     assert mixed["note"] == "no BN not training (1 of 2 seeds)"
@@ -149,7 +154,7 @@ def test_rows_beside_the_sources_keep_the_sources_words():
 
 
 def test_a_table_shows_words_and_keeps_their_numbers(small_data):
-    cell = words.ratio_cell(compare.paired([0, 0, 0], [-0.5, -0.6, -0.4]), "0.61 (…)")
+    cell = words.ratio_cell(intervals.paired([0, 0, 0], [-0.5, -0.6, -0.4]), "0.61 (…)")
     figures.save_table([{"way": "a", "ratio": cell}, {"way": "b", "ratio": "–"}], "05_t", "T.", small_data, "smoke")
     entry = json.loads((figures_dir("smoke") / "05_t.json").read_text(encoding="utf-8"))
     assert entry["rows"] == [{"way": "a", "ratio": "0.61 (…)"}, {"way": "b", "ratio": "–"}]
@@ -162,7 +167,7 @@ def test_a_table_shows_words_and_keeps_their_numbers(small_data):
 
 
 def test_sample_grid_shows_the_images_of_its_class(small_data):
-    figure = figures.sample_grid(small_data.train_images, small_data.train_labels, small_data.classes, 2)
+    figure = figures.training.sample_grid(small_data.train_images, small_data.train_labels, small_data.classes, 2)
     shown = figure.axes[2 * 3 + 1].images[0].get_array()
     second = (small_data.train_labels == 3).nonzero()[1]
     assert torch.equal(torch.as_tensor(np.array(shown)), small_data.train_images[second][0].permute(1, 2, 0))
@@ -172,7 +177,7 @@ def test_sample_grid_shows_the_images_of_its_class(small_data):
 def test_a_legend_outside_the_axes_stays_outside_when_saved(tmp_path, monkeypatch, small_data):
     monkeypatch.setenv("CIFAR_FIGURES", str(tmp_path))
     found = {name: [[0.5, 0.6, 0.7]] for name in ("sigmoid", "ReLU", "ReLU and sigmoid")}
-    figure = charts.toy_curves(found)
+    figure = figures.sweeps.toy_curves(found)
     figures.save(figure, "02_toys", "Small networks.", small_data, "smoke")
     figure.draw_without_rendering()
     room = min(axis.get_tightbbox().y0 for axis in figure.axes) - figure.legends[0].get_window_extent().y1

@@ -16,12 +16,15 @@ import pytest
 from conftest import encoded, write_folder, write_tar
 from PIL import Image
 
-from cifar_helpers import data, decode, forms, locate
+from cifar_helpers.data import decode, forms, source
+from cifar_helpers.data.decode import CLASSES, TEST_START, TRAIN_STARTS
+from cifar_helpers.data.images import load_cifar10
+from cifar_helpers.data.source import READING, identity
 from cifar_helpers.env import CourseError
 
 
 def load(path):
-    return data.load_cifar10(str(path))
+    return load_cifar10(str(path))
 
 
 def write_zip(files, path):
@@ -108,19 +111,19 @@ def test_a_file_that_an_archive_holds_twice_is_refused(form, image_files, tmp_pa
 
 
 def test_of_two_archives_in_the_data_folder_none_is_taken_by_chance(image_files, tmp_path, monkeypatch):
-    monkeypatch.setattr(locate, "ROOT", tmp_path)
+    monkeypatch.setattr(source, "ROOT", tmp_path)
     (tmp_path / "data").mkdir()
     for name in ("a.tar.xz", "b.tar.xz"):
         write_tar(image_files, tmp_path / "data" / name)
     with pytest.raises(CourseError, match="2 archives: a.tar.xz, b.tar.xz"):
-        data.load_cifar10("auto")
+        load_cifar10("auto")
 
 
 def test_what_an_earlier_version_read_from_the_same_files_is_read_again(image_files, tmp_path, monkeypatch):
     folder = write_folder(image_files, tmp_path / "set")
-    before = locate.identity(folder)
-    monkeypatch.setattr(locate, "READING", locate.READING + 1)
-    assert locate.identity(folder) != before
+    before = identity(folder)
+    monkeypatch.setattr(source, "READING", READING + 1)
+    assert identity(folder) != before
 
 
 # --- nothing left out, nothing changed -----------------------------------------------------------------------------
@@ -227,9 +230,9 @@ def test_links_to_class_folders_parts_and_files_are_followed_and_circles_are_not
         (linked / "train" / "cat" / file.name).symlink_to(file)
     (linked / "around").symlink_to(linked)
     assert load(linked).fingerprint == expected
-    before = locate.identity(linked)
+    before = identity(linked)
     os.utime(plain / "test" / "dog" / "0000.png", (1, 1))
-    assert locate.identity(linked) != before, "a change behind a link is a change"
+    assert identity(linked) != before, "a change behind a link is a change"
     (linked / "train" / "cat" / "lost.png").symlink_to(tmp_path / "nowhere.png")
     assert "lost.png" in refusal(linked)
 
@@ -280,10 +283,10 @@ def test_a_class_may_be_called_train(image_files, tmp_path, capsys):
 
 
 def test_an_incomplete_set_in_the_data_folder_is_not_passed_over(image_files, tmp_path, monkeypatch):
-    monkeypatch.setattr(locate, "ROOT", tmp_path)
+    monkeypatch.setattr(source, "ROOT", tmp_path)
     write_folder({n.replace("test/", "val/"): c for n, c in image_files.items()}, tmp_path / "data")
     with pytest.raises(CourseError, match="train/ and val/, but no test/"):
-        data.load_cifar10("auto")
+        load_cifar10("auto")
 
 
 @pytest.mark.parametrize("files", [("train/1.png", "test/1.png"), ("train.7z", "test.7z"), ("train/1.png",)])
@@ -312,23 +315,23 @@ class Official:
 
     def __init__(self):
         rng = np.random.default_rng(0)
-        starts = np.array([[int(c) for c in start] for start in decode.TRAIN_STARTS])
+        starts = np.array([[int(c) for c in start] for start in TRAIN_STARTS])
         rest = np.repeat(np.arange(10), 15 - np.bincount(starts.ravel(), minlength=10))
         train = np.concatenate([starts, rng.permutation(rest).reshape(5, ROWS - 10)], axis=1)
-        start = np.array([int(c) for c in decode.TEST_START])
+        start = np.array([int(c) for c in TEST_START])
         test = np.concatenate([start, np.repeat(np.arange(10), 3 - np.bincount(start, minlength=10).clip(max=3))])
         self.labels = [*train, test]
         self.pixels = [rng.integers(0, 256, (len(labels), 3, 32, 32), dtype=np.uint8) for labels in self.labels]
         self.names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
 
     def python(self, folder="cifar-10-batches-py"):
-        files = {"batches.meta": pickle.dumps({"label_names": list(decode.CLASSES)})}
+        files = {"batches.meta": pickle.dumps({"label_names": list(CLASSES)})}
         for name, labels, pixels in zip(self.names, self.labels, self.pixels, strict=True):
             files[name] = pickle.dumps({"data": pixels.reshape(-1, 3072), "labels": labels.tolist()})
         return {f"{folder}/{name}": content for name, content in files.items()}
 
     def binary(self, folder="cifar-10-batches-bin"):
-        files = {f"{folder}/batches.meta.txt": "\n".join(decode.CLASSES).encode() + b"\n\n"}
+        files = {f"{folder}/batches.meta.txt": "\n".join(CLASSES).encode() + b"\n\n"}
         for name, labels, pixels in zip(self.names, self.labels, self.pixels, strict=True):
             rows = np.concatenate([labels[:, None].astype(np.uint8), pixels.reshape(-1, 3072)], axis=1)
             files[f"{folder}/{name}.bin"] = rows.tobytes()
@@ -353,7 +356,7 @@ def parquet_file(columns, named=True) -> bytes:
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
-    features = {"label": {"names": list(decode.CLASSES), "_type": "ClassLabel"}}
+    features = {"label": {"names": list(CLASSES), "_type": "ClassLabel"}}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})} if named else None
     buffer = io.BytesIO()
     parquet.write_table(pyarrow.table(columns).replace_schema_metadata(metadata), buffer)
@@ -391,7 +394,7 @@ def test_every_official_form_gives_the_same_bytes_and_the_same_fingerprint(form,
     assert np.array_equal(loaded["python"].test_labels.numpy(), official.labels[5])
     assert {each.fingerprint for each in loaded.values()} == {loaded["python"].fingerprint}
     assert {each.label for each in loaded.values()} == {"CIFAR-10"}
-    assert loaded["python"].classes == decode.CLASSES
+    assert loaded["python"].classes == CLASSES
 
 
 def test_the_folder_of_an_official_form_itself_is_read(official, tmp_path):

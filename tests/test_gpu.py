@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import run, train
-from cifar_helpers.probes import ProbeConfig
-from cifar_helpers.record import RunConfig, Store
+from cifar_helpers.training import loop, run
+from cifar_helpers.training.config import RunConfig
+from cifar_helpers.training.probes import ProbeConfig
+from cifar_helpers.training.store import Store
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 PROBES = (
@@ -45,7 +46,7 @@ def test_the_loop_waits_at_a_flush_alone(small_data, store, monkeypatch, precisi
 
     def watched(*args):
         with waiting("error"):
-            train.train(*args)
+            loop.train(*args)
 
     def at_a_flush(self, step):
         with waiting("default"):

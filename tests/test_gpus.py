@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from cifar_helpers import env, gpus, report, run, worker
+from cifar_course.cluster import worker
+from cifar_course.report import cli
+from cifar_helpers import env, gpus
 from cifar_helpers.env import CourseError
+from cifar_helpers.training import run
 
 H100 = "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-11aa-22)"
 TWO = f"{H100}\nGPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-33bb-44)"
@@ -146,13 +149,13 @@ def test_the_commands_say_it_without_a_traceback(machine, capsys, tmp_path):
         json.dumps({"data": "synthetic", "fingerprint": "f", "device": "auto", "jobs": []}), encoding="utf-8"
     )
     for main, arguments in (
-        (report.main, made),
-        (report.main, made[2:]),  # the profile goes by the device
+        (cli.main, made),
+        (cli.main, made[2:]),  # the profile goes by the device
         (run.main, [str(config), "--data", "synthetic"]),
         (worker.main, [str(plan)]),
     ):
         assert main(arguments) == 2
         error = capsys.readouterr().err
         assert error.count("Signs of a GPU (nvidia-smi: NVIDIA H100") == 1 and error.count("\n") == 1
-    assert report.main([*made[2:], "--device", "cpu", "--plan"]) == 0
+    assert cli.main([*made[2:], "--device", "cpu", "--plan"]) == 0
     assert not (Path(os.environ["CIFAR_RUNS"]) / "notebooks").exists()

@@ -14,8 +14,8 @@ import pytest
 import submissions as handed
 from conftest import write_tar
 
-from cifar_helpers import grade
-from cifar_helpers.edition import hash_of
+from cifar_course.hand import grade
+from cifar_course.hand.edition import hash_of
 
 pytestmark = [pytest.mark.grading, pytest.mark.timeout(1800)]
 pytest.importorskip("nbgrader")

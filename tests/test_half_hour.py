@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cifar_helpers import experiments, half_hour, models, run
-from cifar_helpers import half_hour_parts as parts
+from cifar_course.cluster import half_hour, half_hour_parts, pool
+from cifar_helpers import models, plans
+from cifar_helpers.training import run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,7 +61,7 @@ def test_a_short_call_leaves_the_rest_to_the_next(call, monkeypatch):
 
 
 def test_a_signal_ends_the_step_and_the_summary_is_written(scratch):
-    command = [sys.executable, "-m", "cifar_helpers.half_hour", "--profile", "smoke", "--device", "cpu"]
+    command = [sys.executable, "-m", "cifar_course.cluster.half_hour", "--profile", "smoke", "--device", "cpu"]
     with subprocess.Popen([*command, "--only", "tests"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert any(line.startswith("=== tests") for line in process.stdout)
         time.sleep(0.2)
@@ -76,7 +77,7 @@ def test_the_script_passes_its_variables_and_options_on(tmp_path):
     given = {"COURSE_PYTHON": str(python), "PROFILE": "smoke", "DEVICE": "cpu", "DATA": "/a copy", "JOBS": "2"}
     command = ["bash", str(ROOT / "batch/half_hour.sh"), "--only", "times", "vgg"]
     found = subprocess.run(command, env=os.environ | given, capture_output=True, text=True, check=True)
-    wanted = ["-m", "cifar_helpers.half_hour", "--profile", "smoke", "--data", "/a copy", "--device", "cpu"]
+    wanted = ["-m", "cifar_course.cluster.half_hour", "--profile", "smoke", "--data", "/a copy", "--device", "cpu"]
     assert found.stdout.splitlines() == [*wanted, "--jobs", "2", "--only", "times", "vgg"]
     given["COURSE_PYTHON"] = str(tmp_path / "none")
     found = subprocess.run(command, env=os.environ | given, capture_output=True, text=True, check=False)
@@ -86,17 +87,17 @@ def test_the_script_passes_its_variables_and_options_on(tmp_path):
 @pytest.fixture
 def in_process(monkeypatch, small_data):
     """Parts on small data, their runs trained here instead of by workers."""
-    monkeypatch.setattr(parts, "load_cifar10", lambda source: small_data)
+    monkeypatch.setattr(half_hour_parts, "load_cifar10", lambda source: small_data)
 
     def trained(jobs, source, fingerprint, devices, per_device, store, threads=None) -> dict:
         for job in jobs:
             run.get_run(job.config, small_data, devices[0], store, job.probes)
         return {}
 
-    monkeypatch.setattr(parts.batch, "train", trained)
+    monkeypatch.setattr(pool, "train", trained)
 
     def call(step: str) -> dict:
-        assert parts.main([step, "--profile", "smoke", "--data", "synthetic", "--device", "cpu"]) == 0
+        assert half_hour_parts.main([step, "--profile", "smoke", "--data", "synthetic", "--device", "cpu"]) == 0
         return json.loads((half_hour.Call("smoke", "synthetic", "cpu", 1).folder / f"{step}.json").read_text())
 
     return call
@@ -117,17 +118,17 @@ def test_times_go_on_with_the_networks_that_are_missing(in_process, monkeypatch)
 
 
 def test_runs_are_counted_also_where_the_time_was_not_enough(in_process, monkeypatch):
-    configs = [light(config) for config in experiments.direct_runs("smoke")]
-    monkeypatch.setattr(experiments, "direct_runs", lambda profile: list(dict.fromkeys(configs)))
-    train = parts.batch.train
+    configs = [light(config) for config in plans.landscape.direct_runs("smoke")]
+    monkeypatch.setattr(plans.landscape, "direct_runs", lambda profile: list(dict.fromkeys(configs)))
+    train = pool.train
 
     def cut(jobs, *rest):
         train(jobs[:1], *rest)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(parts.batch, "train", cut)
-        assert parts.main(["direct", "--profile", "smoke", "--device", "cpu"]) == 130
+        patch.setattr(pool, "train", cut)
+        assert half_hour_parts.main(["direct", "--profile", "smoke", "--device", "cpu"]) == 130
     folder = half_hour.Call("smoke", "synthetic", "cpu", 1).folder
     (row,) = json.loads((folder / "direct.json").read_text())["rows"]
     assert row["runs recorded"] == "1 of 2" and row["seeds"] == "0"
@@ -136,7 +137,7 @@ def test_runs_are_counted_also_where_the_time_was_not_enough(in_process, monkeyp
 
 
 def test_the_fast_recipe_is_held_against_its_goals(in_process, monkeypatch):
-    monkeypatch.setattr(parts, "FAST_SEEDS", 2)
+    monkeypatch.setattr(half_hour_parts, "FAST_SEEDS", 2)
     rows = in_process("fast")["rows"]
     assert [row["reached"] for row in rows] == ["0 of 2 ≥ 94%", "0 of 2 ≥ 96%"]
 

@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cifar_helpers import attribution, curvature, models, run, surface
+from cifar_helpers import models
 from cifar_helpers.env import CourseError
-from cifar_helpers.record import RunConfig
+from cifar_helpers.inside import attribution, curvature, surface
+from cifar_helpers.training import run
+from cifar_helpers.training.config import RunConfig
 
 
 def trained_like(norm="batch"):

@@ -7,9 +7,12 @@ import torch
 from scipy import stats
 from torch import nn
 
-from cifar_helpers import compare, evidence, intervals, landscape, measure, probes
+from cifar_helpers import figures, intervals
 from cifar_helpers.env import CourseError
-from cifar_helpers.record import RunConfig
+from cifar_helpers.measure import compare, evidence, quantities
+from cifar_helpers.measure.precision import precision_gap
+from cifar_helpers.training import probes
+from cifar_helpers.training.config import RunConfig
 
 
 def record(lr, **steps):
@@ -17,7 +20,7 @@ def record(lr, **steps):
 
 
 def test_band_is_the_envelope_over_rates_at_the_same_step():
-    band = measure.loss_band(
+    band = quantities.loss_band(
         [record(1e-3, loss=[3, 1, 2]), record(1e-4, loss=[2, 2, 2]), record(2e-3, loss=[4, np.nan])]
     )
     assert band.min_curve.tolist() == [2, 1, 2] and band.max_curve.tolist() == [4, 2, 2]
@@ -26,34 +29,34 @@ def test_band_is_the_envelope_over_rates_at_the_same_step():
 
 def test_beta_divides_distance_by_move_of_the_same_step_and_skips_steps_without_a_move():
     run = record(1e-3, grad_dist_1=[np.nan, 6, 3, 1], moved=[np.nan, 2, 0, 4])
-    np.testing.assert_array_equal(measure.VGG_Beta_Smooth([run]).curves[0], [np.nan, 3, np.nan, 0.25])
+    np.testing.assert_array_equal(quantities.VGG_Beta_Smooth([run]).curves[0], [np.nan, 3, np.nan, 0.25])
 
 
 def test_a_quantity_that_was_not_recorded_is_named():
     with pytest.raises(CourseError, match="gap of 5 was not recorded; choose one of 1"):
-        measure.VGG_Grad_Pred([record(1e-3, loss=[1.0])], gap=5)
+        quantities.VGG_Grad_Pred([record(1e-3, loss=[1.0])], gap=5)
     with pytest.raises(CourseError, match="no moved; it has loss"):
-        measure.VGG_Beta_Smooth([record(1e-3, loss=[1.0])])
+        quantities.VGG_Beta_Smooth([record(1e-3, loss=[1.0])])
     with pytest.raises(CourseError, match="'output'"):
-        measure.VGG_Grad_Pred([record(1e-3, loss=[1.0])], layer="last")
+        quantities.VGG_Grad_Pred([record(1e-3, loss=[1.0])], layer="last")
     with pytest.raises(CourseError, match="at least one"):
-        measure.loss_band([])
+        quantities.loss_band([])
 
 
 def test_paired_interval_equals_scipys_paired_t_test():
     a, b = [1.0, 2.0, 4.0, 3.0], [1.5, 2.1, 5.0, 3.2]
-    result, oracle = compare.paired(a, b), stats.ttest_rel(b, a).confidence_interval(0.95)
+    result, oracle = intervals.paired(a, b), stats.ttest_rel(b, a).confidence_interval(0.95)
     assert result.interval == pytest.approx((oracle.low, oracle.high)) and result.mean == pytest.approx(0.45)
     assert result.decided == (not oracle.low <= 0 <= oracle.high)
 
 
 def test_one_pair_has_no_interval_and_decides_nothing():
-    single = compare.paired([1.0], [0.5])
+    single = intervals.paired([1.0], [0.5])
     assert single.interval is None and not single.decided and single.mean == -0.5
     with pytest.raises(CourseError):
-        compare.paired([1.0], [0.5, 0.2])
+        intervals.paired([1.0], [0.5, 0.2])
     with pytest.raises(CourseError):
-        compare.paired([], [])
+        intervals.paired([], [])
 
 
 def test_diverged_runs_are_named_and_never_compared():
@@ -65,7 +68,7 @@ def test_diverged_runs_are_named_and_never_compared():
     fine = [at(1.0, seed) for seed in range(3)]
     row = compare.same_step_rows(gone, fine)[0]
     assert row["verdict"].startswith("not compared") and row["note"] == "no BN diverged (3 of 3 seeds)"
-    assert compare.ratio_rows(gone, fine, measure.VGG_Beta_Smooth)[0]["ratio"].startswith("not compared")
+    assert compare.ratio_rows(gone, fine, quantities.VGG_Beta_Smooth)[0]["ratio"].startswith("not compared")
     partly = compare.same_step_rows([at(np.nan, 0, 3), at(2.0, 1), at(2.0, 2)], fine)[0]
     assert partly["plain"] == 2.0 and len(partly["paired"].values) == 2
     assert partly["note"] == "no BN diverged (1 of 3 seeds)"
@@ -87,10 +90,10 @@ def test_precision_gap_is_zero_between_equal_precisions_and_leaves_the_model_alo
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     batches = [(torch.randn(8, 3, 8, 8), torch.randint(0, 10, (8,))) for _ in range(2)]
     plain = torch.autocast("cpu", enabled=False)
-    gaps = measure.precision_gap(model, *batches, 1e-3, {"fp32": lambda: plain, "bf16": lambda: plain})
+    gaps = precision_gap(model, *batches, 1e-3, {"fp32": lambda: plain, "bf16": lambda: plain})
     assert gaps == {"loss": 0, "grad_norm": 0, "grad_dist_1": 0, "gradient": 0}
     low = lambda: torch.autocast("cpu", torch.bfloat16)  # noqa: E731
-    gaps = measure.precision_gap(model, *batches, 1e-3, {"fp32": lambda: plain, "bf16": low})
+    gaps = precision_gap(model, *batches, 1e-3, {"fp32": lambda: plain, "bf16": low})
     assert 0 < gaps["gradient"] < 0.1 and all(value < 0.05 for value in gaps.values())
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
@@ -125,26 +128,26 @@ def three(quantity):
     return compare.three_ways(
         SLOW,
         FAST,
-        lambda runs: measure.probe_summary(runs, GRID, quantity),
-        lambda run: measure.probe_cloud(run, GRID, quantity),
+        lambda runs: quantities.probe_summary(runs, GRID, quantity),
+        lambda run: quantities.probe_cloud(run, GRID, quantity),
     )
 
 
 def test_a_probes_summary_is_the_width_of_the_loss_and_the_largest_of_the_others():
     run, etas = SLOW[0], np.array(GRID.etas)
     found = run.probes[GRID]
-    width = measure.probe_summary([run], GRID, "loss").curves[0]
+    width = quantities.probe_summary([run], GRID, "loss").curves[0]
     np.testing.assert_allclose(width, found["loss"][:, -1] - found["loss"][:, 0])
     np.testing.assert_allclose(
-        measure.probe_summary([run], GRID, "distance").curves[0], found["gradient_distance"][:, -1]
+        quantities.probe_summary([run], GRID, "distance").curves[0], found["gradient_distance"][:, -1]
     )
-    beta = measure.probe_summary([run], GRID, "beta", "output")
+    beta = quantities.probe_summary([run], GRID, "beta", "output")
     np.testing.assert_allclose(beta.curves[0], 4.0, rtol=1e-6)
-    np.testing.assert_allclose(measure.relative_distance(found)[3], etas * found["gradient_norm"][3] / 50)
+    np.testing.assert_allclose(quantities.relative_distance(found)[3], etas * found["gradient_norm"][3] / 50)
     with pytest.raises(CourseError, match="loss, change, distance or beta"):
-        measure.probe_values(found, "slope")
+        quantities.probe_values(found, "slope")
     with pytest.raises(CourseError, match="probes="):
-        measure.probe_summary([run], probes.ProbeConfig("along_gradient", every=7, etas=(0.1,)), "loss")
+        quantities.probe_summary([run], probes.ProbeConfig("along_gradient", every=7, etas=(0.1,)), "loss")
 
 
 def test_at_the_same_loss_a_difference_in_progress_drops_out():
@@ -162,18 +165,18 @@ def test_matching_uses_only_the_steps_that_train_and_says_where_nothing_is_share
     loss = three("distance")[1]
     assert all((x < np.log(10) - compare.NOT_TRAINING).all() for x, _ in loss.points["VGG_A"])
     stuck = [sgd_run("VGG_A", seed, 0.005, 4.0, plateau=200) for seed in (0, 1, 2)]
-    rows = compare.loss_rows(stuck, FAST, lambda runs: measure.probe_summary(runs, GRID, "distance"))
+    rows = compare.loss_rows(stuck, FAST, lambda runs: quantities.probe_summary(runs, GRID, "distance"))
     assert rows[0]["paired"] is None and "3 of 3 seeds share no range" in rows[0]["in_words"]
-    mixed = compare.loss_rows(stuck[:1] + SLOW[1:], FAST, lambda runs: measure.probe_summary(runs, GRID, "distance"))
+    mixed = compare.loss_rows(stuck[:1] + SLOW[1:], FAST, lambda runs: quantities.probe_summary(runs, GRID, "distance"))
     assert len(mixed[0]["paired"].values) == 2 and "1 of 3" in mixed[0]["note"]
     np.testing.assert_array_equal(compare.share_not_training([stuck[0], SLOW[0]])[[100, 10]], [0.5, 1.0])
 
 
 def test_one_seed_has_no_interval_and_an_interval_with_1_is_not_decided():
-    rows = compare.loss_rows(SLOW[:1], FAST[:1], lambda runs: measure.probe_summary(runs, GRID, "distance"))
+    rows = compare.loss_rows(SLOW[:1], FAST[:1], lambda runs: quantities.probe_summary(runs, GRID, "distance"))
     assert "n = 1, no interval" in rows[0]["ratio"]
     odd = [sgd_run("VGG_A_BatchNorm", seed, 0.03, factor) for seed, factor in ((0, 2.0), (1, 8.0), (2, 3.0))]
-    row = compare.ratio_rows(SLOW, odd, lambda runs: measure.probe_summary(runs, GRID, "beta"))[0]
+    row = compare.ratio_rows(SLOW, odd, lambda runs: quantities.probe_summary(runs, GRID, "beta"))[0]
     assert "includes 1" in row["ratio"] and evidence.direction(row["paired"], row["trains"]).endswith("not decided")
     assert evidence.direction(row["paired"], False).startswith("not judged")
     assert evidence.direction(None) == "not compared"
@@ -205,7 +208,7 @@ def test_the_largest_over_the_rates_is_paired_over_all_seeds():
                 made.append(run)
         return made
 
-    row = evidence.peak_row(runs("VGG_A", 1.0), runs("VGG_A_BatchNorm", 3.0), measure.VGG_Beta_Smooth)
+    row = evidence.peak_row(runs("VGG_A", 1.0), runs("VGG_A_BatchNorm", 3.0), quantities.VGG_Beta_Smooth)
     assert (
         row["ratio"].startswith("3.00")
         and len(row["paired"].values) == 3
@@ -221,7 +224,7 @@ def test_batch_noise_is_what_one_batch_takes_away():
     values = {"step": at, "gradient_distance": np.full(40, 3.0), "moved": np.full(40, 0.5)}
     run.probes[probe] = probes.ProbeRecord(probe, values, {})
     assert evidence.noise_share(run, probe) == pytest.approx(1 - 9 / 25)
-    np.testing.assert_allclose(measure.same_batch([run], probe, "beta").curves[0], 6.0)
+    np.testing.assert_allclose(quantities.same_batch([run], probe, "beta").curves[0], 6.0)
 
 
 def test_controls_are_ratios_at_one_step_and_a_turned_sign_is_named():
@@ -245,16 +248,16 @@ def test_controls_are_ratios_at_one_step_and_a_turned_sign_is_named():
     said = evidence.survives(rows, 100)
     assert "other way round with batch norm in eval mode" in said and "random" not in said
     for pair in ([0.0], [0.1]), ([0.1], [0.0]):  # one seed decides nothing, whichever way it points
-        by_one = [rows[0], rows[1] | {"ratios": {100: compare.paired(*pair)}}]
+        by_one = [rows[0], rows[1] | {"ratios": {100: intervals.paired(*pair)}}]
         assert "no control decides the other way" in evidence.survives(by_one, 100)
-    undecided = [rows[0] | {"ratios": {100: compare.paired([0.0], [0.1])}}, rows[1] | {"ratios": {100: None}}]
+    undecided = [rows[0] | {"ratios": {100: intervals.paired([0.0], [0.1])}}, rows[1] | {"ratios": {100: None}}]
     said = evidence.survives(undecided, 100)
     assert "not decided even without controls" in said and f"not compared: {rows[1]['condition']}" in said
     assert not np.isfinite(evidence.at_step(SLOW[0], dense, "beta", 7)).any()  # a step that was not measured
     assert evidence.not_finite([SLOW, FAST], GRID) == ""
     assert list(evidence.control_table(rows)[0])[1] == "BN / no BN at step 100"
     assert evidence.floor_rows(SLOW, GRID, noise, "distance")[0]["step 100"].startswith("4.00")
-    figure = landscape.controls(evidence.control_panels(SLOW + FAST, GRID, controls, "beta"), "β", "Controls")
+    figure = figures.landscape.controls(evidence.control_panels(SLOW + FAST, GRID, controls, "beta"), "β", "Controls")
     figure.canvas.draw()
 
 
@@ -262,14 +265,17 @@ def test_the_band_of_a_sweep_is_paired_by_seed():
     runs = [record(lr, loss=[level] * 20) for seed in (0, 1) for lr, level in ((1e-3, 1.0), (1e-4, 1.5 + seed / 2))]
     for run, seed in zip(runs, (0, 0, 1, 1), strict=True):
         run.config, run.diverged_at = dataclasses.replace(run.config, seed=seed), None
-    found = measure.sweeps(runs)
+    found = quantities.sweeps(runs)
     assert [sweep.steps["width"][0] for sweep in found] == [0.5, 1.0] and found[1].steps["loss"][0] == 1.5
     direct = [sgd_run("VGG_A", 0, 0.01, 1.0)]
-    half = {"whole": measure.loss_band, "half": lambda r: measure.at_steps(measure.loss_band(r), np.array([0, 19]))}
+    half = {
+        "whole": quantities.loss_band,
+        "half": lambda r: quantities.at_steps(quantities.loss_band(r), np.array([0, 19])),
+    }
     parts = evidence.band_parts(runs, half, direct, GRID, "loss")
     with pytest.raises(CourseError, match="two"):
-        measure.sweeps(runs[:1])
-    assert len(measure.sweeps(runs[:3])) == 1  # a seed without all rates has no band
+        quantities.sweeps(runs[:1])
+    assert len(quantities.sweeps(runs[:3])) == 1  # a seed without all rates has no band
     assert parts[0]["whole"] == "0.750" and parts[0]["half"].startswith("0.750 (100% of it, n = 2")
     runs[-1].steps["loss"][:] = 2.3
     parts = evidence.band_parts(runs, half, direct, GRID, "loss")
@@ -279,11 +285,11 @@ def test_the_band_of_a_sweep_is_paired_by_seed():
 def test_the_three_ways_are_drawn():
     ways = three("distance")
     idle = {runs[0].config.model: compare.share_not_training(runs) for runs in (SLOW, FAST)}
-    bands = {r[0].config.model: [measure.probe_band(run, GRID, "distance") for run in r] for r in (SLOW, FAST)}
+    bands = {r[0].config.model: [quantities.probe_band(run, GRID, "distance") for run in r] for r in (SLOW, FAST)}
     for figure in (
-        landscape.three_ways(ways, "distance", "Three ways", idle),
-        landscape.probe_bands(bands, "distance", "Bands", idle),
-        landscape.bands({"one": {"VGG_A": bands["VGG_A"][0]}}, "d", "T", 1, compare.smooth, idle={"one": idle}),
+        figures.landscape.three_ways(ways, "distance", "Three ways", idle),
+        figures.landscape.probe_bands(bands, "distance", "Bands", idle),
+        figures.landscape.bands({"one": {"VGG_A": bands["VGG_A"][0]}}, "d", "T", 1, compare.smooth, idle={"one": idle}),
     ):
         figure.canvas.draw()
         assert any("not training" in text.get_text() for axis in figure.axes for text in axis.texts)

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from cifar_helpers import fast, models, resnets
+from cifar_helpers import models
+from cifar_helpers.models import fast, resnets
 
 
 @pytest.mark.parametrize(

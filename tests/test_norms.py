@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from cifar_helpers import models, norms
+from cifar_helpers import models
+from cifar_helpers.models import norms
 
 
 def pair(channels=5, dims=2, **arguments):
@@ -106,7 +107,7 @@ def test_noise_has_the_papers_constants_and_only_while_training():
     torch.testing.assert_close(layer.eval()(x), clean.eval()(x))
 
 
-@pytest.mark.parametrize("norm", norms.NORMS)
+@pytest.mark.parametrize("norm", models.NORMS)
 def test_every_norm_trains_a_small_vgg(norm):
     torch.manual_seed(0)
     model = models.VGG_A(norm=norm, width=0.125)
@@ -121,7 +122,7 @@ def test_every_norm_trains_a_small_vgg(norm):
 def test_layer_norm_ignores_the_other_images_and_batch_norm_does_not():
     x = torch.randn(6, 8, 4, 4)
     for norm, alone in (("layer", True), ("group", True), ("batch", False), ("l2", False)):
-        layer = norms.NORMS[norm](8)
+        layer = models.NORMS[norm](8)
         assert torch.allclose(layer(x)[:2], layer(x[:2]), atol=1e-5) == alone
 
 

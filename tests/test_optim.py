@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cifar_helpers import models, optim
-from cifar_helpers.losses import LOSSES, criterion, l1_penalty
+from cifar_helpers import models
+from cifar_helpers.training import optim
+from cifar_helpers.training.build import LOSSES, criterion, l1_penalty
 
 PAIRS = [
     (torch.optim.SGD, optim.SGD, {"lr": 0.05}),

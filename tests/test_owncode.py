@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cifar_helpers import models, owncode, run
-from cifar_helpers.record import RunConfig, Store
+from cifar_helpers import models
+from cifar_helpers.models import owncode
+from cifar_helpers.training import run
+from cifar_helpers.training.config import RunConfig
+from cifar_helpers.training.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = '''

@@ -10,11 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cifar_helpers import experiments, measure, models, probes, run
+from cifar_helpers import models, plans
 from cifar_helpers.env import CourseError
-from cifar_helpers.prober import Prober
-from cifar_helpers.probes import ProbeConfig
-from cifar_helpers.record import RunConfig, Store
+from cifar_helpers.measure import quantities
+from cifar_helpers.measure.probe import hessian_times, probe_along_gradient
+from cifar_helpers.training import build, probes, run
+from cifar_helpers.training.config import RunConfig
+from cifar_helpers.training.prober import Prober
+from cifar_helpers.training.probes import ProbeConfig
+from cifar_helpers.training.store import Store
 
 ETAS = (0.05, 0.1, 0.4)
 
@@ -74,7 +78,7 @@ def batch(n=12, seed=0):
 def test_on_a_quadratic_everything_is_exact():
     h = hessian()
     w = torch.arange(1.0, 7, dtype=torch.float64)
-    probe = measure.probe_along_gradient(Quadratic(h, w), ANY, ETAS, value, precision="fp64")
+    probe = probe_along_gradient(Quadratic(h, w), ANY, ETAS, value, precision="fp64")
     g, etas = h @ w, np.array(ETAS)
     parabola = 0.5 * w @ h @ w - etas * (g @ g).item() + 0.5 * etas**2 * (g @ h @ g).item()
     np.testing.assert_allclose(probe.loss, parabola, rtol=1e-12)
@@ -89,7 +93,7 @@ def test_on_a_quadratic_everything_is_exact():
 def test_along_an_eigenvector_beta_is_its_eigenvalue(index):
     h = hessian()
     eigenvalues, vectors = torch.linalg.eigh(h)
-    probe = measure.probe_along_gradient(Quadratic(h, vectors[:, index].clone()), ANY, ETAS, value, precision="fp64")
+    probe = probe_along_gradient(Quadratic(h, vectors[:, index].clone()), ANY, ETAS, value, precision="fp64")
     np.testing.assert_allclose(probe.betas, eigenvalues[index].item(), rtol=1e-10)
 
 
@@ -109,10 +113,10 @@ def test_for_small_steps_a_smooth_batch_norm_net_gives_the_hessian_vector_produc
     images = images.double()
     loss = F.cross_entropy(model(images), labels)
     gradient = torch.autograd.grad(loss, list(model.parameters()))
-    product = measure.hessian_times(model, (images, labels), gradient)
+    product = hessian_times(model, (images, labels), gradient)
     curvature = torch.cat([h.flatten() for h in product]).norm().item()
     etas = (1e-3, 1e-4, 1e-5)
-    probe = measure.probe_along_gradient(model, (images, labels), etas, precision="fp64")
+    probe = probe_along_gradient(model, (images, labels), etas, precision="fp64")
     off = np.abs(probe.gradient_distance / (np.array(etas) * curvature) - 1)
     assert off[-1] < 1e-4 and off[0] > off[1] > off[2]  # the error shrinks with η
 
@@ -165,20 +169,20 @@ def test_a_probe_equals_copies_of_the_model(known, mode):
         loss.backward()
         own = (loss, [p.grad for p in model.parameters() if p.requires_grad])
         model.load_state_dict(kinked_net().state_dict())
-    probe = measure.probe_along_gradient(model, (images, labels), ETAS, mode=mode, start=own, random={"cpu": random})
+    probe = probe_along_gradient(model, (images, labels), ETAS, mode=mode, start=own, random={"cpu": random})
     np.testing.assert_allclose(np.stack([probe.loss, probe.gradient_distance], 1), expected, rtol=2e-5)
     assert probe.start_loss == pytest.approx(start, rel=1e-6)
 
 
 def test_the_dropout_mask_is_the_same_at_every_step_length():
     model = kinked_net().double()
-    probe = measure.probe_along_gradient(model, batch(), (1e-9, 2e-9), precision="fp64")
+    probe = probe_along_gradient(model, batch(), (1e-9, 2e-9), precision="fp64")
     assert (probe.gradient_distance < 1e-6 * probe.gradient_norm).all()
 
 
 def test_fp64_and_fp32_agree_where_nothing_is_drawn():
     model = smooth_net()
-    double, single = (measure.probe_along_gradient(model, batch(), ETAS, precision=p) for p in ("fp64", "fp32"))
+    double, single = (probe_along_gradient(model, batch(), ETAS, precision=p) for p in ("fp64", "fp32"))
     np.testing.assert_allclose(double.gradient_distance, single.gradient_distance, rtol=1e-4)
     assert next(model.parameters()).dtype == torch.float32
 
@@ -214,7 +218,7 @@ def test_a_probe_leaves_every_bit_as_it_was(mode, precision):
     gradients = [(p.grad, None if p.grad is None else p.grad.clone()) for p in model.parameters()]
     momentum = [copy.deepcopy(entry) for entry in optimizer.state_dict()["state"].values()]
     random, modes = torch.get_rng_state(), [m.training for m in model.modules()]
-    measure.probe_along_gradient(model, data, ETAS, mode=mode, precision=precision)
+    probe_along_gradient(model, data, ETAS, mode=mode, precision=precision)
     assert all(torch.equal(t, state[name]) and t.data_ptr() == places[name] for name, t in model.state_dict().items())
     for p, (same, values) in zip(model.parameters(), gradients, strict=True):
         assert p.grad is same and (values is None or torch.equal(p.grad, values))
@@ -242,7 +246,7 @@ def test_at_most_two_extra_copies_of_the_weights(known):
         most.append(len(alive))
         return F.cross_entropy(output, targets)
 
-    measure.probe_along_gradient(model, (images, labels), ETAS, counted, start=start)
+    probe_along_gradient(model, (images, labels), ETAS, counted, start=start)
     assert len(most) == len(ETAS) + (not known)
     assert max(most) <= 3  # the model's own, the weights at η, and the gradient
 
@@ -259,7 +263,7 @@ def test_a_known_gradient_is_reused_and_one_of_other_precision_is_not():
     start = (loss, [p.grad for p in model.parameters()])
     for precision, evaluations in (("fp32", 3), ("fp64", 4)):
         calls.clear()
-        measure.probe_along_gradient(model, data, ETAS, counted, start=start, precision=precision)
+        probe_along_gradient(model, data, ETAS, counted, start=start, precision=precision)
         assert len(calls) == evaluations
 
 
@@ -269,21 +273,21 @@ def test_a_known_gradient_is_reused_and_one_of_other_precision_is_not():
 @pytest.mark.parametrize("etas", [(), (0.0,), (0.1, -0.1), (float("nan"),), (float("inf"),)])
 def test_a_step_length_must_be_positive(etas):
     with pytest.raises(CourseError, match="positive"):
-        measure.probe_along_gradient(smooth_net(), batch(), etas)
+        probe_along_gradient(smooth_net(), batch(), etas)
 
 
 def test_unusable_input_is_refused():
     with pytest.raises(CourseError, match="at least one image"):
-        measure.probe_along_gradient(smooth_net(), (torch.empty(0, 3, 8, 8), torch.empty(0, dtype=torch.long)), ETAS)
+        probe_along_gradient(smooth_net(), (torch.empty(0, 3, 8, 8), torch.empty(0, dtype=torch.long)), ETAS)
     with pytest.raises(CourseError, match=r"model.train\(\)"):
-        measure.probe_along_gradient(smooth_net().eval(), batch(), ETAS)
+        probe_along_gradient(smooth_net().eval(), batch(), ETAS)
     half = smooth_net()
     half[1].eval()
     with pytest.raises(CourseError, match="mode='eval'"):
-        measure.probe_along_gradient(half, batch(), ETAS)
+        probe_along_gradient(half, batch(), ETAS)
     for wrong in ({"mode": "test"}, {"precision": "bf16"}):
         with pytest.raises(CourseError, match="Unknown"):
-            measure.probe_along_gradient(smooth_net(), batch(), ETAS, **wrong)
+            probe_along_gradient(smooth_net(), batch(), ETAS, **wrong)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +301,7 @@ def test_unusable_input_is_refused():
 def test_a_batch_that_the_model_refuses_says_what_is_wrong_with_it(change, message):
     net = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
     with pytest.raises(CourseError, match=message):
-        measure.probe_along_gradient(net, change(*batch()), ETAS)
+        probe_along_gradient(net, change(*batch()), ETAS)
 
 
 def test_a_model_that_gives_a_tuple_is_said_and_a_readers_own_mistake_is_left_as_it_is():
@@ -306,15 +310,15 @@ def test_a_model_that_gives_a_tuple_is_said_and_a_readers_own_mistake_is_left_as
             return super().forward(images.flatten(1)), images
 
     with pytest.raises(CourseError, match="gives a tuple; the loss takes its logits alone"):
-        measure.probe_along_gradient(Two(192, 10), batch(), ETAS)
+        probe_along_gradient(Two(192, 10), batch(), ETAS)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        measure.probe_along_gradient(nn.Sequential(nn.Flatten(), nn.Linear(7, 10)), batch(), ETAS)
+        probe_along_gradient(nn.Sequential(nn.Flatten(), nn.Linear(7, 10)), batch(), ETAS)
 
 
 def test_a_probe_needs_no_gradients_switched_on():
-    usual = measure.probe_along_gradient(smooth_net(), batch(), ETAS)
+    usual = probe_along_gradient(smooth_net(), batch(), ETAS)
     with torch.no_grad():
-        found = measure.probe_along_gradient(smooth_net(), batch(), ETAS)
+        found = probe_along_gradient(smooth_net(), batch(), ETAS)
     assert np.array_equal(found.loss, usual.loss) and np.array_equal(found.betas, usual.betas)
 
 
@@ -330,7 +334,7 @@ class Cliff(nn.Module):
 
 
 def test_a_loss_that_is_not_finite_is_that_step_lengths_outcome_alone():
-    probe = measure.probe_along_gradient(Cliff(), ANY, (0.1, 5.0, 0.2), value)
+    probe = probe_along_gradient(Cliff(), ANY, (0.1, 5.0, 0.2), value)
     assert probe.diverged.tolist() == [False, True, False]
     assert np.isfinite(probe.loss[[0, 2]]).all() and np.isnan(probe.gradient_distance[1])
     assert probe.beta == np.nanmax(probe.betas) and np.isfinite(probe.beta)
@@ -499,9 +503,9 @@ def test_a_probes_name_is_a_hash_of_what_it_asks():
 def test_same_batch_values_equal_a_recomputation(small_data, store):
     record = run.get_run(CONFIG, small_data, "cpu", store, PROBES)
     found = record.probes[PROBES[2]]
-    model = run.build_model(CONFIG).train()
+    model = build.build_model(CONFIG).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=CONFIG.lr)
-    batches = run.training_batches(CONFIG, small_data, "cpu")
+    batches = build.training_batches(CONFIG, small_data, "cpu")
     expected = []
     for step in range(CONFIG.steps):
         x, y = batches[step]
@@ -514,7 +518,7 @@ def test_same_batch_values_equal_a_recomputation(small_data, store):
             expected.append(sum((a - b).pow(2).sum() for a, b in zip(first, second, strict=True)).sqrt().item())
     np.testing.assert_allclose(found["gradient_distance"], expected, rtol=1e-3)
     np.testing.assert_allclose(found["moved"][:-1], record.steps["moved"][found["step"][:-1]], rtol=1e-5)
-    band = measure.same_batch([record], PROBES[2], "beta")
+    band = quantities.same_batch([record], PROBES[2], "beta")
     np.testing.assert_allclose(
         band.curves[0], (found["gradient_distance"] / found["moved"])[: len(band.steps)], rtol=1e-6
     )
@@ -526,31 +530,33 @@ def test_a_diverging_run_keeps_the_probes_before_its_end(small_data, store):
     record = run.get_run(config, small_data, "cpu", store, [probe])
     assert record.diverged_at is not None
     assert record.probes[probe]["step"].tolist() == list(range(record.diverged_at + 1))
-    assert np.isnan(measure.probe_values(record.probes[probe], "distance")[-1]).all()
+    assert np.isnan(quantities.probe_values(record.probes[probe], "distance")[-1]).all()
 
 
 # --- the protocol --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("profile", experiments.PROFILES)
+@pytest.mark.parametrize("profile", plans.profiles.PROFILES)
 def test_the_protocol_is_the_papers(profile):
-    configs, grid = experiments.direct_runs(profile), experiments.direct_probe(profile)
+    configs, grid = plans.landscape.direct_runs(profile), plans.landscape.direct_probe(profile)
     for config in configs:
         assert (config.optimizer, config.lr, config.augmentation, config.precision) == ("SGD", 0.1, (), "fp32")
         assert config.batch_size == (16 if profile == "smoke" else 128)
-        weights = [m.weight for m in run.build_model(config).modules() if isinstance(m, nn.Conv2d)][4]
+        weights = [m.weight for m in build.build_model(config).modules() if isinstance(m, nn.Conv2d)][4]
         fan = weights.shape[0] * 9 + weights.shape[1] * 9
         assert weights.std().item() == pytest.approx((2 / fan) ** 0.5, rel=0.02)  # Xavier-normal
     assert grid.etas[0] == pytest.approx(0.05) and grid.etas[-1] == pytest.approx(0.4)
     assert {c.model for c in configs} == {"VGG_A", "VGG_A_BatchNorm"}
-    controls = experiments.direct_controls(profile)
+    controls = plans.landscape.direct_controls(profile)
     assert len(controls["dense"].etas) == 29 and all(grid.wants(step) for step in controls["dense"].at)
     assert max(controls["dense"].at) < configs[0].steps
 
 
 def test_seeds_and_lengths_are_what_the_profiles_promise():
-    laptop, full = (experiments.direct_runs(name) for name in ("laptop", "full"))
+    laptop, full = (plans.landscape.direct_runs(name) for name in ("laptop", "full"))
     assert {c.seed for c in laptop} == {0, 1, 2} and laptop[0].steps >= 3 * 200  # well past the plateau
     assert {c.seed for c in full} == set(range(5)) and full[0].steps == 15_000
-    assert len(experiments.direct_probe("laptop").etas) == 7
-    assert all(len({c.seed for c in experiments.bn_sweep("laptop") if c.lr == lr}) == 3 for lr in experiments.RATES)
+    assert len(plans.landscape.direct_probe("laptop").etas) == 7
+    assert all(
+        len({c.seed for c in plans.landscape.bn_sweep("laptop") if c.lr == lr}) == 3 for lr in plans.landscape.RATES
+    )

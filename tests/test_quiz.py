@@ -10,8 +10,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cifar_helpers import quiz
+from cifar_helpers import env
 from cifar_helpers.env import CourseError
+from cifar_helpers.teach import quiz
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = {path.stem[:2]: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
@@ -93,7 +94,7 @@ def test_true_is_not_always_right():
 
 def test_the_file_travels_with_the_package():
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    assert quiz.QUESTIONS.name in data["cifar_helpers"] and quiz.QUESTIONS.parent == ROOT / "cifar_helpers"
+    assert quiz.QUESTIONS.name in data["cifar_helpers.teach"] and quiz.QUESTIONS.parent == ROOT / "cifar_helpers/teach"
 
 
 @pytest.mark.parametrize(
@@ -261,7 +262,7 @@ def test_a_damaged_file_is_set_aside(in_lab, content):
 
 def test_a_file_that_cannot_be_written_is_said(in_lab, scratch):
     box = quiz.predict("05-band").widget
-    quiz.runs_dir().write_text("a file where the folder should be")
+    env.runs_dir().write_text("a file where the folder should be")
     within(box, "RadioButtons")[0].value = "BN"
     assert "Cannot write" in reply(box)
     assert quiz.recall("05-band").text.startswith("No prediction is kept")

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import env, record, run, upkeep
+from cifar_helpers import env
 from cifar_helpers.env import CourseError, write_atomically
-from cifar_helpers.probes import ProbeConfig
-from cifar_helpers.record import RunConfig, Store
+from cifar_helpers.training import build, run
+from cifar_helpers.training import store as record
+from cifar_helpers.training.config import RunConfig
+from cifar_helpers.training.probes import ProbeConfig
+from cifar_helpers.training.store import SMALL_FILES, WEIGHTS, Store, prunable, prune, read_record
 
 CHANGES = {
     "model": "VGG_A_BatchNorm",
@@ -91,7 +94,7 @@ def test_one_spelling_of_a_set_of_augmentations():
     assert one == two and one.key("data") == two.key("data")
 
 
-@pytest.mark.parametrize("name", record.SMALL_FILES)
+@pytest.mark.parametrize("name", SMALL_FILES)
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
 def test_a_damaged_record_is_trained_again_and_said_so(small_data, store, light, name, damage, capsys):
     first = run.get_run(light, small_data, "cpu", store)
@@ -113,7 +116,7 @@ def test_damaged_weights_are_noticed_when_they_are_wanted(small_data, store, lig
     config = dataclasses.replace(light, keep_weights=True)
     kept = run.get_run(config, small_data, "cpu", store)
     assert kept.weights
-    file = kept.folder / record.WEIGHTS
+    file = kept.folder / WEIGHTS
     content = bytearray(file.read_bytes())
     content[-9] ^= 1
     file.write_bytes(content)
@@ -138,7 +141,7 @@ def test_snapshots_are_the_weights_along_the_run_and_survive_an_interruption(sma
         run.get_run(config, small_data, "cpu", store)
     monkeypatch.setattr(run._Run, "on_flush", original)
     kept = run.get_run(config, small_data, "cpu", store)
-    untrained = run.build_model(config).state_dict()
+    untrained = build.build_model(config).state_dict()
     assert all(torch.equal(t, untrained[name]) for name, t in kept.snapshot(0).items())
     assert all(torch.equal(t, kept.weights[name]) for name, t in kept.snapshot(12).items())
     shorter = run.get_run(dataclasses.replace(light, steps=5, keep_weights=True), small_data, "cpu", store)
@@ -156,11 +159,11 @@ def test_pruning_says_what_it_frees_and_keeps_what_figures_need(small_data, stor
     for path in (unfinished, finished):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")
-    assert [path for path, _ in upkeep.prunable(store, {name, "LeNet5-0"})] == [finished]
+    assert [path for path, _ in prunable(store, {name, "LeNet5-0"})] == [finished]
     finished.unlink()
-    planned = upkeep.prunable(store, {"LeNet5-0"})
+    planned = prunable(store, {"LeNet5-0"})
     assert {path.name for path, _ in planned} == {"weights.safetensors", "weights-5.safetensors"} and kept.weights
-    assert upkeep.prune(store, {"LeNet5-0"}) == planned and sum(size for _, size in planned) > 2e6
+    assert prune(store, {"LeNet5-0"}) == planned and sum(size for _, size in planned) > 2e6
     assert unfinished.exists()
     again = store.get(config, small_data.fingerprint)
     assert np.array_equal(again.steps["loss"], kept.steps["loss"])
@@ -233,7 +236,7 @@ def test_a_record_does_not_depend_on_line_ends(small_data, store, light):
 def test_published_records_do_not_depend_on_line_ends(tmp_path):
     folder = next((env.ROOT / "figures/records").glob("LeNet5-*"))
     with_windows_line_ends(shutil.copytree(folder, tmp_path / folder.name))
-    assert record.read_record(tmp_path / folder.name).key == record.read_record(folder).key
+    assert read_record(tmp_path / folder.name).key == read_record(folder).key
 
 
 def test_published_records_that_cannot_be_read_are_counted_once_and_one_is_named(small_data, light, scratch, capsys):

@@ -20,10 +20,14 @@ import torch
 from torch._subclasses import fake_tensor
 from torch.utils import _python_dispatch, _pytree, backend_registration
 
-from cifar_helpers import build, losses, models, norms, optim, run, synthetic, train
-from cifar_helpers.data import AUGMENTATIONS, ImageData
-from cifar_helpers.probes import ProbeConfig
-from cifar_helpers.record import RunConfig, Store
+from cifar_helpers import models
+from cifar_helpers.data import synthetic
+from cifar_helpers.data.images import AUGMENTATIONS, ImageData
+from cifar_helpers.training import build, optim, run
+from cifar_helpers.training import loop as train
+from cifar_helpers.training.config import RunConfig
+from cifar_helpers.training.probes import ProbeConfig
+from cifar_helpers.training.store import Store
 
 SETUP = "_setup_privateuseone_for_python_backend"
 pytestmark = pytest.mark.skipif(
@@ -148,7 +152,7 @@ def whole_run(config: RunConfig, probed=(), loop=None, folder=None, interrupt_at
     """``run.get_run`` on the device; nothing may wait between two flushes.
 
     Args:
-        probed: probes to take; loop: source of another ``train.train``.
+        probed: probes to take; loop: source of another ``loop.train``.
         folder: of the records; interrupt_at: a Ctrl-C after this many steps.
 
     Returns:
@@ -222,7 +226,7 @@ MODES = [
 NETWORKS = [(name, {}) for name in models.known() if name not in ("VGG", "ResNet") and not name.startswith("resnet")]
 NETWORKS += [("ResNet", {"blocks": [1, 1, 1, 1], "bottleneck": bottleneck}) for bottleneck in (False, True)]
 NETWORKS += [("VGG", {"stages": [[8], [8, 8]], "hidden": [8], "dropout": 0.5}), ("MyNet", {"batch_norm": False})]
-NETWORKS += [("VGG", {"stages": [[8]], "hidden": [8], "norm": norm}) for norm in norms.NORMS]
+NETWORKS += [("VGG", {"stages": [[8]], "hidden": [8], "norm": norm}) for norm in models.NORMS]
 NETWORKS += [("LeNet5", {"batch_norm": True, "activation": name}) for name in models.ACTIVATIONS if name != "relu"]
 APART = {"Optimizer", "LBFGS", "SparseAdam", "Muon"}  # build_optimizer refuses these, and Muon alone refuses filters
 THEIRS = sorted(set(build._optimizers(torch.optim)) - APART)
@@ -245,7 +249,7 @@ MORE = {
     "weights kept": {"keep_weights": True, "snapshots": (0, 2)},
     **{name: {"augmentation": (name,)} for name in AUGMENTATIONS},
     **{name: {"schedule": name} for name in optim.SCHEDULES},
-    **{name: {"loss": name} for name in losses.LOSSES},
+    **{name: {"loss": name} for name in build.LOSSES},
 }
 
 

@@ -11,16 +11,18 @@ import pytest
 from conftest import write_folder
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from cifar_helpers import beside, compare, digest, env, intervals, notebooks, report, summary, words
+from cifar_course.report import cli, digest, execute, summary
+from cifar_helpers import env, intervals, words
 from cifar_helpers.env import CourseError, figures_dir
-from cifar_helpers.record import Store
+from cifar_helpers.sources import beside
+from cifar_helpers.training.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = os.environ.get("CIFAR10_ROOT")  # read before the fixtures hide it
 
 PARAMETERS = 'profile = "quick"\ndata = None\ndevice = "auto"\nseed = 0\npublished = True\nrate = 0.1'
 SAVE = """from cifar_helpers import figures
-from cifar_helpers.data import load_cifar10
+from cifar_helpers.data.images import load_cifar10
 figures.save_table([{"a": 1}], "NN_table", "A table.", load_cifar10(data), profile)"""
 
 
@@ -38,7 +40,7 @@ def course(tmp_path, monkeypatch):
     folder = tmp_path / "notebooks"
     write_notebook(folder, "01_fails", "1 / 0", SAVE.replace("NN", "01"))
     write_notebook(folder, "02_works", SAVE.replace("NN", "02"), 'print("  train fake run · step 1/1")')
-    for module in (notebooks, summary):
+    for module in (execute, summary):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     return tmp_path
 
@@ -48,12 +50,12 @@ def course(tmp_path, monkeypatch):
 
 def test_parameters_are_checked_by_name_and_type(tmp_path):
     notebook = write_notebook(tmp_path, "01_x")
-    notebooks.check_parameters(notebook, {"seed": 3, "data": "synthetic", "rate": 1})
+    execute.check_parameters(notebook, {"seed": 3, "data": "synthetic", "rate": 1})
     with pytest.raises(CourseError, match="no parameter 'sed'; it has profile"):
-        notebooks.check_parameters(notebook, {"sed": 3})
+        execute.check_parameters(notebook, {"sed": 3})
     for wrong in ({"seed": "3"}, {"seed": 0.5}, {"profile": 3}, {"published": "no"}, {"seed": True}, {"rate": "1e-3"}):
         with pytest.raises(CourseError, match="must be of type"):
-            notebooks.check_parameters(notebook, wrong)
+            execute.check_parameters(notebook, wrong)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_parameters_are_checked_by_name_and_type(tmp_path):
     [("1e-3", 1e-3), ("[1, 2]", [1, 2]), ("None", None), ("smoke", "smoke"), ("a b; rm -rf", "a b; rm -rf")],
 )
 def test_command_line_values_are_literals_or_text(text, value):
-    assert report.parse_parameter(text) == value
+    assert execute.parse_parameter(text) == value
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_command_line_values_are_literals_or_text(text, value):
     ],
 )
 def test_bad_input_stops_before_anything_runs_without_a_traceback(arguments, message, capsys):
-    assert report.main(arguments) == 2
+    assert cli.main(arguments) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
 
@@ -99,21 +101,21 @@ def test_a_misspelt_parameter_is_answered_with_those_of_all_chosen_notebooks(cou
     more = course / "notebooks" / "03_more.ipynb"
     more.write_text(more.read_text().replace("rate = 0.1", "own = 1"))
     both = [course / "notebooks" / "02_works.ipynb", more]
-    notebooks.check_all(both, {"own": 2, "rate": 0.2, "seed": 1})
+    execute.check_all(both, {"own": 2, "rate": 0.2, "seed": 1})
     with pytest.raises(CourseError, match=r"'rats'; did you mean rate\? .*profile, .* rate, own\."):
-        notebooks.check_all(both, {"rats": 2})
+        execute.check_all(both, {"rats": 2})
     with pytest.raises(CourseError, match="03_more: own must be of type int"):
-        notebooks.check_all(both, {"own": "x"})
+        execute.check_all(both, {"own": "x"})
 
 
 def test_the_minutes_of_a_profile_are_not_taken_for_those_of_some_notebooks():
     folder = Path(os.environ["CIFAR_FIGURES"])
-    assert report.expected_minutes("smoke") == "planned for at most 6 min, less with records at hand"
-    assert report.expected_minutes("smoke", some=True).startswith("all notebooks: planned for at most 6 min; these")
+    assert cli.expected_minutes("smoke") == "planned for at most 6 min, less with records at hand"
+    assert cli.expected_minutes("smoke", some=True).startswith("all notebooks: planned for at most 6 min; these")
     folder.mkdir(exist_ok=True)
     (folder / "profiles.json").write_text(json.dumps({"smoke": {"minutes": 31.4, "machine": "2 cores"}}))
-    assert report.expected_minutes("smoke") == "about 31 min (measured on 2 cores), less with records at hand"
-    assert report.expected_minutes("smoke", some=True).startswith("all notebooks: about 31 min (measured on 2 cores);")
+    assert cli.expected_minutes("smoke") == "about 31 min (measured on 2 cores), less with records at hand"
+    assert cli.expected_minutes("smoke", some=True).startswith("all notebooks: about 31 min (measured on 2 cores);")
 
 
 def test_an_unwritable_runs_folder_stops_before_anything_runs(tmp_path, monkeypatch, capsys):
@@ -121,13 +123,13 @@ def test_an_unwritable_runs_folder_stops_before_anything_runs(tmp_path, monkeypa
     for name in ("CIFAR_RUNS", "CIFAR_FIGURES"):
         with monkeypatch.context() as patch:
             patch.setenv(name, str(tmp_path / "file" / "inside"))
-            assert report.main(["--profile", "smoke", "--data", "synthetic"]) == 2
+            assert cli.main(["--profile", "smoke", "--data", "synthetic"]) == 2
         captured = capsys.readouterr()
         assert "Cannot write" in captured.err and "01_data" not in captured.out
 
 
 def test_notebooks_are_found_by_number_and_by_name():
-    assert [p.stem for p in notebooks.choose(["7", "05_loss_landscape"])] == [
+    assert [p.stem for p in execute.choose(["7", "05_loss_landscape"])] == [
         "05_loss_landscape",
         "07_beta_smoothness",
     ]
@@ -152,19 +154,19 @@ def executed(**changes):
 
 def test_verdicts():
     error = new_output("error", ename="ValueError", evalue="bad\nmore", traceback=[])
-    assert notebooks.verdict(executed()) == "ok"
-    assert notebooks.verdict(executed(outputs=[error])) == "cell 1: ValueError: bad"
-    assert notebooks.verdict(executed(execution_count=None)) == "cell 1 was not executed"
-    assert notebooks.verdict(executed(papermill={"end_time": None, "exception": None})) == "did not end"
+    assert execute.verdict(executed()) == "ok"
+    assert execute.verdict(executed(outputs=[error])) == "cell 1: ValueError: bad"
+    assert execute.verdict(executed(execution_count=None)) == "cell 1 was not executed"
+    assert execute.verdict(executed(papermill={"end_time": None, "exception": None})) == "did not end"
     inside = {"w1": {"state": {"outputs": [dict(error)]}}}
-    assert notebooks.verdict(executed(widgets=inside)) == "widget: ValueError: bad"
+    assert execute.verdict(executed(widgets=inside)) == "widget: ValueError: bad"
 
 
 # --- the driver ----------------------------------------------------------------------------------------------------
 
 
 def test_a_failing_notebook_does_not_stop_the_others(course, capsys):
-    assert report.main(["--profile", "smoke", "--data", "synthetic"]) == 1
+    assert cli.main(["--profile", "smoke", "--data", "synthetic"]) == 1
     captured = capsys.readouterr()
     assert "ZeroDivisionError" in captured.out and "02_works: ok" in captured.out
     assert "train fake run" in captured.out and "Failed: 01_fails" in captured.err
@@ -181,7 +183,7 @@ def test_a_failing_notebook_does_not_stop_the_others(course, capsys):
             json.loads((figures_dir("smoke") / "02_table.json").read_text()) | {"name": "01_old", "made": "2000"}
         )
     )
-    assert report.main(["--profile", "smoke", "--data", "synthetic", "--only", "01"]) == 0
+    assert cli.main(["--profile", "smoke", "--data", "synthetic", "--only", "01"]) == 0
     assert not (figures_dir("smoke") / "01_old.json").exists()
     assert set(json.loads((figures_dir("smoke") / "report.json").read_text())["results"]) == {"01_fails", "02_works"}
 
@@ -192,7 +194,7 @@ def test_relative_places_mean_the_same_to_the_driver_and_to_the_notebooks(course
     monkeypatch.setattr(env, "ROOT", course)
     monkeypatch.setenv("CIFAR_COURSE_ROOT", str(course))
     monkeypatch.setenv("CIFAR_FIGURES", "my-figures")
-    assert report.main(["--profile", "quick", "--data", "images", "--only", "02"]) == 0
+    assert cli.main(["--profile", "quick", "--data", "images", "--only", "02"]) == 0
     text = (course / "my-figures" / "local" / "quick" / "REPORT.md").read_text()
     assert "A table." in text and "CIFAR-10 (PNG copy)" in text
     assert not (course / "notebooks" / "my-figures").exists()
@@ -202,14 +204,14 @@ def test_relative_places_mean_the_same_to_the_driver_and_to_the_notebooks(course
 def test_a_dead_kernel_is_a_verdict(course):
     write_notebook(course / "notebooks", "01_fails", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "1")
     notebook = course / "notebooks" / "01_fails.ipynb"
-    result = notebooks.execute(notebook, course / "out.ipynb", {"profile": "smoke"})
+    result = execute.execute(notebook, course / "out.ipynb", {"profile": "smoke"})
     assert "Kernel died" in result["verdict"] or "not executed" in result["verdict"]
 
 
 def test_the_kernel_is_this_environments(course):
     write_notebook(course / "notebooks", "03_where", "import sys; print(sys.executable)")
     output = course / "out.ipynb"
-    assert notebooks.execute(course / "notebooks" / "03_where.ipynb", output, {})["verdict"] == "ok"
+    assert execute.execute(course / "notebooks" / "03_where.ipynb", output, {})["verdict"] == "ok"
     assert nbformat.read(output, as_version=4).cells[-1].outputs[0].text.strip() == sys.executable
 
 
@@ -219,11 +221,13 @@ def test_the_kernel_is_this_environments(course):
 @pytest.fixture
 def local_report(course, small_data, light):
     """A local quick report: one figure, one private figure, one table, behind them one run."""
-    from cifar_helpers import compare, figures, run
+    from cifar_helpers import figures
+    from cifar_helpers.measure import compare
+    from cifar_helpers.training import run
 
     real = dataclasses.replace(small_data, label="CIFAR-10 (JPEG copy)")
     record = run.get_run(light, real, "cpu")
-    drawn = figures.training_curves([record], compare.smooth, 3)
+    drawn = figures.training.training_curves([record], compare.smooth, 3)
     began = "2026-01-01T00:00:00"
     figures.save(drawn, "01_curve", "A curve.", real, "quick", [record])
     figures.save(drawn, "01_images", "Images.", real, "quick", private=True)
@@ -300,7 +304,7 @@ def test_plain_papermill_works_from_another_directory(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)
-    assert notebooks.verdict(notebook) == "ok"
+    assert execute.verdict(notebook) == "ok"
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 4  # every figure is seen, not only saved
     assert (figures_dir("smoke") / "01_class_counts.png").exists()
@@ -310,12 +314,12 @@ def test_plain_papermill_works_from_another_directory(tmp_path):
 @pytest.mark.timeout(600)
 def test_the_whole_line_on_a_few_hundred_real_images(monkeypatch, capsys):
     monkeypatch.setenv("CIFAR10_ROOT", str(Path(REAL).resolve()))
-    assert report.main(["--profile", "smoke", "--data", "cifar10", "--only", "04", "05"]) == 0
+    assert cli.main(["--profile", "smoke", "--data", "cifar10", "--only", "04", "05"]) == 0
     text = (figures_dir("smoke") / "REPORT.md").read_text()
     assert "CIFAR-10" in text and "SYNTHETIC" not in text and "05_loss_landscape.png" in text
     assert "trained now" in capsys.readouterr().out
     assert "who is ahead" in text
-    assert report.main(["--profile", "smoke", "--data", "cifar10", "--only", "05"]) == 0
+    assert cli.main(["--profile", "smoke", "--data", "cifar10", "--only", "05"]) == 0
     assert "0 trained now, 10 read from records" in capsys.readouterr().out
 
 
@@ -349,10 +353,10 @@ def test_the_one_table_of_the_landscape_takes_every_ratio_and_nothing_else():
     ("values", "where"), [([1, 2, 1.5], "above"), ([-1, -2, -1.5], "below"), ([-1, 2, 0.5], "undecided"), ([1], None)]
 )
 def test_the_side_of_an_interval_is_a_number_of_its_cell(values, where):
-    result = compare.paired([0] * len(values), values)
+    result = intervals.paired([0] * len(values), values)
     assert words.ratio_cell(result, "any words").numbers["side"] == where
     assert words.difference_cell(result, "nats", "any words").numbers["side"] == where
-    large = compare.paired([0, 0], [9.9, 10.1])  # a ratio of 22 000 has a comma
+    large = intervals.paired([0, 0], [9.9, 10.1])  # a ratio of 22 000 has a comma
     assert intervals.ratio(large).side == "above" and "," in words.rounded(float(np.exp(10)))
 
 
@@ -363,7 +367,7 @@ def saved(name, *rows):
 
 
 def test_what_was_not_compared_is_left_out_of_the_answers_in_short():
-    two = words.ratio_cell(compare.paired([0], [np.log(2)]), "2.00 (n = 1, no interval)")
+    two = words.ratio_cell(intervals.paired([0], [np.log(2)]), "2.00 (n = 1, no interval)")
     rows = [
         {"compared at": digest.WAYS[0], "BN / no BN": "not compared"},
         {"compared at": digest.WAYS[1], "BN / no BN": two},
@@ -374,10 +378,16 @@ def test_what_was_not_compared_is_left_out_of_the_answers_in_short():
 
 def test_the_answers_in_short_are_worded_by_the_numbers_and_absent_where_a_table_is():
     def loss(rate, *values):
-        return {"rate": rate, "who is ahead": words.difference_cell(compare.paired([0] * len(values), values), "nats")}
+        return {
+            "rate": rate,
+            "who is ahead": words.difference_cell(intervals.paired([0] * len(values), values), "nats"),
+        }
 
     def ratio(way, *values):
-        return {"compared at": way, "BN / no BN": words.ratio_cell(compare.paired([0] * len(values), values), "words")}
+        return {
+            "compared at": way,
+            "BN / no BN": words.ratio_cell(intervals.paired([0] * len(values), values), "words"),
+        }
 
     result = {
         "network": "Net, 5 parameters",
@@ -412,7 +422,7 @@ def test_the_answers_in_short_are_worded_by_the_numbers_and_absent_where_a_table
 
 def test_two_sources_that_contradict_one_another_are_set_against_the_rates():
     def row(name, *values):
-        found = compare.paired([0] * len(values), values)
+        found = intervals.paired([0] * len(values), values)
         ratio = {"paired": found, "in_words": "x", "trains": True}
         return beside.table([beside.ratio(name, "rate", ratio, 1, ())])[0]
 
@@ -432,7 +442,7 @@ def test_tables_published_before_rows_carried_numbers_are_read_without_an_error(
 
 def test_the_landscape_says_once_how_many_intervals_stand_together():
     cells = [
-        words.ratio_cell(compare.paired([0] * 3, values), "x") for values in ([1, 1.01, 0.99], [1, 2, 3], [-1, 2, 0])
+        words.ratio_cell(intervals.paired([0] * 3, values), "x") for values in ([1, 1.01, 0.99], [1, 2, 3], [-1, 2, 0])
     ]
     rows = [{"compared at": way, "BN / no BN": cell, "note": ""} for way, cell in zip(digest.WAYS, cells, strict=True)]
     text = digest.glance([saved("05_probe_table", *rows)])[2]

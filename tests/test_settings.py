@@ -5,9 +5,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cifar_helpers import settings
+from cifar_course.report.execute import notebook_parameters
+from cifar_helpers import plans
 from cifar_helpers.env import CourseError
-from cifar_helpers.notebooks import notebook_parameters
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 # What a command line makes of a slip, for each setting: text where a number was meant, a number where a list was.
@@ -35,9 +35,9 @@ def data_cell(notebook: Path) -> str:
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_checks_the_type_of_each_of_its_settings_before_it_reads_the_images(notebook):
     parameters = notebook_parameters(notebook)
-    assert set(parameters) <= set(SLIPS) == set(settings.RULES)
+    assert set(parameters) <= set(SLIPS) == set(plans.settings.RULES)
     line, read = data_cell(notebook), []
-    names = {"load_cifar10": read.append, "image_source": settings.image_source}
+    names = {"load_cifar10": read.append, "image_source": plans.settings.image_source}
     exec(line, names | parameters)
     assert read == ["auto"]
     for name in parameters:
@@ -51,7 +51,7 @@ def test_a_notebook_checks_the_type_of_each_of_its_settings_before_it_reads_the_
 
 def test_right_settings_pass_and_all_that_are_wrong_are_named_at_once():
     more = {"fast": True, "n_items": 100, "rates": (1e-3, 2), "gap": 4, "layer": "output"}
-    assert settings.image_source("quick", "cifar10", 2, "cpu", False, **more) == "cifar10"
+    assert plans.settings.image_source("quick", "cifar10", 2, "cpu", False, **more) == "cifar10"
     with pytest.raises(CourseError, match=r"seed must .*, not '1'\.\npublished must be True or False, not 'maybe'\."):
-        settings.image_source("quick", None, "1", "cpu", "maybe")
-    settings.check({"own_setting": object()})  # of a notebook that somebody has changed
+        plans.settings.image_source("quick", None, "1", "cpu", "maybe")
+    plans.settings.check({"own_setting": object()})  # of a notebook that somebody has changed

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from cifar_helpers import run
-from cifar_helpers.data import load_cifar10
+from cifar_helpers.data.images import load_cifar10
 from cifar_helpers.env import CourseError, write_atomically
-from cifar_helpers.record import RunConfig, Store
+from cifar_helpers.training import run
+from cifar_helpers.training.config import RunConfig
+from cifar_helpers.training.store import Store
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="permissions of another kind")
 NOBODY = 65534

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from cifar_helpers import site
+from cifar_course.report import site
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
@@ -190,8 +190,8 @@ def test_the_guides_commands_are_understood(guide):
 def test_the_private_check_works():
     import torch
 
-    from cifar_helpers import checks
-    from cifar_helpers.data import channel_statistics
+    from cifar_helpers.data.images import channel_statistics
+    from cifar_helpers.teach import checks
 
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/instructor.md").read_text(), re.DOTALL)
     hidden = blocks[0].partition("### BEGIN HIDDEN TESTS\n")[2].partition("### END HIDDEN TESTS")[0]

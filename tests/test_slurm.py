@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cifar_helpers import planning
-from cifar_helpers.data import load_cifar10
-from cifar_helpers.record import Store
+from cifar_helpers import plans
+from cifar_helpers.data.images import load_cifar10
+from cifar_helpers.training.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,7 +48,7 @@ def wait_for(what, seconds: float):
 
 
 def report(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "cifar_helpers.report", "--profile", "smoke", "--data", "synthetic", *arguments]
+    command = [sys.executable, "-m", "cifar_course.report", "--profile", "smoke", "--data", "synthetic", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT)
 
 
@@ -98,7 +98,7 @@ def test_the_smoke_report_as_an_array_with_a_task_killed_and_one_at_its_time_lim
     assert len(trained) == 1, "only the network that 03 itself defines is trained in a notebook"
     folder = Path(os.environ["CIFAR_FIGURES"]) / "local" / "smoke"
     assert (folder / "REPORT.md").exists() and list(folder.glob("04_training_curves.png"))
-    planned = planning.plan(list(planning.NOTEBOOKS), {"profile": "smoke"}, lambda c: store.get(c, fingerprint))
+    planned = plans.jobs.plan(list(plans.jobs.NOTEBOOKS), {"profile": "smoke"}, lambda c: store.get(c, fingerprint))
     done = [
         line.split()[1]
         for task in range(4)

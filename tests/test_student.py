@@ -11,7 +11,8 @@ import nbformat
 import pytest
 from conftest import notebook_text as notebook
 
-from cifar_helpers import edition, handin, student
+from cifar_course.hand import cli, edition, handin
+from cifar_helpers import env
 from cifar_helpers.env import CourseError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,7 +65,7 @@ def test_no_solution_stands_in_the_edition(real):
         assert not found, f"{name}: {found}"
         assert not name.endswith(".ipynb") or edition.BEGIN not in content
     assert not {Path(name).parts[0] for name in real} & {"tests", "benchmarks", ".ci", "CHANGELOG.md"}
-    assert "docs/student.md" in real and "docs/instructor.md" not in real and "cifar_helpers/grade.py" not in real
+    assert "docs/student.md" in real and "docs/instructor.md" not in real and "cifar_course/hand/grade.py" not in real
     guides = " ".join(text[name] for name in text if name.endswith(".md"))
     assert "instructor.md" not in guides and "For instructors" not in guides
 
@@ -74,7 +75,7 @@ def test_the_edition_works_by_itself(real):
     assert {".gitattributes", "README.md", "Makefile", "pyproject.toml", "constraints.txt", "environment.yml"} <= set(
         real
     )
-    assert "cifar_helpers/checks/engine.py" in real and "figures/REPORT.md" in real
+    assert "cifar_helpers/teach/checks/engine.py" in real and "figures/REPORT.md" in real
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         ours = nbformat.reads(real[f"notebooks/{path.name}"].decode(), as_version=4)
         nbformat.validate(ours)
@@ -306,7 +307,7 @@ def test_a_file_that_left_the_course_goes_unless_it_was_edited(course):
 
 
 def test_an_interrupted_build_goes_on(course, monkeypatch):
-    out, write, count = course.parent / "out", edition.write_atomically, iter(range(100))
+    out, write, count = course.parent / "out", env.write_atomically, iter(range(100))
 
     def breaks(path, content):
         if next(count) == 2:
@@ -490,18 +491,18 @@ def test_the_command_line(course, monkeypatch, capsys):
     monkeypatch.setattr(edition, "ROOT", course)
     monkeypatch.setattr(edition.build, "__defaults__", (course,))
     out = course.parent / "out"
-    assert student.main(["build", str(out)]) == 0 and "files written" in capsys.readouterr().out
-    assert student.main(["build", str(course)]) == 2 and "course folder" in capsys.readouterr().err
+    assert cli.main(["build", str(out)]) == 0 and "files written" in capsys.readouterr().out
+    assert cli.main(["build", str(course)]) == 2 and "course folder" in capsys.readouterr().err
 
 
 def test_where_build_cannot_help_it_says_what_matters(course, monkeypatch, capsys):
     monkeypatch.setattr(edition, "ROOT", course)
     monkeypatch.setattr(edition.build, "__defaults__", (course,))
-    assert student.main(["build", "/proc/x"]) == 2
+    assert cli.main(["build", "/proc/x"]) == 2
     said = capsys.readouterr().err
     assert "Cannot write the student edition to /proc/x" in said and "another OUT" in said and "CIFAR_" not in said
     out = course.parent / "out"
     edition.build(out, course)
     monkeypatch.setattr(edition, "ROOT", out)
-    assert student.main(["build", str(course.parent / "again")]) == 2
+    assert cli.main(["build", str(course.parent / "again")]) == 2
     assert "is already a student edition" in capsys.readouterr().err

@@ -10,60 +10,50 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import (
-    beside,
-    budgets,
-    charts,
-    compare,
-    costs,
-    experiments,
-    insight,
-    models,
-    ranking,
-    recipes,
-    results,
-    run,
-    settings,
-    sources,
-    studies,
-    sweeps,
-    toys,
-    upkeep,
-    words,
-)
+from cifar_helpers import figures, inside, intervals, models, plans, words
 from cifar_helpers.env import ROOT, CourseError
-from cifar_helpers.probes import ProbeConfig
-from cifar_helpers.record import RunConfig
+from cifar_helpers.measure import ranking, timing
+from cifar_helpers.models.tables import forward_flops, layer_table, save_onnx
+from cifar_helpers.sources import beside, networks, reported
+from cifar_helpers.training import build, run
+from cifar_helpers.training.config import RunConfig
+from cifar_helpers.training.probes import ProbeConfig
+from cifar_helpers.training.store import prune
 
 SWEEPS = (
-    sweeps.losses_and_optimizers,
-    sweeps.nll_identity,
-    sweeps.activations,
-    sweeps.structure,
-    sweeps.filters,
-    sweeps.own_optimizers,
-    sweeps.lenet_changes,
-    sweeps.lenet_long,
-    sweeps.initialisations,
-    sweeps.bn_at_high_rate,
-    sweeps.rates,
-    sweeps.l2,
-    sweeps.penalties,
-    sweeps.convnet_lengths,
-    sweeps.batch_sizes,
-    sweeps.dropout,
-    sweeps.high_rate,
-    sweeps.source_001,
-    sweeps.resnets,
-    sweeps.own_on_vgg,
+    plans.sweeps.losses_and_optimizers,
+    plans.sweeps.nll_identity,
+    plans.sweeps.activations,
+    plans.sweeps.structure,
+    plans.sweeps.filters,
+    plans.sweeps.own_optimizers,
+    plans.sweeps.lenet_changes,
+    plans.sweeps.lenet_long,
+    plans.sweeps.initialisations,
+    plans.sweeps.bn_at_high_rate,
+    plans.sweeps.rates,
+    plans.sweeps.l2,
+    plans.sweeps.penalties,
+    plans.sweeps.convnet_lengths,
+    plans.sweeps.batch_sizes,
+    plans.sweeps.dropout,
+    plans.sweeps.high_rate,
+    plans.sweeps.source_001,
+    plans.sweeps.resnets,
+    plans.sweeps.own_on_vgg,
 )
-OWN_LENGTHS = (sweeps.convnet_lengths, sweeps.high_rate, sweeps.source_001, sweeps.resnets)  # by variant
+OWN_LENGTHS = (
+    plans.sweeps.convnet_lengths,
+    plans.sweeps.high_rate,
+    plans.sweeps.source_001,
+    plans.sweeps.resnets,
+)  # by variant
 TINY = RunConfig("LeNet5", optimizer="SGD", lr=0.05, steps=8, batch_size=16, eval_every=4, precision="fp32", test=False)
 
 
 @pytest.mark.parametrize("make", SWEEPS, ids=lambda make: make.__name__)
 def test_a_sweep_changes_only_what_it_says_and_pairs_its_seeds(make):
-    for profile in budgets.BUDGETS:
+    for profile in plans.budgets.BUDGETS:
         sweep = make(profile, seed=5)
         seeds = [[config.seed for config in configs] for configs in sweep.variants.values()]
         assert all(mine == seeds[0] for mine in seeds) and seeds[0][0] == 5
@@ -83,20 +73,26 @@ def epochs(config):
 
 @pytest.mark.parametrize("profile", ["laptop", "full"])
 def test_every_run_beside_a_source_has_its_length_and_settings(profile):
-    fifty = (sweeps.nll_identity, sweeps.activations, sweeps.structure, sweeps.lenet_changes, sweeps.lenet_long)
-    fifty += (sweeps.initialisations, sweeps.bn_at_high_rate, sweeps.rates, sweeps.l2)
+    fifty = (
+        plans.sweeps.nll_identity,
+        plans.sweeps.activations,
+        plans.sweeps.structure,
+        plans.sweeps.lenet_changes,
+        plans.sweeps.lenet_long,
+    )
+    fifty += (plans.sweeps.initialisations, plans.sweeps.bn_at_high_rate, plans.sweeps.rates, plans.sweeps.l2)
     for make in fifty:
         assert {round(epochs(c), 1) for c in make(profile).configs} == {49.9}, make.__name__  # whole batches alone
-    sizes = {v[0]: (c[0].batch_size, epochs(c[0])) for v, c in sweeps.convnet_lengths(profile).variants.items()}
+    sizes = {v[0]: (c[0].batch_size, epochs(c[0])) for v, c in plans.sweeps.convnet_lengths(profile).variants.items()}
     expected = {"batch 4": (4, 6), "batch 128": (128, 20), "batch 256": (256, 50), "batch 128, short": (128, 6)}
     assert {name: (size, round(length)) for name, (size, length) in sizes.items()} == expected
-    assert {(c.lr, c.batch_size, round(epochs(c))) for c in sweeps.dropout(profile).configs} == {(1e-3, 4, 6)}
-    assert {c.batch_size for c in sweeps.high_rate(profile).configs} == {4, 128}
-    lengths = {v[0]: round(epochs(c[0])) for v, c in sweeps.source_001(profile).variants.items()}
+    assert {(c.lr, c.batch_size, round(epochs(c))) for c in plans.sweeps.dropout(profile).configs} == {(1e-3, 4, 6)}
+    assert {c.batch_size for c in plans.sweeps.high_rate(profile).configs} == {4, 128}
+    lengths = {v[0]: round(epochs(c[0])) for v, c in plans.sweeps.source_001(profile).variants.items()}
     assert lengths == {"ResNet": 100, "VGGNet": 100}
-    tuned = recipes.every_greedy(profile)
+    tuned = plans.recipes.every_greedy(profile)
     assert {(c.model, round(epochs(c))) for c in tuned} == {("AlexNet", 10)}
-    as_in = {v[0]: c[0] for v, c in sweeps.resnets(profile).variants.items()}
+    as_in = {v[0]: c[0] for v, c in plans.sweeps.resnets(profile).variants.items()}
     assert round(epochs(as_in["as in 004"])) == 20 and round(epochs(as_in["as in 002"])) == 105
     down = as_in["as in 002"]
     assert down.lr == 0.2 and down.optimizer_args["weight_decay"] == 1e-5 and down.schedule == "step_down"
@@ -104,41 +100,49 @@ def test_every_run_beside_a_source_has_its_length_and_settings(profile):
 
 def test_the_sources_settings_are_in_the_sweeps():
     def is_improved(config):
-        return config.augmentation == sweeps.AUGMENTED and config.model_args["activation"] == "swish"
+        return config.augmentation == plans.sweeps.AUGMENTED and config.model_args["activation"] == "swish"
 
-    rates = sweeps.rates("full")
+    rates = plans.sweeps.rates("full")
     assert {c.lr for c in rates.configs} == {1.0, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001}
     assert all(is_improved(c) for c in rates.configs)
     assert all(c.model_args["batch_norm"] for c in rates.configs if "batch_norm" in c.model_args)
-    l2 = sweeps.l2("full").configs
+    l2 = plans.sweeps.l2("full").configs
     assert {c.optimizer_args.get("weight_decay", 0) for c in l2} == {0.01, 1e-3, 1e-4, 1e-5, 0}
     assert all(is_improved(c) and c.model_args["batch_norm"] and c.lr == 0.05 for c in l2)
     swish = [
-        c for c in sweeps.lenet_changes("full").configs if c.model_args.get("activation") == "swish" and c.augmentation
+        c
+        for c in plans.sweeps.lenet_changes("full").configs
+        if c.model_args.get("activation") == "swish" and c.augmentation
     ]
     assert {c.model_args.get("batch_norm", False) for c in swish} == {False, True}  # both readings of source 002
-    assert {"4", "128", "256"} <= {v[0] for v in sweeps.batch_sizes("laptop").variants}
-    assert len(sweeps.losses_and_optimizers("laptop").variants) == 16
+    assert {"4", "128", "256"} <= {v[0] for v in plans.sweeps.batch_sizes("laptop").variants}
+    assert len(plans.sweeps.losses_and_optimizers("laptop").variants) == 16
     with pytest.raises(CourseError, match="laptop"):
-        sweeps.activations("huge")
+        plans.sweeps.activations("huge")
 
 
 def test_runs_at_the_sources_lengths_are_shared_by_laptop_and_full():
-    for make in (sweeps.nll_identity, sweeps.rates, sweeps.convnet_lengths, sweeps.dropout, sweeps.source_001):
+    for make in (
+        plans.sweeps.nll_identity,
+        plans.sweeps.rates,
+        plans.sweeps.convnet_lengths,
+        plans.sweeps.dropout,
+        plans.sweeps.source_001,
+    ):
         assert make("laptop").configs == make("full").configs
-    assert recipes.every_greedy("laptop") == recipes.every_greedy("full")
-    assert experiments.narrow_runs("laptop") == experiments.narrow_runs("full")
+    assert plans.recipes.every_greedy("laptop") == plans.recipes.every_greedy("full")
+    assert plans.landscape.narrow_runs("laptop") == plans.landscape.narrow_runs("full")
 
 
 def test_the_paper_s_measurement_on_narrow_nets_is_as_long_as_the_paper_s():
-    runs, probe = experiments.narrow_runs("laptop"), experiments.narrow_probe("laptop")
+    runs, probe = plans.landscape.narrow_runs("laptop"), plans.landscape.narrow_probe("laptop")
     assert {(c.steps, c.lr, c.optimizer, c.batch_size, c.model_args["width"]) for c in runs} == {
         (15_000, 0.1, "SGD", 128, 0.125)
     }
-    assert {(c.model, c.seed) for c in runs} == {(name, seed) for name in experiments.NETWORKS for seed in range(5)}
+    assert {(c.model, c.seed) for c in runs} == {(name, seed) for name in plans.landscape.NETWORKS for seed in range(5)}
     assert probe.at == (*range(0, 1000, 20), *range(1000, 15_000, 100)) and len(probe.etas) == 7
-    for profile in experiments.PROFILES:  # a control is compared with the probe at the same step
-        first, *rest = experiments.narrow_probes(profile)
+    for profile in plans.profiles.PROFILES:  # a control is compared with the probe at the same step
+        first, *rest = plans.landscape.narrow_probes(profile)
         assert all(set(control.at) <= set(first.at) for control in rest), profile
 
 
@@ -147,7 +151,7 @@ def test_matched_l1_is_as_strong_as_l2_at_the_initial_weights():
     nets = [models.LeNet5() for _ in range(5)]
     weights = [p.detach() for net in nets for p in net.parameters() if p.dim() > 1]
     l2 = 0.5 * 0.01 * sum(w.square().sum() for w in weights)
-    l1 = sweeps.matched_l1(0.01) * sum(w.abs().sum() for w in weights)
+    l1 = plans.sweeps.matched_l1(0.01) * sum(w.abs().sum() for w in weights)
     assert (l1 / l2).item() == pytest.approx(1, rel=0.02)
 
 
@@ -188,11 +192,11 @@ def test_ranks_and_ties_follow_the_paired_interval():
 def test_variants_have_names_for_a_sentence():
     said = {"none": "no penalty", "without": "without penalty", "default": "default penalty", "4": "penalty 4"}
     said |= {"1e-05": "penalty 1e-05", "L2 0.01": "L2 0.01", "leaky_relu": "LeakyReLU", "+ Swish": "+ Swish"}
-    assert {value: charts.phrase("penalty", value) for value in said} == said
-    found = charts.phrased(ranked(**{"4": [0.6, 0.62], "none": [0.1, 0.1]}))
+    assert {value: figures.sweeps.phrase("penalty", value) for value in said} == said
+    found = figures.sweeps.phrased(ranked(**{"4": [0.6, 0.62], "none": [0.1, 0.1]}))
     assert "“thing 4” is best with" in ranking.in_words(found) and "at chance: “no thing”" in ranking.in_words(found)
     crossed = ranking.judged({("0.1", "with BN"): [fake(0.5)]})
-    both = charts.phrased(ranking.Ranked("T", ("learning rate", "network"), crossed))
+    both = figures.sweeps.phrased(ranking.Ranked("T", ("learning rate", "network"), crossed))
     assert both.best.variant == ("“learning rate 0.1 · with BN”",)
 
 
@@ -275,14 +279,14 @@ def test_where_the_source_chose_on_test_images_the_end_and_the_best_validation_e
     ],
 )
 def test_a_claim_is_judged_by_the_interval_and_the_claimed_direction(values, sign, expected, why):
-    found = compare.paired([0.0] * len(values), values)
+    found = intervals.paired([0.0] * len(values), values)
     assert beside.judge(found, sign) == expected
     row = beside.claim("dropout", "ours", {"claim": (found, sign)})
     assert (row.verdict, row.remark, row.n) == (expected, why, len(values))
 
 
 def test_every_part_of_a_claim_is_judged_and_the_whole_is_one_word():
-    up, unsure = compare.paired([0, 0, 0], [3, 5, 4]), compare.paired([0, 0, 0], [-3, 5, 4])
+    up, unsure = intervals.paired([0, 0, 0], [3, 5, 4]), intervals.paired([0, 0, 0], [-3, 5, 4])
     row = beside.claim("noisy_bn", "ours", {"no worse": (up, -1), "better": (unsure, 1)})
     assert row.verdict == "contradicts" and row.remark == "no worse: contradicts; better: undecided"
     agrees, undecided, contradicts = beside.AGREES, beside.UNDECIDED, beside.CONTRADICTS
@@ -293,7 +297,7 @@ def test_every_part_of_a_claim_is_judged_and_the_whole_is_one_word():
 
 
 def test_only_claims_about_the_end_of_a_training_need_the_sources_length():
-    parts = {"worse": (compare.paired([0, 0, 0], [-3, -5, -4]), -1)}
+    parts = {"worse": (intervals.paired([0, 0, 0], [-3, -5, -4]), -1)}
     for epoch, at_end, verdict in ((50.0, True, "agrees"), (2.0, True, "not comparable"), (2.0, False, "agrees")):
         row = beside.claim("lenet_l2", "ours", parts, [fake(0.5, epoch=epoch)], at_end=at_end)
         assert row.verdict == verdict and row.length == beside.Length(epoch, 50, "epochs")
@@ -301,7 +305,7 @@ def test_only_claims_about_the_end_of_a_training_need_the_sources_length():
 
 def test_a_ratio_is_judged_only_where_both_networks_train():
     runs = [SimpleNamespace(config=RunConfig("VGG_A", seed=s), steps={"loss": np.zeros(600)}) for s in range(3)]
-    row = {"paired": compare.paired([0, 0, 0], [-0.5, -0.6, -0.4]), "in_words": "0.6", "trains": True}
+    row = {"paired": intervals.paired([0, 0, 0], [-0.5, -0.6, -0.4]), "in_words": "0.6", "trains": True}
     found = beside.ratio("probe_loss", "at the same step", row, -1, runs)
     assert found.verdict == "agrees" and str(beside.table([found])[0]["length"]) == "600 of 15,000 steps"
     assert beside.ratio("grad_dist_all", "rate 1", row, +1, [fake(0.5)]).verdict == "contradicts"
@@ -405,7 +409,7 @@ def test_no_row_that_was_not_comparable_is_lost():
         cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
         asked = f'"{row["name"]}"', f"'{row['name']}'"
         assert any(name in source for source in cells for name in asked), row["name"]
-        assert sources.REPORTED[row["name"]].source == row["source"]
+        assert reported.REPORTED[row["name"]].source == row["source"]
 
 
 def replace_test(run):
@@ -424,16 +428,16 @@ def test_greedy_keeps_the_winner_on_validation_and_survives_divergence():
             for c in configs
         ]
 
-    rows = recipes.greedy(train, "laptop")
+    rows = plans.recipes.greedy(train, "laptop")
     kept = [row["option"] for row in rows if row["chosen"]]
     assert kept == ["without", "SGD", "1e-4", "10"]
     assert [row["option"] for row in rows if row["tied"]] == ["without", "with"], "batch norm does not enter this score"
-    texts = [text.get_text() for text in charts.greedy_steps(rows).axes[0].texts]
+    texts = [text.get_text() for text in figures.sweeps.greedy_steps(rows).axes[0].texts]
     assert "without: 38.9\ntied: with: 38.9" in texts and len(texts) == len(rows) - 1, "every option stands by itself"
     assert {c.lr for c in asked[-1]} == {1e-4} and {c.optimizer for c in asked[-1]} == {"SGD"}
     assert len({c.steps * c.batch_size for c in asked[-1]}) == 1 or max(c.batch_size for c in asked[-1]) == 500
     with pytest.raises(CourseError, match="diverged"):
-        recipes.greedy(lambda configs: [fake(None, diverged=1) for _ in configs], "laptop")
+        plans.recipes.greedy(lambda configs: [fake(None, diverged=1) for _ in configs], "laptop")
 
 
 # --- Training with the new settings --------------------------------------------------------------------------------
@@ -475,7 +479,7 @@ def test_nll_is_cross_entropy_to_the_bit_and_l1_is_not_in_the_recorded_loss(smal
 def test_l1_moves_weights_as_its_formula_says(small_data, store):
     plain = run.get_run(replace(TINY, steps=1, keep_weights=True), small_data, "cpu", store).weights
     pulled = run.get_run(replace(TINY, steps=1, keep_weights=True, l1=0.01), small_data, "cpu", store).weights
-    start = run.build_model(TINY).state_dict()
+    start = build.build_model(TINY).state_dict()
     for name, w in start.items():
         expected = plain[name] - 0.05 * 0.01 * w.sign() * (w.dim() > 1)
         assert torch.allclose(pulled[name], expected, atol=1e-7), name
@@ -532,18 +536,18 @@ def test_probes_are_refused_for_another_loss(small_data, store):
 
 
 def test_the_fast_recipe_trains_in_miniature(small_data, store):
-    config = replace(recipes.fast("smoke")[0], n_items=None, model_args={"widths": [8, 8, 8]}, steps=6)
+    config = replace(plans.recipes.fast("smoke")[0], n_items=None, model_args={"widths": [8, 8, 8]}, steps=6)
     record = run.get_run(config, small_data, "cpu", store)
     assert np.isfinite(record.steps["loss"]).all() and record.epochs[-1]["validation_accuracy"] >= 0
-    final = recipes.fast("laptop", split="all")
+    final = plans.recipes.fast("laptop", split="all")
     assert all(c.test and c.split == "all" and c.test_flips for c in final) and len(final) == 2
-    assert not any(c.test for c in recipes.fast("laptop"))
-    assert recipes.fast("quick", split="all") == final
+    assert not any(c.test for c in plans.recipes.fast("laptop"))
+    assert plans.recipes.fast("quick", split="all") == final
 
 
 def test_the_best_recipe_has_the_compute_of_a_resnet18_for_200_epochs():
-    assert not recipes.best("full").test and recipes.best("full").split == "train"
-    config = recipes.best("full", split="all")
+    assert not plans.recipes.best("full").test and plans.recipes.best("full").split == "train"
+    config = plans.recipes.best("full", split="all")
     assert config.model == "resnet18" and config.split == "all" and config.test
     assert config.steps * config.batch_size / 50_000 == pytest.approx(200, rel=0.01)
 
@@ -554,11 +558,11 @@ def test_the_best_recipe_has_the_compute_of_a_resnet18_for_200_epochs():
 def test_forward_flops_are_those_counted_by_hand():
     first, second = 2 * 28 * 28 * 6 * 75, 2 * 10 * 10 * 16 * 150
     linear = 2 * (400 * 120 + 120 * 84 + 84 * 10)
-    assert costs.forward_flops(models.LeNet5()) == first + second + linear
+    assert forward_flops(models.LeNet5()) == first + second + linear
 
 
 def test_the_layer_table_adds_up():
-    rows = costs.layer_table(models.AlexNet(batch_norm=True))
+    rows = layer_table(models.AlexNet(batch_norm=True))
     total = sum(int(row["parameters"].replace(",", "")) for row in rows)
     assert total == models.parameter_count(models.AlexNet(batch_norm=True))
     assert rows[-1]["output"] == "10"
@@ -567,7 +571,7 @@ def test_the_layer_table_adds_up():
 def test_an_onnx_file_holds_the_network(tmp_path):
     import onnx
 
-    path = costs.save_onnx(models.LeNet5(), tmp_path / "net.onnx")
+    path = save_onnx(models.LeNet5(), tmp_path / "net.onnx")
     graph = onnx.load(path).graph
     kinds = [node.op_type for node in graph.node]
     assert kinds.count("Conv") == 2 and kinds.count("Relu") == 4
@@ -576,75 +580,75 @@ def test_an_onnx_file_holds_the_network(tmp_path):
 def test_a_prediction_counts_only_what_is_left(small_data, store):
     configs = [TINY, replace(TINY, seed=1), replace(TINY, model="MyNet")]
     run.get_run(TINY, small_data, "cpu", store)
-    rows = costs.predict(configs, small_data, "cpu", store)
+    rows = timing.predict(configs, small_data, "cpu", store)
     assert [(row["what"].split(",")[0], row["runs"]) for row in rows] == [("LeNet5", 1), ("MyNet", 1)]
     assert all(row["minutes"] == pytest.approx(row["seconds_per_step"] * 8 / 60) for row in rows)
-    assert costs.prediction_table(rows)[-1]["runs"] == "2"
-    assert "nothing" in costs.prediction_table([])[0]["runs of"]
+    assert timing.prediction_table(rows)[-1]["runs"] == "2"
+    assert "nothing" in timing.prediction_table([])[0]["runs of"]
 
 
 def test_weights_and_confusion_are_computed_once_and_read_without_weights(small_data, store):
     record = run.get_run(replace(TINY, keep_weights=True), small_data, "cpu", store)
-    rows = insight.weight_summary(record, store)
+    rows = inside.features.weight_summary(record, store)
     assert sum(row["size"] for row in rows) == 61_770 and all(sum(r["counts"]) == r["size"] for r in rows)
-    counts = insight.confusion(record, small_data, store, "cpu")
+    counts = inside.mistakes.confusion(record, small_data, store, "cpu")
     assert counts.sum() == len(small_data.split("validation")[1])
     assert np.trace(counts) / counts.sum() == pytest.approx(record.epochs[-1]["validation_accuracy"])
-    wrong = insight.confident_mistakes(record, small_data, 5, "cpu")
+    wrong = inside.mistakes.confident_mistakes(record, small_data, 5, "cpu")
     assert all(w["true"] != w["predicted"] for w in wrong)
     assert [w["probability"] for w in wrong] == sorted((w["probability"] for w in wrong), reverse=True)
-    upkeep.prune(store)
+    prune(store)
     record = store.get(record.config, small_data.fingerprint)
-    assert insight.weight_summary(record, store) == rows
-    assert np.array_equal(insight.confusion(record, small_data, store, "cpu"), counts)
+    assert inside.features.weight_summary(record, store) == rows
+    assert np.array_equal(inside.mistakes.confusion(record, small_data, store, "cpu"), counts)
 
 
 def test_the_result_is_chosen_on_validation_and_reports_the_test_error(small_data, store):
     small = run.get_run(replace(TINY, test=True), small_data, "cpu", store)
     other = run.get_run(replace(TINY, model="MyNet", steps=4, test=True), small_data, "cpu", store)
     winner = max((small, other), key=ranking.accuracy)
-    rows = {row["what"]: row["value"] for row in results.final([small, other], [])}
+    rows = {row["what"]: row["value"] for row in networks.final([small, other], [])}
     assert rows["network"].startswith(winner.config.model)
     assert str(rows["test error (%)"]) == f"{100 * (1 - winner.epochs[-1]['test_accuracy']):.1f}"
     assert rows["test error (%)"].numbers["n"] == 1
-    assert len(results.candidates([small, other])) == 2
+    assert len(networks.candidates([small, other])) == 2
     assert rows["chosen by"].startswith("validation accuracy"), "one seed has no mean"
     assert "not at equal budget" in rows["chosen by"]
-    assert results.budget_text([small]) == "equal numbers of epochs"
+    assert networks.budget_text([small]) == "equal numbers of epochs"
     flipped = run.get_run(replace(TINY, test=True, test_flips=True), small_data, "cpu", store)
-    rows = {row["what"]: row["value"] for row in results.final([flipped], [])}
+    rows = {row["what"]: row["value"] for row in networks.final([flipped], [])}
     assert str(rows["test error (%)"]).endswith("(with test-time flips)")
-    assert "(with test-time flips)" in results.candidates([flipped])[0]["validation accuracy (%)"]
-    assert "test error" in results.in_words([small, other], [])
-    assert results.in_words([], []) == "Result: no candidate above chance."
+    assert "(with test-time flips)" in networks.candidates([flipped])[0]["validation accuracy (%)"]
+    assert "test error" in networks.in_words([small, other], [])
+    assert networks.in_words([], []) == "Result: no candidate above chance."
 
 
 def test_charts_show_every_seed(small_data, store):
-    sweep = sweeps._sweep("02_x", "Title", "rate", {"1": TINY, "2": replace(TINY, lr=0.1)}, 0, 2)
+    sweep = plans.sweeps._sweep("02_x", "Title", "rate", {"1": TINY, "2": replace(TINY, lr=0.1)}, 0, 2)
     found = ranking.rank(sweep, run.get_runs(sweep.configs, small_data, "cpu", store))
-    axis = charts.sweep_dots(found, {"1": 50}).axes[0]
+    axis = figures.sweeps.sweep_dots(found, {"1": 50}).axes[0]
     assert sum(len(line.get_xdata()) == 2 and line.get_marker() == "o" for line in axis.lines) == 2
-    curves = charts.sweep_curves(found, 3, lambda values, span: values)
+    curves = figures.sweeps.sweep_curves(found, 3, lambda values, span: values)
     assert len([line for line in curves.axes[0].lines if len(line.get_xdata()) == TINY.steps]) == 2 * 2 + 2
     json.dumps(ranking.table(found))
 
 
 def test_points_are_classed_by_a_quadratic_form_and_a_small_network_learns_it(store):
-    x, y = toys.points(500, 0)
+    x, y = inside.toys.points(500, 0)
     by_hand = [a * a + (-0.05 + 1.0) * a * b + 0.4 * b * b > 0.6 for a, b in x.tolist()]
     assert y.tolist() == [int(value) for value in by_hand] and 100 < y.sum() < 400
-    toy = replace(toys.VARIANTS["ReLU, rate 0.5"], steps=400)
-    found = toys.accuracies(toy, store)
+    toy = replace(inside.toys.VARIANTS["ReLU, rate 0.5"], steps=400)
+    found = inside.toys.accuracies(toy, store)
     majority = max(y.float().mean().item(), 1 - y.float().mean().item())
     assert len(found) == 1 and found[0] > majority + 0.1
-    assert toys.accuracies(toy, store) == found  # read, not measured again
-    assert [type(layer).__name__ for layer in toys.build(toys.VARIANTS["ReLU and sigmoid"])][1::2] == [
+    assert inside.toys.accuracies(toy, store) == found  # read, not measured again
+    assert [type(layer).__name__ for layer in inside.toys.build(inside.toys.VARIANTS["ReLU and sigmoid"])][1::2] == [
         "ReLU",
         "Sigmoid",
     ]
-    assert toys.table({"a": [found, found]})[0]["seeds"] == "2"
+    assert inside.toys.table({"a": [found, found]})[0]["seeds"] == "2"
     with pytest.raises(ValueError, match="relu"):
-        toys.build(toys.Toy(("rleu",)))
+        inside.toys.build(inside.toys.Toy(("rleu",)))
 
 
 def test_a_changed_network_of_the_readers_own_is_trained_again(small_data, store):
@@ -709,10 +713,10 @@ def test_a_network_of_the_readers_own_that_does_not_fit_says_why(small_data, sto
 # --- Notebooks 08 and 10 -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("profile", studies.BUDGETS)
+@pytest.mark.parametrize("profile", plans.batchnorm.BUDGETS)
 def test_the_studies_differ_only_in_what_they_compare(profile):
-    plan = studies.budget(profile)
-    sweep = studies.controls(profile)
+    plan = plans.batchnorm.budget(profile)
+    sweep = plans.batchnorm.controls(profile)
     assert len(sweep.variants) == 8 and len(sweep.configs) == 8 * plan.seeds == len(set(sweep.configs))
     for configs in sweep.variants.values():
         for seed, config in enumerate(configs):
@@ -720,11 +724,11 @@ def test_the_studies_differ_only_in_what_they_compare(profile):
             assert replace(config, model_args=reference.model_args, snapshots=reference.snapshots) == reference
             assert max(config.snapshots, default=0) < config.steps and not config.optimizer_args  # plain SGD: the shift
     assert [bool(configs[0].snapshots) for configs in sweep.variants.values()] == [True] * 3 + [False] * 5
-    cells = studies.tolerance_map(profile)
+    cells = plans.batchnorm.tolerance_map(profile)
     assert len(set(cells.values())) == len(cells) == 2 * plan.rates * plan.scales
-    seen = {c.steps * c.batch_size for mine in studies.batch_sizes(profile).values() for c in mine}
+    seen = {c.steps * c.batch_size for mine in plans.batchnorm.batch_sizes(profile).values() for c in mine}
     assert max(seen) - min(seen) < max(plan.batches)
-    assert all(config.keep_weights for config in studies.looked_into(profile).values())
+    assert all(config.keep_weights for config in plans.batchnorm.looked_into(profile).values())
 
 
 @pytest.mark.parametrize(
@@ -738,12 +742,12 @@ def test_the_studies_differ_only_in_what_they_compare(profile):
     ],
 )
 def test_a_mistake_in_the_settings_is_said_before_the_images_are_read(given, message):
-    assert settings.image_source("smoke", None, 3, "cpu") == "synthetic"
-    assert settings.image_source("laptop", "my/copy", 0, "auto") == "my/copy"
+    assert plans.settings.image_source("smoke", None, 3, "cpu") == "synthetic"
+    assert plans.settings.image_source("laptop", "my/copy", 0, "auto") == "my/copy"
     with pytest.raises(CourseError, match=message):
-        settings.image_source(*given)
+        plans.settings.image_source(*given)
 
 
 def test_an_unknown_profile_of_the_studies_lists_those_known():
     with pytest.raises(CourseError, match="smoke, quick, laptop, full"):
-        studies.budget("fast")
+        plans.batchnorm.budget("fast")

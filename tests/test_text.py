@@ -10,9 +10,11 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from cifar_helpers import batch, data, notebooks
-from cifar_helpers.planning import Job
-from cifar_helpers.record import RunConfig
+from cifar_course.cluster import pool
+from cifar_course.report import execute
+from cifar_helpers.data.images import load_cifar10
+from cifar_helpers.plans.jobs import Job
+from cifar_helpers.training.config import RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
@@ -112,7 +114,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize(("option", "status"), [("--plan", 0), ("--status", 1), ("--help", 0)])
 def test_a_terminal_of_ascii_stops_no_command(option, status):
-    done = python("-m", "cifar_helpers.report", "--profile", "smoke", "--data", "synthetic", "--only", "09", option)
+    done = python("-m", "cifar_course.report", "--profile", "smoke", "--data", "synthetic", "--only", "09", option)
     assert done.returncode == status and done.stdout and not done.stderr, done.stderr
     assert option == "--help" or "\\xb7" in done.stdout, "a middle dot is spelt out"
 
@@ -135,10 +137,10 @@ def test_what_workers_and_notebooks_say_reaches_a_driver_whose_terminal_is_ascii
     for name, value in ASCII.items():
         monkeypatch.setenv(name, value)
     config = RunConfig("LeNet5", steps=2, batch_size=16, n_items=160, eval_every=2, eval_items=60, test=False)
-    fingerprint = data.load_cifar10("synthetic").fingerprint
-    assert batch.train([Job(config)], "synthetic", fingerprint, ["cpu"], 1, store) == {}
+    fingerprint = load_cifar10("synthetic").fingerprint
+    assert pool.train([Job(config)], "synthetic", fingerprint, ["cpu"], 1, store) == {}
     assert config.describe() in capsys.readouterr().out and "·" in config.describe()
     notebook = tmp_path / "01_says.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("print('  train LeNet5 · η ≥ 1')")]), notebook)
-    assert notebooks.execute(notebook, tmp_path / "out.ipynb", {})["verdict"] == "ok"
+    assert execute.execute(notebook, tmp_path / "out.ipynb", {})["verdict"] == "ok"
     assert "01 train LeNet5 · η ≥ 1" in capsys.readouterr().out

@@ -13,10 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cifar_helpers import data, measure, models, run, synthetic, train
+from cifar_helpers import models
+from cifar_helpers.data import synthetic
+from cifar_helpers.data.batches import evaluation_batches, normalise
+from cifar_helpers.data.images import HALF, ImageData, load_cifar10
 from cifar_helpers.env import CourseError
-from cifar_helpers.probes import ProbeConfig
-from cifar_helpers.record import RunConfig, Store
+from cifar_helpers.measure import quantities
+from cifar_helpers.training import build, loop, run
+from cifar_helpers.training.config import RunConfig
+from cifar_helpers.training.probes import ProbeConfig
+from cifar_helpers.training.store import Store
 
 
 class TinyNet(nn.Module):
@@ -62,11 +68,11 @@ def test_gradient_distance_and_beta_equal_a_recomputation_from_saved_weights(sma
     record = run.get_run(config, small_data, "cpu", store)
 
     # Train again the plain way, keep every step's weights, and recompute each gradient in float64 from them.
-    model = run.build_model(config)
+    model = build.build_model(config)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
-    batches = run.training_batches(config, small_data, "cpu")
+    batches = build.training_batches(config, small_data, "cpu")
     weights, gradients = [], []
-    double = run.build_model(config).double()
+    double = build.build_model(config).double()
     watched = models.output_layer(double) if layer == "output" else double
     for step in range(config.steps):
         images, labels = batches[step]
@@ -82,14 +88,14 @@ def test_gradient_distance_and_beta_equal_a_recomputation_from_saved_weights(sma
 
     for gap in (1, 3):
         expected = [(gradients[t] - gradients[t - gap]).norm().item() for t in range(gap, config.steps)]
-        band = measure.VGG_Grad_Pred([record], gap, layer)
+        band = quantities.VGG_Grad_Pred([record], gap, layer)
         np.testing.assert_allclose(band.curves[0, gap:], expected, rtol=2e-4)
         assert np.isnan(band.curves[0, :gap]).all()
     moved = [(weights[t] - weights[t - 1]).norm().item() for t in range(1, config.steps)]
     beta = [(gradients[t + 1] - gradients[t]).norm().item() / moved[t] for t in range(config.steps - 1)]
-    np.testing.assert_allclose(measure.VGG_Beta_Smooth([record], layer).curves[0, 1:], beta, rtol=3e-4)
+    np.testing.assert_allclose(quantities.VGG_Beta_Smooth([record], layer).curves[0, 1:], beta, rtol=3e-4)
     relative = [m / w.norm().item() for m, w in zip(moved, weights[1:], strict=True)]
-    np.testing.assert_allclose(measure.relative_move([record], layer).curves[0, 1:], relative, rtol=1e-4)
+    np.testing.assert_allclose(quantities.relative_move([record], layer).curves[0, 1:], relative, rtol=1e-4)
 
 
 def test_recording_does_not_change_training(small_data, store):
@@ -103,16 +109,16 @@ def test_recording_does_not_change_training(small_data, store):
 def test_the_loop_is_short_enough_to_print():
     import inspect
 
-    assert len(inspect.getsource(train.train).splitlines()) <= 40
+    assert len(inspect.getsource(loop.train).splitlines()) <= 40
 
 
 def test_the_loop_equals_plain_pytorch(small_data):
     torch.manual_seed(0)
     model, twin = TinyNet().eval(), TinyNet().eval()  # eval: without dropout the two need no common random state
     twin.load_state_dict(model.state_dict())
-    batches = run.training_batches(TINY, small_data, "cpu")
-    recorder = train.Recorder(model, model.net[-1], gradients=False)
-    train.train(model, batches, torch.optim.SGD(model.parameters(), lr=0.1), 8, recorder)
+    batches = build.training_batches(TINY, small_data, "cpu")
+    recorder = loop.Recorder(model, model.net[-1], gradients=False)
+    loop.train(model, batches, torch.optim.SGD(model.parameters(), lr=0.1), 8, recorder)
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.1)
     for step in range(8):
         images, labels = batches[step]
@@ -125,13 +131,13 @@ def test_the_loop_equals_plain_pytorch(small_data):
 def test_evaluation_weighs_every_image_the_same_and_leaves_the_mode(small_data):
     model = TinyNet().train()
     images, labels = small_data.split("validation")
-    loss, accuracy = train.evaluate(model, data.evaluation_batches(images, labels, "cpu", batch_size=47))
+    loss, accuracy = loop.evaluate(model, evaluation_batches(images, labels, "cpu", batch_size=47))
     assert model.training
-    logits = model.eval()(data.normalise(images, *data.HALF))
+    logits = model.eval()(normalise(images, *HALF))
     assert loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
     assert accuracy == pytest.approx((logits.argmax(1) == labels).float().mean().item())
     with pytest.raises(ValueError, match="no image"):
-        train.evaluate(model, [])
+        loop.evaluate(model, [])
 
 
 # --- seeds, resuming, sharing --------------------------------------------------------------------------------------
@@ -145,7 +151,7 @@ def test_two_runs_from_one_seed_are_identical_and_another_seed_is_not(small_data
 
 
 def test_both_networks_of_a_seed_start_from_the_same_convolutions():
-    plain, normed = (run.build_model(RunConfig(name, seed=3)) for name in ("VGG_A", "VGG_A_BatchNorm"))
+    plain, normed = (build.build_model(RunConfig(name, seed=3)) for name in ("VGG_A", "VGG_A_BatchNorm"))
     weights = [[m.weight for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)] for net in (plain, normed)]
     assert len(weights[0]) == 11 and all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
@@ -173,8 +179,8 @@ def test_a_damaged_checkpoint_is_said_and_the_run_starts_over(small_data, store,
 
 def test_rates_of_a_sweep_share_initial_weights_and_batches(small_data):
     one, two = (RunConfig("TinyNet", lr=lr, batch_size=32) for lr in (1e-3, 1e-4))
-    assert run.weights_hash(run.build_model(one)) == run.weights_hash(run.build_model(two))
-    a, b = (run.training_batches(c, small_data, "cpu")[5] for c in (one, two))
+    assert build.weights_hash(build.build_model(one)) == build.weights_hash(build.build_model(two))
+    a, b = (build.training_batches(c, small_data, "cpu")[5] for c in (one, two))
     assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
 
 
@@ -247,7 +253,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
     again = worker(LONG, tmp_path, tmp_path / "broken")
     output = again.communicate(timeout=120)[0]
     assert again.returncode == 0 and "goes on from step" in output
-    fingerprint = data.load_cifar10("synthetic").fingerprint
+    fingerprint = load_cifar10("synthetic").fingerprint
     records = [Store(tmp_path / name).get(LONG, fingerprint) for name in ("whole", "broken")]
     assert records[1].provenance["resumed"] == 1
     same(*records)
@@ -284,7 +290,9 @@ def test_divergence_is_an_outcome_with_its_step(small_data, store):
     assert 0 < record.diverged_at < 40 and len(record.steps["loss"]) == record.diverged_at + 1
     assert not np.isfinite(record.steps["loss"][-1]) and np.isfinite(record.steps["loss"][:-1]).all()
     assert run.get_run(config, small_data, "cpu", store).provenance == record.provenance
-    band = measure.loss_band([record, run.get_run(RunConfig(**{**vars(config), "lr": 0.01}), small_data, "cpu", store)])
+    band = quantities.loss_band(
+        [record, run.get_run(RunConfig(**{**vars(config), "lr": 0.01}), small_data, "cpu", store)]
+    )
     assert np.isfinite(band.max_curve[record.diverged_at + 1 :]).all()
 
 
@@ -334,7 +342,7 @@ def test_the_worker_prints_errors_without_a_traceback(tmp_path, capsys):
 def test_vgg_a_with_batch_norm_passes_90_percent_on_the_synthetic_images_within_200_steps(store):
     (train_set, train_labels), (test, test_labels) = synthetic.draw(6000, 0), synthetic.draw(500, 1)
     tensors = [torch.from_numpy(a) for a in (train_set, train_labels, test, test_labels)]
-    stand_in = data.ImageData(*tensors, synthetic.CLASSES, "SYNTHETIC", "s" * 64)
+    stand_in = ImageData(*tensors, synthetic.CLASSES, "SYNTHETIC", "s" * 64)
     record = run.get_run(RunConfig("VGG_A_BatchNorm", steps=200, eval_every=200), stand_in, "cpu", store)
     assert record.epochs[-1]["test_accuracy"] > 0.9
 

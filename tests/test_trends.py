@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cifar_helpers import compare, landscape, measure, trends
+from cifar_helpers import figures, intervals
+from cifar_helpers.measure import compare, quantities, trends
 
 UNEVEN = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 20, 40, 60, 80, 90])  # often at first, as the narrow probe is
 
@@ -25,7 +26,7 @@ def runs(model, values, seeds=3):
 
 
 def quantity(found):
-    return measure.Band(UNEVEN, np.stack([run.values for run in found]), ("",) * len(found))
+    return quantities.Band(UNEVEN, np.stack([run.values for run in found]), ("",) * len(found))
 
 
 def test_the_window_is_a_share_of_the_run_however_often_it_was_measured():
@@ -40,12 +41,12 @@ def test_over_time_gives_the_ratio_of_every_part_that_was_measured():
     rows = trends.over_time(plain, other, quantity, parts=10)
     assert [row["step"] for row in rows] == [5, 25, 45, 65, 85, 95]
     assert [np.exp(row["paired"].mean) for row in rows] == pytest.approx([2, 2, 2, 0.25, 0.25, 0.25])
-    figure = landscape.over_time({"β": rows}, "A title")
+    figure = figures.landscape.over_time({"β": rows}, "A title")
     assert any(np.allclose(line.get_ydata(), [2, 2, 2, 0.25, 0.25, 0.25]) for line in figure.axes[0].lines)
 
 
 def fake_way(way, logs):
-    outcome = compare.paired(np.zeros(len(logs)), logs) if len(logs) else None
+    outcome = intervals.paired(np.zeros(len(logs)), logs) if len(logs) else None
     return compare.Comparison(
         way, {}, {"paired": outcome, "plain": 1.0, "other": 1.0, "ratio": "", "note": ""}, "", None
     )

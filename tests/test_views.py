@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import compare, curvature, insight, portraits, run, surface, views
+from cifar_helpers import figures, inside
 from cifar_helpers.env import CourseError
-from cifar_helpers.record import RunConfig
+from cifar_helpers.measure import compare
+from cifar_helpers.training import run
+from cifar_helpers.training.config import RunConfig
 
 RANDOM = np.random.default_rng(0)
 TINY = RunConfig(
@@ -33,46 +35,46 @@ def fake(diverged=False):
 
 
 def all_figures():
-    norms, image = list(views.NORM_STYLES), RANDOM.uniform(size=(32, 32, 3))
-    yield views.computation_graph({1: "x\n2 × 3", 2: "Sum", 3: "loss"}, [(1, 2), (2, 3)], {2}, "A graph")
-    yield views.visits([1, 2, 3], {"every path": [3, 7, 15], "every tensor once": [2, 3, 4]})
-    yield views.toy_networks({"ReLU": [[0.5, 0.6]]}, {"ReLU": [[0.5, 0.61]]})
-    yield views.toy_networks({"ReLU": [[0.5]]}, {"ReLU": [[0.5]]})
-    yield views.toy_rates([0.1, 1.0], {"ReLU": [[0.5], [np.nan]]}, [[0.0], [1.0]])
-    yield views.own_adam(([1, 2], [1, 2]), ([2, 1], [2, 1]))
-    yield views.norm_curves({name: [fake(), fake(name == "ℓ1 norm")] for name in norms}, compare.smooth, 3)
-    yield views.norm_curves({"no norm": [fake(True)]}, compare.smooth, 3)
+    norms, image = list(figures.batchnorm.NORM_STYLES), RANDOM.uniform(size=(32, 32, 3))
+    yield figures.autograd.computation_graph({1: "x\n2 × 3", 2: "Sum", 3: "loss"}, [(1, 2), (2, 3)], {2}, "A graph")
+    yield figures.autograd.visits([1, 2, 3], {"every path": [3, 7, 15], "every tensor once": [2, 3, 4]})
+    yield figures.autograd.toy_networks({"ReLU": [[0.5, 0.6]]}, {"ReLU": [[0.5, 0.61]]})
+    yield figures.autograd.toy_networks({"ReLU": [[0.5]]}, {"ReLU": [[0.5]]})
+    yield figures.autograd.toy_rates([0.1, 1.0], {"ReLU": [[0.5], [np.nan]]}, [[0.0], [1.0]])
+    yield figures.autograd.own_adam(([1, 2], [1, 2]), ([2, 1], [2, 1]))
+    yield figures.batchnorm.norm_curves({name: [fake(), fake(name == "ℓ1 norm")] for name in norms}, compare.smooth, 3)
+    yield figures.batchnorm.norm_curves({"no norm": [fake(True)]}, compare.smooth, 3)
     seeds = [([0, 5], [1.0, np.nan]), ([0], [1.0])]  # the second diverged
     series = {"conv 2": {"no norm": [([0, 5], [0.1, 0.2])], "batch norm": seeds}}
-    yield views.covariate_shift(series, "relative", "ratio", "Shift")
-    yield views.covariate_shift(series, "cosine", "cosine", "Shift")
-    yield views.ridges({"no norm": {"conv 2": [(0, [-1, 0, 1]), (5, [0.5, 0.5, 2])]}})
-    yield views.ridges({"no norm": {"conv 2": [(0, [0, 0, 0])]}})  # a dead channel
-    yield views.tolerance(
+    yield figures.batchnorm.covariate_shift(series, "relative", "ratio", "Shift")
+    yield figures.batchnorm.covariate_shift(series, "cosine", "cosine", "Shift")
+    yield figures.batchnorm.ridges({"no norm": {"conv 2": [(0, [-1, 0, 1]), (5, [0.5, 0.5, 2])]}})
+    yield figures.batchnorm.ridges({"no norm": {"conv 2": [(0, [0, 0, 0])]}})  # a dead channel
+    yield figures.batchnorm.tolerance(
         {"no norm": np.array([[0.1, np.nan]]), "batch norm": np.array([[0.3, 0.2]])}, [0.1, 1], [1], 9
     )
-    yield views.tolerance({"no norm": np.full((1, 2), np.nan)}, [0.1, 1], [1], 9)
-    yield views.weight_decay({0.0: (fake(), {0: 3.0, 9: 4.0}), 0.1: (fake(), {0: 3.0})}, compare.smooth, 3)
+    yield figures.batchnorm.tolerance({"no norm": np.full((1, 2), np.nan)}, [0.1, 1], [1], 9)
+    yield figures.batchnorm.weight_decay({0.0: (fake(), {0: 3.0, 9: 4.0}), 0.1: (fake(), {0: 3.0})}, compare.smooth, 3)
     gap = {"eval": 2.0, "train": 1.9, "eval_accuracy": 0.3, "train_accuracy": 0.3}
-    yield views.batch_sizes({("batch norm", 2): [gap], ("batch norm", 8): [gap], ("group norm", 8): [gap]})
+    yield figures.batchnorm.batch_sizes({("batch norm", 2): [gap], ("batch norm", 8): [gap], ("group norm", 8): [gap]})
     kernels = {"first": RANDOM.normal(size=(20, 3, 3, 3)), "deeper": RANDOM.normal(size=(16, 3, 3)), "layer": "conv"}
-    yield portraits.filters(kernels, "a network")
-    yield portraits.one_image(
+    yield figures.inside.filters(kernels, "a network")
+    yield figures.inside.one_image(
         image, {"conv 1": RANDOM.uniform(size=(8, 9, 9)), "conv 2": RANDOM.uniform(size=(4, 5, 5))}
     )
-    yield portraits.strongest({0: [image, image], 3: [image, image]}, "conv 1")
-    yield portraits.attributions([image, image], ["cat → dog"] * 2, {"Grad-CAM": np.zeros((2, 32, 32))})
-    yield portraits.sanity({"Grad-CAM": {"randomised weights": [0.1, np.nan], "the next image": [0.2, 0.3]}})
+    yield figures.inside.strongest({0: [image, image], 3: [image, image]}, "conv 1")
+    yield figures.inside.attributions([image, image], ["cat → dog"] * 2, {"Grad-CAM": np.zeros((2, 32, 32))})
+    yield figures.inside.sanity({"Grad-CAM": {"randomised weights": [0.1, np.nan], "the next image": [0.2, 0.3]}})
     points = {"labels": [0, 1] * 5, "pca": RANDOM.normal(size=(10, 2)), "tsne": RANDOM.normal(size=(10, 2))}
     points |= {"explained": 0.6, "trustworthiness": {"pca": 0.8, "tsne": 0.9}}
-    yield portraits.feature_maps(points, ["cat", "dog"])
+    yield figures.inside.feature_maps(points, ["cat", "dog"])
     losses = RANDOM.uniform(0.1, 5, size=(5, 5))
     losses[0, 0] = np.nan
-    yield portraits.surfaces({"no norm": losses, "BN": losses}, np.linspace(-1, 1, 5))
-    yield portraits.surfaces_3d({"no norm": losses}, np.linspace(-1, 1, 5))
+    yield figures.inside.surfaces({"no norm": losses, "BN": losses}, np.linspace(-1, 1, 5))
+    yield figures.inside.surfaces_3d({"no norm": losses}, np.linspace(-1, 1, 5))
     plane = {"across": np.arange(5), "up": np.arange(5), "losses": losses.tolist(), "path": [[0, 0], [2, 3], [4, 4]]}
-    yield portraits.paths({"no norm": plane | {"steps": [0, 5, 9], "shares": [0.8, 0.1]}})
-    yield portraits.eigenvalues({"no norm": ([0, 5], [[2.0, 1.0], [3.0, 1.0]])}, 20.0)
+    yield figures.inside.paths({"no norm": plane | {"steps": [0, 5, 9], "shares": [0.8, 0.1]}})
+    yield figures.inside.eigenvalues({"no norm": ([0, 5], [[2.0, 1.0], [3.0, 1.0]])}, 20.0)
 
 
 def outline(patch) -> np.ndarray:
@@ -84,7 +86,7 @@ def outline(patch) -> np.ndarray:
 def test_an_arrow_of_a_graph_goes_from_edge_to_edge():
     nodes = {1: "x\n2 × 3", 2: "MatMul", 3: "weights\n3 × 4", 4: "2 × 4", 5: "Sum", 6: "loss"}
     arrows = [(1, 2), (3, 2), (2, 4), (4, 5), (5, 6)]
-    figure = views.computation_graph(nodes, arrows, {2, 5}, "A graph")
+    figure = figures.autograd.computation_graph(nodes, arrows, {2, 5}, "A graph")
     figure.canvas.draw()
     texts = figure.axes[0].texts
     boxes = {node: next(t.get_bbox_patch() for t in texts if t.get_text() == label) for node, label in nodes.items()}
@@ -110,7 +112,7 @@ def test_every_figure_draws_and_says_what_it_compares():
 
 def test_confused_pairs_count_both_ways():
     counts = np.array([[5, 3, 0], [4, 5, 1], [0, 0, 9]])
-    assert insight.confused_pairs(counts, ["cat", "dog", "ship"]) == [
+    assert inside.mistakes.confused_pairs(counts, ["cat", "dog", "ship"]) == [
         {"pair": ("cat", "dog"), "mistakes": 7, "share": 7 / 8},
         {"pair": ("dog", "ship"), "mistakes": 1, "share": 1 / 8},
     ]
@@ -122,29 +124,29 @@ def trained_run(small_data, store):
 
 
 def test_filters_are_the_networks_own_and_survive_its_weights(trained_run, store):
-    found = insight.filters(trained_run, store)
+    found = inside.features.filters(trained_run, store)
     assert torch.equal(torch.tensor(found["first"]), trained_run.weights["features.0.weight"])
     norms = torch.tensor(found["deeper"]).flatten(1).norm(dim=1)
     assert found["layer"] == "features.11" and (norms.diff() <= 0).all()
     (trained_run.folder / "weights.safetensors").unlink()
-    assert insight.filters(trained_run, store) == found and not trained_run.has_weights
+    assert inside.features.filters(trained_run, store) == found and not trained_run.has_weights
 
 
 def test_the_strongest_images_answer_strongest(trained_run, small_data):
-    found = insight.strongest_images(trained_run, small_data, "features.4", units=3, each=4, device="cpu")
+    found = inside.features.strongest_images(trained_run, small_data, "features.4", units=3, each=4, device="cpu")
     assert list(found) == [0, 7, 15] and all(len(images) == 4 for images in found.values())
-    model, (images, _) = insight.trained(trained_run, "cpu"), small_data.split("validation")
-    answers = insight.layer_outputs(model, images / 127.5 - 1, ["features.4"])["features.4"].flatten(2).amax(2)
+    model, (images, _) = inside.features.trained(trained_run, "cpu"), small_data.split("validation")
+    answers = inside.features.layer_outputs(model, images / 127.5 - 1, ["features.4"])["features.4"].flatten(2).amax(2)
     for unit, indices in found.items():
         assert answers[indices[0], unit] == pytest.approx(answers[:, unit].max().item(), rel=1e-4)
 
 
 def test_features_are_flattened_and_stored(trained_run, small_data, store):
-    found = insight.features(trained_run, small_data, store, count=40, device="cpu")
+    found = inside.features.features(trained_run, small_data, store, count=40, device="cpu")
     assert len(found["pca"]) == len(found["tsne"]) == len(found["labels"]) >= 20
     assert 0 < found["explained"] <= 1.0 and all(0 <= v <= 1 for v in found["trustworthiness"].values())
     (trained_run.folder / "weights.safetensors").unlink()
-    assert insight.features(trained_run, small_data, store, count=40, device="cpu") == found
+    assert inside.features.features(trained_run, small_data, store, count=40, device="cpu") == found
 
 
 def test_surface_path_and_curvature_of_a_run_are_measured_once(small_data, store):
@@ -152,9 +154,9 @@ def test_surface_path_and_curvature_of_a_run_are_measured_once(small_data, store
     record = run.get_run(config, small_data, "cpu", store)
 
     def measured():
-        losses = surface.around(record, small_data, store, 3, 32, device="cpu")
-        plane = surface.along_path(record, small_data, store, 3, 32, "cpu")
-        return losses.tolist(), plane, curvature.along(record, small_data, store, 1, 32, "cpu")
+        losses = inside.surface.around(record, small_data, store, 3, 32, device="cpu")
+        plane = inside.surface.along_path(record, small_data, store, 3, 32, "cpu")
+        return losses.tolist(), plane, inside.curvature.along(record, small_data, store, 1, 32, "cpu")
 
     first = losses, plane, curved = measured()
     assert np.shape(losses) == np.shape(plane["losses"]) == (3, 3) and plane["steps"] == [0, 2, 3]
@@ -166,4 +168,4 @@ def test_surface_path_and_curvature_of_a_run_are_measured_once(small_data, store
 
 def test_an_unknown_layer_lists_those_known(trained_run, small_data):
     with pytest.raises(CourseError, match="'conv9'.*features.0"):
-        insight.strongest_images(trained_run, small_data, "conv9", device="cpu")
+        inside.features.strongest_images(trained_run, small_data, "conv9", device="cpu")

@@ -15,11 +15,14 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from cifar_helpers import explorers, measure, norms, replays, widgets
+from cifar_course.report.execute import verdict
 from cifar_helpers.env import CourseError
-from cifar_helpers.experiments import BATCH_NORM, PLAIN
-from cifar_helpers.notebooks import verdict
-from cifar_helpers.probes import ProbeConfig
+from cifar_helpers.measure import quantities
+from cifar_helpers.measure.probe import probe_along_gradient
+from cifar_helpers.models import norms
+from cifar_helpers.plans.landscape import BATCH_NORM, PLAIN
+from cifar_helpers.teach import replays, scenes, widgets
+from cifar_helpers.training.probes import ProbeConfig
 
 RATES = (1e-3, 2e-3, 1e-4, 5e-4)
 PROBE = ProbeConfig("along_gradient", every=10, etas=(0.05, 0.1, 0.4))
@@ -55,7 +58,8 @@ def plane(seed=0):
 
 def bands():
     return {
-        model: measure.loss_band([recorded(model, rate, steps=9000) for rate in RATES]) for model in (PLAIN, BATCH_NORM)
+        model: quantities.loss_band([recorded(model, rate, steps=9000) for rate in RATES])
+        for model in (PLAIN, BATCH_NORM)
     }
 
 
@@ -80,7 +84,7 @@ def activations():
 
 
 def channel():
-    return explorers.Channel.of(activations())
+    return scenes.Channel.of(activations())
 
 
 @pytest.fixture(params=MAKERS)
@@ -206,21 +210,21 @@ def test_synthetic_images_are_stamped(small_data):
     assert stamped.picture.value != plain.picture.value
 
 
-@pytest.mark.parametrize("name", explorers.KERNELS)
+@pytest.mark.parametrize("name", scenes.KERNELS)
 def test_the_kernel_is_applied_as_convolution_layers_do(name, small_data):
     """Against shifted sums by hand; strength 0 is the image itself."""
     image = small_data.train_images[:1]
-    grey, weights = image[0].double().mean(0).numpy() / 255, explorers.mixed_kernel(name, 0.7)
+    grey, weights = image[0].double().mean(0).numpy() / 255, scenes.mixed_kernel(name, 0.7)
     by_hand = sum(weights[i, j] * grey[i : i + 30, j : j + 30] for i in range(3) for j in range(3))
-    figure = explorers.still(explorers.convolution, (image,), (1, name, 0.7, False))
+    figure = scenes.still(scenes.convolution, (image,), (1, name, 0.7, False))
     np.testing.assert_allclose(figure.axes[2].images[0].get_array(), by_hand, atol=1e-12)
     plt.close(figure)
-    assert explorers.mixed_kernel(name, 0).tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
+    assert scenes.mixed_kernel(name, 0).tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
 def test_an_unknown_kernel_is_refused():
     with pytest.raises(CourseError, match="choose from vertical edges"):
-        explorers.mixed_kernel("sideways", 1)
+        scenes.mixed_kernel("sideways", 1)
 
 
 def test_the_histogram_is_that_of_batch_norm():
@@ -233,7 +237,7 @@ def test_the_histogram_is_that_of_batch_norm():
         out = layer(values[batch][:, None])
     mean, deviation = channel().statistics(batch)
     np.testing.assert_allclose((values[batch] - mean) / deviation * 1.5 - 0.5, out[:, 0], atol=1e-9)
-    figure = explorers.still(explorers.batch_norm, (channel(),), (1.5, -0.5, 8))
+    figure = scenes.still(scenes.batch_norm, (channel(),), (1.5, -0.5, 8))
     drawn = figure.axes[1].patches[0]
     middles = (drawn.get_data().edges[1:] + drawn.get_data().edges[:-1]) / 2
     assert (drawn.get_data().values * middles).sum() / 100 == pytest.approx(float(out.mean()), abs=0.1)
@@ -242,14 +246,14 @@ def test_the_histogram_is_that_of_batch_norm():
 
 def test_small_batches_scatter_one_value_more(small_data):
     def spread(size):
-        figure = explorers.still(explorers.batch_norm, (channel(),), (1, 0, size))
-        ends = next(line.get_xdata() for line in figure.axes[1].lines if len(line.get_xdata()) == explorers.BATCHES)
+        figure = scenes.still(scenes.batch_norm, (channel(),), (1, 0, size))
+        ends = next(line.get_xdata() for line in figure.axes[1].lines if len(line.get_xdata()) == scenes.BATCHES)
         plt.close(figure)
         return np.ptp(ends)
 
     assert spread(2) > spread(8) > spread(32) > 0 == round(spread(40), 9)
     with pytest.raises(CourseError, match="batch of 41"):
-        explorers.still(explorers.batch_norm, (channel(),), (1, 0, 41))
+        scenes.still(scenes.batch_norm, (channel(),), (1, 0, 41))
     plt.close()
 
 
@@ -259,7 +263,7 @@ def test_the_promise_is_the_tangent(small_data):
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10)).double()
     batch = small_data.train_images[:16].double() / 255, small_data.train_labels[:16]
     etas = (1e-5, 1e-2)
-    probe = measure.probe_along_gradient(model, batch, etas)
+    probe = probe_along_gradient(model, batch, etas)
     start = F.cross_entropy(model(batch[0]), batch[1]).item()
     found = {"step": np.array([0]), "start_loss": [start], "loss": [probe.loss], "gradient_norm": [probe.gradient_norm]}
     config = ProbeConfig("along_gradient", every=1, etas=etas)

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from cifar_helpers import optim
+from cifar_helpers.training import optim
 
 # --- One training step ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,254 @@
+"""Training the runs of a plan on every device of this machine: one worker process per slot, driven from here."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from cifar_helpers import plans
+from cifar_helpers.env import UTF8_OUTPUT, CourseError, write_atomically
+from cifar_helpers.plans.jobs import Job
+from cifar_helpers.training.store import Store, failure, give_up, log_path, try_again
+
+from .worker import DONE, FAILED, SOME_FAILED, TRAIN
+
+STATUS_SECONDS = 30.0  # between two status lines of a worker, where no terminal redraws them
+STOP_SECONDS = 60.0  # a worker's time to write its checkpoint
+DEATHS = 2  # of workers over one run, until it is given up
+
+
+def slots(devices: Sequence[str], per_device: int) -> list[str]:
+    """Device of every worker: ``per_device`` workers on each."""
+    return [device for device in devices for _ in range(per_device)]
+
+
+def visible_devices(device) -> list[str]:
+    """All CUDA devices this process may use where ``device`` is one of them by default, else the one device."""
+    import torch
+
+    if device.type == "cuda":
+        return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return [str(device)]
+
+
+def threads_each(workers: int) -> int:
+    """CPU threads of one of several workers, from the cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // workers)
+
+
+def write_plan(path: Path, jobs: Sequence[Job], data: str, fingerprint: str, device: str, **more) -> Path:
+    """Write a plan for ``worker.read_plan``."""
+    plan = {"data": data, "fingerprint": fingerprint, "device": device, "jobs": [job.to_json() for job in jobs]}
+    return write_atomically(path, json.dumps(plan | more, indent=1))
+
+
+def longest_first(jobs: Sequence[Job], store: Store) -> list[Job]:
+    """The jobs in the order in which workers finish soonest together; those of no known time come first."""
+    found = plans.forecast.Speeds(store)
+    card = found.cards[0] if found.cards else ""
+    times = {job: found.seconds(job, card) for job in jobs}
+    return sorted(jobs, key=lambda job: -(times[job] if times[job] is not None else float("inf")))
+
+
+class Worker:
+    """One worker process and what it has said last."""
+
+    def __init__(self, number: int, device: str, plan: Path, store: Store, threads: int | None, say: Callable):
+        self.number, self.device, self.say, self.store = number, device, say, store
+        self.current: str | None = None
+        self.title = ""
+        self.shown = time.monotonic()
+        command = [sys.executable, "-m", "cifar_course.cluster.worker", str(plan), "--device", device, "--driven"]
+        environment = os.environ | UTF8_OUTPUT | {"CIFAR_RUNS": str(store.root.resolve())}
+        if threads:
+            command += ["--threads", str(threads)]
+            environment |= {"OMP_NUM_THREADS": str(threads)}
+        self.log = store.root / "logs" / f"worker-{number}.log"
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.log, "wb") as errors:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,  # kept open: when this process is gone it closes, and the worker ends
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                start_new_session=True,  # a Ctrl-C is ours alone; workers are asked to end
+                encoding="utf-8",
+                errors="replace",
+            )
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            word, _, rest = line.strip().partition(" ")
+            name, _, text = rest.partition(" ")
+            if word == TRAIN:
+                self.current, self.title, self.shown = name, text, time.monotonic()
+            elif word in (DONE, FAILED):
+                self.say(f"{word} {self.title} {'' if word == DONE else '· '}{text} [{self.device}]", word == DONE)
+                self.current = None
+
+    def status(self) -> str:
+        """Its current run and the last line of that run's log."""
+        if not self.current:
+            return f"worker {self.number} ({self.device}): starting"
+        last = ""
+        log = self.store.root / "logs" / f"{self.current}.log"
+        with contextlib.suppress(OSError, IndexError), open(log, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 400))
+            last = file.read().decode(errors="replace").strip().splitlines()[-1]
+        step = last.partition(" · step ")[2]
+        return f"worker {self.number} ({self.device}): {f'step {step} · ' if step else ''}{self.title}"
+
+    def ask_to_end(self) -> None:
+        """SIGTERM: it writes a checkpoint after the step it is at."""
+        with contextlib.suppress(OSError):
+            self.process.send_signal(signal.SIGTERM)
+
+
+class Board:
+    """What is shown meanwhile: finished runs as lines, and one status line per worker.
+
+    On a terminal the status lines are redrawn in place; elsewhere each is printed now and then.
+    """
+
+    def __init__(self, total: int):
+        self.total, self.done, self.drawn = total, 0, 0
+        self.lock, self.live = threading.Lock(), sys.stdout.isatty()
+
+    def say(self, line: str, finished: bool = False) -> None:
+        with self.lock:
+            self.done += finished
+            self._wipe()
+            print(f"    [{self.done}/{self.total}] {line}" if finished else f"    {line}", flush=True)
+
+    def show(self, workers: Sequence[Worker]) -> None:
+        now = time.monotonic()
+        with self.lock:
+            if self.live:
+                self._wipe()
+                for worker in workers:
+                    print(f"    {worker.status()}"[: os.get_terminal_size().columns - 1])
+                self.drawn = len(workers)
+                sys.stdout.flush()
+                return
+            for worker in workers:
+                if now - worker.shown > STATUS_SECONDS:
+                    worker.shown = now
+                    print(f"    {worker.status()}", flush=True)
+
+    def _wipe(self) -> None:
+        if self.drawn:
+            print(f"\x1b[{self.drawn}A\x1b[J", end="")
+            self.drawn = 0
+
+
+def train(
+    jobs: Sequence[Job],
+    data: str,
+    fingerprint: str,
+    devices: Sequence[str],
+    per_device: int = 1,
+    store: Store | None = None,
+    threads: int | None = None,
+) -> Mapping[Job, str]:
+    """Train every run of a plan on these devices and wait for the last.
+
+    A worker that dies is replaced; a run over which two died is given up. Runs that failed in an earlier call are tried
+    again.
+
+    Args:
+        data: as for ``images.load_cifar10``; fingerprint: of what lies there.
+        devices: names for ``env.choose_device``; per_device: workers on each.
+        threads: CPU threads of a worker; None gives one worker torch's default, and shares the cores among several.
+
+    Returns:
+        The runs that could not be trained, with the reason.
+
+    Raises:
+        KeyboardInterrupt: was asked for; every worker has written a checkpoint.
+    """
+    store = store or Store()
+    if per_device < 1:
+        raise CourseError(f"--jobs-per-gpu must be at least 1, not {per_device}.")
+    for job in jobs:
+        try_again(store, job.config, fingerprint)
+    by_name = {job.config.folder_name(fingerprint): job for job in jobs}
+    places = slots(devices, per_device)[: max(1, len(jobs))]
+    if threads is None and len(places) > 1:
+        threads = threads_each(len(places))
+    plan = write_plan(store.root / ".batch" / f"plan-{os.getpid()}.json", jobs, data, fingerprint, devices[0])
+    board, deaths = Board(len(jobs)), {}
+
+    def start(number: int, place: str) -> Worker:
+        return Worker(number, place, plan, store, threads, board.say)
+
+    workers = [start(number, place) for number, place in enumerate(places, 1)]
+    try:
+        while unfinished := [worker for worker in workers if worker.process.poll() not in (0, SOME_FAILED)]:
+            board.show(unfinished)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                unfinished[0].process.wait(1.0)
+            for worker in unfinished:
+                if worker.process.poll() not in (None, 0, SOME_FAILED):
+                    worker.reader.join(5)
+                    name = worker.current if worker.current in by_name else ""
+                    deaths[name] = deaths.get(name, 0) + 1
+                    reason = _death(worker, deaths[name], by_name.get(name), len(workers))
+                    if name:
+                        config = by_name[name].config
+                        log = log_path(store, config, fingerprint)
+                        board.say(f"{config.describe()}: {reason}; its log: {log}")
+                        if deaths[name] >= DEATHS:
+                            give_up(store, config, fingerprint, reason)
+                    workers[worker.number - 1] = start(worker.number, worker.device)
+    except KeyboardInterrupt:
+        board.say("Stopping: every worker writes a checkpoint after its step, which may take a minute.")
+        raise
+    finally:
+        _end(workers)
+        plan.unlink(missing_ok=True)
+    failures = {job: failure(store, job.config, fingerprint) for job in jobs}
+    return {job: failure["error"] for job, failure in failures.items() if failure}
+
+
+def _death(worker: Worker, times: int, job: Job | None, workers: int) -> str:
+    """Why a worker is no more, in words.
+
+    Raises:
+        CourseError: it ended by itself before it began a run, or workers keep being killed there: another would too.
+    """
+    code = worker.process.returncode
+    reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+    reason += " (often: out of memory)" if code == -signal.SIGKILL else ""
+    if job is None and (code > 0 or times > DEATHS * workers):
+        raise CourseError(_last_lines(worker.log) or f"A worker {reason} before it began a run.")
+    return f"its worker {reason}, {times} of {DEATHS} times"
+
+
+def _end(workers: Sequence[Worker]) -> None:
+    for worker in workers:
+        worker.ask_to_end()
+    until = time.monotonic() + STOP_SECONDS
+    for worker in workers:
+        try:
+            worker.process.wait(max(0.1, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()
+        worker.process.stdin.close()
+        worker.reader.join(5)
+
+
+def _last_lines(log: Path) -> str:
+    with contextlib.suppress(OSError):
+        return "\n".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:])
+    return ""

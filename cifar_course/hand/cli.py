@@ -1,0 +1,67 @@
+"""The student edition, made and handed in: ``python -m cifar_course.hand build|report|pack``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cifar_helpers import env
+from cifar_helpers.env import CourseError, show_anything
+
+from . import edition, handin
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m cifar_course.hand", description=__doc__.partition(":")[0] + ".")
+    commands = made.add_subparsers(dest="command", required=True)
+    build = commands.add_parser("build", help="make the student edition, or bring it up to date")
+    build.add_argument("out", type=Path, metavar="OUT", help="folder for it; files a student has edited there stay")
+    report = commands.add_parser("report", help="start the write-up with your own figures and tables")
+    report.add_argument("--profile", help="whose figures (default: the newest)")
+    pack = commands.add_parser("pack", help="make the hand-in zip; without --id and --name, say what would be in it")
+    pack.add_argument("--id", metavar="ID", help="your student ID, a number")
+    pack.add_argument("--name", help="your name, such as Ada-Lovelace")
+    return made
+
+
+def _build(out: Path) -> list[str]:
+    if (env.ROOT / edition.MANIFEST).is_file():
+        raise CourseError(
+            f"{env.ROOT} is already a student edition: there is nothing to take out. "
+            "An instructor builds one in the course that holds the solutions."
+        )
+    try:
+        return edition.build(out)
+    except CourseError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        raise CourseError(
+            f"Cannot write the student edition to {out}: {error.__cause__.strerror}. "
+            "Name another OUT, in a folder that you can write to and on a disk with room for it."
+        ) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: 0 when all is well, 2 where the input was wrong."""
+    show_anything()
+    options = parser().parse_args(arguments)
+    try:
+        if options.command == "build":
+            lines = _build(options.out)
+        elif options.command == "report":
+            lines = handin.write_report(options.profile)
+        else:
+            lines = handin.pack(options.id, options.name)
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

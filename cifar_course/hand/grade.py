@@ -1,0 +1,342 @@
+"""Grading with nbgrader: ``python -m cifar_course.hand.grade prepare|collect|run COURSE``.
+
+nbgrader executes whole notebooks, which are programs written by others: where bubblewrap is allowed, each runs without
+network and home folder and writes nothing but its own results. COURSE is a folder as nbgrader wants it, with an
+assignment for each notebook.
+"""
+
+import argparse
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from cifar_helpers.env import ROOT, CourseError, read_json, write_atomically
+
+from ..report.execute import choose
+
+CONFIG = "nbgrader_config.py"
+GRADED = "graded.json"  # submission → SHA-256 of the notebook that its marks are for
+MOST_KILOBYTES = 8 * 2**20  # memory of a process of a submission
+MOST_BLOCKS = 2**21  # of 512 bytes, of a file that it writes
+SCRATCH_BYTES = 2**30  # of its temporary files, which are kept in memory
+PROGRAM = f"""ulimit -d {MOST_KILOBYTES} -f {MOST_BLOCKS}
+"$0" -m nbgrader autograde "$@" && "$0" -m nbgrader generate_feedback "$@"
+"""
+NOT_CONTAINED = (
+    "Submissions are NOT contained: {why}. Time, memory and output have their limits; but they can use the network, "
+    "and read and change whatever you can. Grade strangers' code where bubblewrap works, or in an account or a machine "
+    "that holds nothing you would miss."
+)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A student's notebook, handed in for the assignment of that name."""
+
+    course: Path
+    student: str
+    assignment: str
+
+    def __str__(self) -> str:
+        return f"{self.student} {self.assignment}"
+
+    def folder(self, step: str) -> Path:
+        """Its folder in nbgrader's ``submitted``, ``autograded`` or ``feedback``."""
+        return self.course / step / self.student / self.assignment
+
+    def digest(self) -> str:
+        """SHA-256 of the notebook; empty where there is none."""
+        path = self.folder("submitted") / f"{self.assignment}.ipynb"
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+# --- what contains a submission -------------------------------------------------------------------------------------
+
+
+def why_not_contained() -> str:
+    """Why bubblewrap does not work here; empty where it does."""
+    if not shutil.which("bwrap"):
+        return "there is no bubblewrap here (`apt install bubblewrap`)"
+    tried = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--unshare-all", "true"]
+    done = subprocess.run(tried, capture_output=True, text=True, timeout=60)
+    return f"bubblewrap is not allowed here ({done.stderr.strip()})" if done.returncode else ""
+
+
+def contained(submission: Submission) -> list[str]:
+    """The beginning of a command that hides network, home folder and others' work, and writes only what is its own."""
+    command = ["bwrap", "--die-with-parent", "--new-session", "--unshare-all", "--cap-drop", "ALL"]
+    command += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    for hidden in {"/tmp", "/run", os.path.realpath(Path.home())} - {"/"}:
+        command += ["--size", str(SCRATCH_BYTES), "--tmpfs", hidden]
+    for shown in (sys.base_prefix, sys.prefix, ROOT, submission.course):  # they may lie in the home folder
+        command += ["--ro-bind", str(shown), str(shown)]
+    for step in ("submitted", "autograded", "feedback", "source"):
+        command += ["--tmpfs", str(submission.course / step)]
+    handed_in = str(submission.folder("submitted"))
+    command += ["--ro-bind", handed_in, handed_in]
+    for written in (*(submission.folder(step).parent for step in ("autograded", "feedback")), gradebook(submission)):
+        command += ["--bind", str(written), str(written)]
+    return [*command, "--chdir", str(submission.course), "--"]
+
+
+def gradebook(submission: Submission) -> Path:
+    """The folder of the gradebook."""
+    return submission.course / "gradebook"
+
+
+def environment(scratch: str) -> dict[str, str]:
+    """What nbgrader's process knows: nothing of the instructor's own but the search path. No GPU."""
+    kept = {name: os.environ[name] for name in ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH") if name in os.environ}
+    names = ("TMPDIR", "CIFAR_RUNS", "CIFAR_CACHE", "CIFAR_FIGURES", "MPLCONFIGDIR", "IPYTHONDIR")
+    fixed = {"PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))}
+    fixed |= {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONIOENCODING": "utf-8"}
+    fixed |= {"JUPYTER_PREFER_ENV_PATH": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return kept | dict.fromkeys(names, scratch) | fixed
+
+
+# --- nbgrader's commands --------------------------------------------------------------------------------------------
+
+
+def nbgrader(course: Path, *arguments: str) -> None:
+    """Run one of nbgrader's commands that execute nothing of a student's.
+
+    Raises:
+        CourseError: it fails; the message ends with what it said last.
+    """
+    with tempfile.TemporaryDirectory(prefix="nbgrader-") as scratch:
+        command = [sys.executable, "-m", "nbgrader", *arguments]
+        done = subprocess.run(command, cwd=course, env=environment(scratch), capture_output=True, text=True)
+    if done.returncode:
+        raise CourseError(f"nbgrader {' '.join(arguments)}: {last_words(done.stdout + done.stderr)}")
+
+
+def last_words(log: str) -> str:
+    """The error in one of nbgrader's logs: the last line that names an exception, else the last two lines."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
+    return raised[-1] if raised else " ".join(lines[-2:]) or "it says nothing"
+
+
+def prepare(course: Path, root: Path = ROOT) -> list[str]:
+    """Make the course folder, or bring it up to date: settings, sources, release versions, gradebook; sentences on it.
+
+    A source that was changed there, say by hidden tests, stays.
+
+    Raises:
+        CourseError: nbgrader is not installed, or refuses a source.
+    """
+    said = []
+    for folder in ("source", "submitted", "autograded", "feedback", "gradebook", "downloaded/archive"):
+        (course / folder).mkdir(parents=True, exist_ok=True)
+    if not (course / CONFIG).exists():
+        shutil.copyfile(root / "docs" / CONFIG, course / CONFIG)
+    for path in choose():
+        source = course / "source" / path.stem / path.name
+        if not source.exists():
+            source.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, source)
+        elif source.read_bytes() != path.read_bytes():
+            said.append(f"{source.relative_to(course)} differs from the course's: kept. Delete it to take that.")
+    if any(is_older(release_of(source), source) for source in (course / "source").glob("*/*.ipynb")):
+        nbgrader(course, "generate_assignment", "*", "--force")
+    return [f"{len(assignments(course))} assignments in {course}.", *said]
+
+
+def release_of(source: Path) -> Path:
+    """The release version of a source."""
+    return source.parents[2] / "release" / source.parent.name / source.name
+
+
+def is_older(path: Path, other: Path) -> bool:
+    """Whether a file is missing, or was written before the other."""
+    return not path.exists() or path.stat().st_mtime < other.stat().st_mtime
+
+
+def assignments(course: Path, only: Sequence[str] = ()) -> list[str]:
+    """Names of the course's assignments, or of those named by number or name.
+
+    Raises:
+        CourseError: the folder was not prepared, or has no such assignment.
+    """
+    every = sorted(path.parent.name for path in (course / "release").glob("*/*.ipynb"))
+    if not every or not (course / CONFIG).is_file():
+        raise CourseError(f"{course} is no course folder yet: python -m cifar_course.hand.grade prepare {course}")
+    for name in only:
+        if not any(name in (one, one[:2]) for one in every):
+            raise CourseError(f"No assignment {name} in {course}; there are {', '.join(every)}.")
+    return [one for one in every if not only or one in only or one[:2] in only]
+
+
+def collect(course: Path, only: Sequence[str] = ()) -> list[str]:
+    """Bring what lies in ``downloaded/archive`` into ``submitted``, by nbgrader's ``zip_collect``."""
+    if not any((course / "downloaded" / "archive").glob("*")):
+        raise CourseError(f"Nothing in {course / 'downloaded' / 'archive'}: put the platform's download there.")
+    for name in assignments(course, only):
+        nbgrader(course, "zip_collect", name, "--force")
+    return [
+        f"{len(submissions(course, only))} notebooks of {len(students(course))} students in {course / 'submitted'}."
+    ]
+
+
+# --- grading --------------------------------------------------------------------------------------------------------
+
+
+def students(course: Path) -> list[str]:
+    """The folders in ``submitted``."""
+    return sorted(p.name for p in (course / "submitted").glob("[!.]*") if p.is_dir() and not p.is_symlink())
+
+
+def submissions(course: Path, only: Sequence[str] = ()) -> list[Submission]:
+    """What was handed in: a folder ``submitted/<student>/<assignment>`` each."""
+    names = assignments(course, only)
+    every = [Submission(course, student, name) for student in students(course) for name in names]
+    return [one for one in every if one.folder("submitted").is_dir()]
+
+
+def grade(submission: Submission, contain: bool, minutes: float, running: set[int]) -> str:
+    """Autograde a submission and write its feedback; why that could not be done, or empty.
+
+    Args:
+        contain: whether bubblewrap works here; minutes: that it may take; running: groups of processes, for a Ctrl-C.
+    """
+    if not submission.digest():
+        return f"there is no {submission.assignment}.ipynb in it"
+    for step in ("autograded", "feedback"):
+        submission.folder(step).parent.mkdir(parents=True, exist_ok=True)
+    names = [f"--assignment={submission.assignment}", f"--student={glob.escape(submission.student)}", "--force"]
+    with tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True) as scratch:
+        command = [*(contained(submission) if contain else ()), "sh", "-c", PROGRAM, sys.executable, *names]
+        log, status = run(command, submission.course, environment("/tmp" if contain else scratch), minutes, running)
+    if status is None:
+        return f"it took longer than {minutes:g} minutes"
+    return last_words(log) if status else ""
+
+
+def run(
+    command: list[str], folder: Path, variables: dict[str, str], minutes: float, running: set[int]
+) -> tuple[str, int | None]:
+    """What a command printed and its status, None where it was ended for its time; nothing of it is left running."""
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as child:
+        running.add(child.pid)
+        try:
+            return child.communicate(timeout=minutes * 60)[0], child.returncode
+        except subprocess.TimeoutExpired:
+            return "", None
+        finally:
+            end(child.pid)
+            running.discard(child.pid)
+
+
+def end(group: int) -> None:
+    """End a group of processes, with bubblewrap everything that was started in it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def grade_all(course: Path, only: Sequence[str], jobs: int, force: bool, minutes: float) -> int:
+    """Grade what is new or was changed, and export the marks; how many could not be graded."""
+    every = submissions(course, only)
+    known = read_json(course / GRADED, {})
+    due = [one for one in every if force or known.get(str(one)) != one.digest() or not one.folder("feedback").exists()]
+    print(f"{len(due)} of {len(every)} submissions to grade, {jobs} at a time.")
+    why = why_not_contained()
+    if why and due:
+        print(NOT_CONTAINED.format(why=why))
+
+    running: set[int] = set()
+
+    def timed(submission: Submission) -> bool:
+        began, digest = time.monotonic(), submission.digest()
+        failure = grade(submission, not why, minutes, running)
+        if not failure:
+            known[str(submission)] = digest
+        said = f"NOT GRADED: {failure}" if failure else f"graded in {time.monotonic() - began:.0f} s"
+        print(f"  {submission}: {said}", flush=True)
+        return bool(failure)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            failed = sum(pool.map(timed, due))
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for group in list(running):
+                end(group)
+            raise
+        finally:
+            write_atomically(course / GRADED, json.dumps(known, indent=1, sort_keys=True) + "\n")
+    nbgrader(course, "export", "--to", "grades.csv")
+    print(f"Marks: {course / 'grades.csv'}. What each student is told: {course / 'feedback'}.")
+    return failed
+
+
+# --- the command line -----------------------------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m cifar_course.hand.grade", description=__doc__.partition(":")[0] + "."
+    )
+    commands = made.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("prepare", "make the course folder from the solved notebooks"),
+        ("collect", "bring what a learning platform delivered into submitted/"),
+        ("run", "grade what is new in submitted/; marks and feedback"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("course", type=Path, metavar="COURSE", help="nbgrader's course folder")
+        if name != "prepare":
+            command.add_argument("--only", nargs="+", default=(), metavar="NN", help="these notebooks, such as 01 02")
+    command.add_argument("--jobs", type=int, default=1, metavar="N", help="submissions at a time, one per core (1)")
+    command.add_argument("--force", action="store_true", help="grade again what was graded")
+    command.add_argument("--minutes", type=float, default=10, metavar="M", help="for one submission (10)")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: 0 when all is well, 1 where something could not be graded, 2 where the input was wrong."""
+    options = parser().parse_args(arguments)
+    course = options.course.expanduser().resolve()
+    try:
+        if course == ROOT or ROOT in course.parents or course in ROOT.parents:
+            raise CourseError(f"{course} is, holds or lies in the course's own folder. Choose another: ../grading.")
+        if options.command != "run":
+            lines = prepare(course) if options.command == "prepare" else collect(course, options.only)
+            print("\n".join(lines))
+            return 0
+        if options.jobs < 1 or not 0 < options.minutes < 1e4:
+            raise CourseError("--jobs must be at least 1, --minutes above 0.")
+        return int(bool(grade_all(course, options.only, options.jobs, options.force, options.minutes)))
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""What a student hands in: the write-up, filled with the student's own figures and tables, and the zip of it all."""
+
+import ast
+import hashlib
+import io
+import json
+import re
+import unicodedata
+import zipfile
+from pathlib import Path
+
+from cifar_helpers.env import ROOT, CourseError, figures_dir, read_json, write_atomically
+
+from .edition import MANIFEST, STUB, delivered, hash_of, walk
+
+REPORTS = ("report.pdf", "report.md", "report.docx", "report.odt", "report.tex", "report.html")
+CODE = {".py", ".sh", ".sbatch", ".toml", ".yml", ".yaml", ".ipynb"}
+MOST_BYTES = 20 * 2**20  # of one file; a notebook with outputs has a few
+FIELD = re.compile(r"^\{\{(figure|table) (\w+)\}\}$", re.MULTILINE)
+SEAL = re.compile(r"\n<!-- as written by `student report`: (\w+) -->\n$")
+PLACEHOLDER = re.compile(r"(?:^|\s)…[ \t]*$", re.MULTILINE)  # the template's, at the end of a line
+NOT_MADE = " yet: run notebook "
+IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
+
+
+# --- the write-up ---------------------------------------------------------------------------------------------------
+
+
+def local_profile(profile: str | None) -> str:
+    """The profile whose local figures are used: the given one, else that of the newest.
+
+    Raises:
+        CourseError: there are none.
+    """
+    folder = figures_dir("any").parent
+    found = sorted((p for p in folder.glob("*/") if any(p.glob("*.json"))), key=lambda p: p.stat().st_mtime)
+    names = [path.name for path in found]
+    if profile and profile in names:
+        return profile
+    if profile or not names:
+        asked = f"of profile {profile!r} " if profile else ""
+        have = f" There are figures of: {', '.join(names)}." if names else ""
+        raise CourseError(f"No figures {asked}in {folder}. Run a notebook first, for instance with `make lab`.{have}")
+    return names[-1]
+
+
+def markdown_table(rows: list[dict]) -> str:
+    """Rows as a Markdown table."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [columns, ["---"] * len(columns), *[[row.get(key, "") for key in columns] for row in rows]]
+    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in cells)
+
+
+def _cell(value) -> str:
+    return " ".join(str(value).replace("|", "\\|").split())
+
+
+def filled(template: str, folder: Path, link: str) -> str:
+    """The template with each ``{{figure NAME}}`` and ``{{table NAME}}`` replaced by what the notebooks made.
+
+    Args:
+        folder: holds the local figures and tables; link: that folder as the write-up names it.
+    """
+
+    def put(field: re.Match) -> str:
+        kind, name = field.groups()
+        found = read_json(folder / f"{name}.json")
+        made = isinstance(found, dict) and (kind == "table" or (folder / f"{name}.png").is_file())
+        if not made:
+            return f"*(No {kind} `{name}`{NOT_MADE}{name[:2]}.)*"
+        caption = " ".join(str(found.get("caption", name)).split())
+        source = f"*{caption}* Profile {found.get('profile')}, data: {found.get('data_label')}."
+        if kind == "table":
+            return f"{markdown_table(found.get('rows', []))}\n\n{source}"
+        return f"![{re.sub(r'[][]', '', caption)}]({link}/{name}.png)\n\n{source}"
+
+    return FIELD.sub(put, template)
+
+
+def sealed(text: str) -> str:
+    """The text with its own hash as a comment, by which a later edit is noticed."""
+    return f"{text}\n<!-- as written by `student report`: {hashlib.sha256(text.encode()).hexdigest()[:16]} -->\n"
+
+
+def is_edited(path: Path) -> bool:
+    """Whether a write-up is no longer what was written."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    seal = SEAL.search(text)
+    return not seal or sealed(text[: seal.start()]) != text
+
+
+def write_report(profile: str | None = None, root: Path = ROOT) -> list[str]:
+    """Write ``report.md`` from the template and the local figures; beside an edited one, ``report.new.md``.
+
+    Raises:
+        CourseError: there is no template or there are no figures, or both files were edited.
+    """
+    profile = local_profile(profile)
+    template = root / "docs" / "report_template.md"
+    if not template.is_file():
+        raise CourseError(f"No template at {template}. Copy docs/report_template.md from the course again.")
+    folder = figures_dir(profile)
+    link = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else folder.as_posix()
+    text = sealed(filled(template.read_text(encoding="utf-8"), folder, link))
+    targets = [root / "report.md", root / "report.new.md"]
+    free = next((path for path in targets if not path.exists() or not is_edited(path)), None)
+    if free is None:
+        raise CourseError("report.md and report.new.md were both edited: move one of them away, then run this again.")
+    write_atomically(free, text)
+    missing = text.count(NOT_MADE)
+    said = [f"Wrote {free} with the figures and tables of profile {profile}."]
+    said += [f"{missing} are not made yet; the text says which notebook makes each."] if missing else []
+    return said + (["report.md was edited: kept."] if free != targets[0] else [])
+
+
+# --- the zip --------------------------------------------------------------------------------------------------------
+
+
+def check_names(identity: str, name: str) -> str:
+    """The name of the zip, ``Project2-<id>_<name>.zip``.
+
+    Raises:
+        CourseError: the id is not a number, or the name has characters that a file name or a grader stumbles over.
+    """
+    name = unicodedata.normalize("NFC", name)
+    if not re.fullmatch(r"[0-9]{1,40}", identity):
+        raise CourseError(f"--id {identity!r}: the student ID is a number, digits alone, such as 20300000.")
+    if not re.fullmatch(r"[^\W_]([^\W_]|[_-]){0,59}", name):
+        raise CourseError(f"--name {name!r}: use letters, digits, hyphens and underscores, at most 60: Ada-Lovelace.")
+    return f"Project2-{identity}_{name}.zip"
+
+
+def changed_code(root: Path) -> list[str]:
+    """Code that the student edited or added since the edition was delivered, notebooks in ``notebooks/`` apart."""
+    known = delivered(root)
+    names = (name for name in walk(root, root) if Path(name).suffix in CODE and not name.startswith("notebooks/"))
+    return sorted(name for name in names if hash_of((root / name).read_bytes()) not in known.get(name, []))
+
+
+def report_files(root: Path) -> list[str]:
+    """The write-up's files: the report in any usual format, and the images that ``report.md`` shows."""
+    found = [name for name in REPORTS if (root / name).is_file()]
+    text = (root / "report.md").read_text(encoding="utf-8", errors="replace") if "report.md" in found else ""
+    images = [(root / link).resolve() for link in dict.fromkeys(IMAGE.findall(text))]
+    inside = [path.relative_to(root.resolve()) for path in images if path.is_relative_to(root.resolve())]
+    shown = [path.as_posix() for path in inside if path.suffix in (".png", ".jpg", ".svg") and (root / path).is_file()]
+    return found + shown
+
+
+def _open_points(root: Path, report: list[str]) -> list[str]:
+    """What keeps the write-up from being done, as sentences."""
+    found = []
+    if "report.pdf" not in report:
+        found.append("report.pdf is missing; the handout asks for one PDF, with names and student IDs in it.")
+    if not set(REPORTS) & set(report):
+        found.append("no write-up yet: `python -m cifar_course.hand report` starts one with your figures.")
+    found += [f"{name} is empty." for name in report if not (root / name).stat().st_size]
+    if "report.pdf" in report and (start := (root / "report.pdf").read_bytes()[:1024]) and b"%PDF" not in start:
+        found.append("report.pdf is no PDF, whatever its name says. docs/student.md has two ways to make one.")
+    text = (root / "report.md").read_text(encoding="utf-8", errors="replace") if "report.md" in report else ""
+    if blanks := len(PLACEHOLDER.findall(text)):
+        found.append(f"report.md: {blanks} × … where your own words belong; delete the parts that you did not do.")
+    if absent := text.count(NOT_MADE):
+        found.append(f"report.md: {absent} × a figure or table not made yet; the text names the notebook to run.")
+    return found
+
+
+def shortcomings(path: Path) -> list[str]:
+    """What keeps a notebook from counting as done: cells not run, errors, exercises without a right answer.
+
+    Raises:
+        CourseError: it is not a notebook.
+    """
+    try:
+        cells = [cell for cell in json.loads(path.read_bytes())["cells"] if cell["cell_type"] == "code"]
+        cells = [_Cell(cell) for cell in cells if "".join(cell["source"]).strip()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CourseError(f"{path} is not a readable notebook: open and save it in JupyterLab.") from error
+    answers = [cell for cell in cells if cell.is_answer]
+    found = {
+        "not solved yet": [cell.grade_id for cell in answers if STUB[1] in cell.source],
+        "does not parse": [cell.grade_id for cell in answers if not cell.parses],
+        "its check says ✗": [cell.grade_id.removeprefix("check_") for cell in cells if cell.is_wrong],
+    }
+    return _not_run(cells) + [f"{what}: {', '.join(names)}" for what, names in found.items() if names]
+
+
+class _Cell:
+    """What is asked of a code cell, as nbformat stores it."""
+
+    def __init__(self, stored: dict):
+        self.source = "".join(stored["source"])
+        self.count = stored.get("execution_count")
+        nbgrader = stored.get("metadata", {}).get("nbgrader", {})
+        self.is_answer, self.grade_id = nbgrader.get("solution", False), nbgrader.get("grade_id", "")
+        outputs = stored.get("outputs", [])
+        self.failed = any(output["output_type"] == "error" for output in outputs)
+        shown = ["".join(output["data"].get("text/plain", "")) for output in outputs if "data" in output]
+        self.is_wrong = nbgrader.get("grade", False) and any(text.startswith("✗") for text in shown)
+
+    @property
+    def parses(self) -> bool:
+        try:
+            ast.parse(self.source)
+        except (SyntaxError, ValueError):
+            return False
+        return True
+
+
+def _not_run(cells: list[_Cell]) -> list[str]:
+    counts = [cell.count for cell in cells if cell.count]
+    if cells and not counts:
+        return ["has not been run"]
+    if any(cell.failed for cell in cells):
+        return ["a cell ends with an error"]
+    if len(counts) < len(cells) or counts != sorted(set(counts)):
+        return ["was not run from top to bottom (Restart Kernel and Run All Cells)"]
+    return []
+
+
+def gather(root: Path) -> tuple[list[str], list[str]]:
+    """What goes into the zip, and sentences on what is missing.
+
+    Raises:
+        CourseError: there is no notebook here, or one that cannot be read.
+    """
+    notebooks = sorted(path.relative_to(root).as_posix() for path in (root / "notebooks").glob("*.ipynb"))
+    if not notebooks:
+        raise CourseError(f"No notebooks in {root / 'notebooks'}: run this in your course folder.")
+    report = report_files(root)
+    missing = _open_points(root, report)
+    for name in notebooks:
+        faults = shortcomings(root / name)
+        missing += [f"{name}: {'; '.join(faults)}."] if faults else []
+    if (root / MANIFEST).is_file():
+        code = changed_code(root)
+    else:
+        code = []
+        missing.append(
+            f"the code you changed, as there is no {MANIFEST} here to tell it by: add it to the zip yourself."
+        )
+    chosen = list(dict.fromkeys([*notebooks, *report, *code]))
+    large = [name for name in chosen if (root / name).stat().st_size > MOST_BYTES]
+    missing += [f"{name} is left out: larger than {MOST_BYTES / 2**20:.0f} MB. Clear its outputs." for name in large]
+    return [name for name in chosen if name not in large], missing
+
+
+def pack(identity: str | None = None, name: str | None = None, root: Path = ROOT) -> list[str]:
+    """Make the zip the handout asks for, in the course folder; sentences on what is missing, then on what is in it.
+
+    Without id and name it only says what would be in it. Data, weights, records and caches are never in it.
+
+    Raises:
+        CourseError: only one of id and name is given, or ``check_names`` refuses them, or a notebook cannot be read.
+    """
+    if (identity is None) != (name is None):
+        raise CourseError("Give both --id and --name, or neither to see what would be packed.")
+    target = root / check_names(identity, name) if identity is not None else None
+    files, missing = gather(root)
+    listed = [f"  {file}" for file in files]
+    said = [f"NOT COMPLETE: {len(missing)} still open."] if missing else ["Nothing is open."]
+    said += [*(f"Still open: {sentence}" for sentence in missing), ""]
+    if target is None:
+        return [*said, "This would be packed:", *listed, "To pack it: --id STUDENT-ID --name Your-Name"]
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.writestr(f"{target.stem}/{file}", (root / file).read_bytes())
+    write_atomically(target, packed.getvalue())
+    return [*said, f"{target} ({len(packed.getvalue()) / 2**20:.1f} MB) holds:", *listed]

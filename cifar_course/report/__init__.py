@@ -1,0 +1,1 @@
+"""The report: notebooks executed, records summed up, pages written."""

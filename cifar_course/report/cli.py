@@ -1,0 +1,417 @@
+"""Train what the notebooks need, run them headless with papermill, judge each, and write the report.
+
+python -m cifar_course.report --profile quick --data auto --device auto --only 05 06
+python -m cifar_course.report --profile full --plan
+python -m cifar_course.report --profile full --executor slurm --partition gpu --time 02:00:00
+
+Nothing here imports torch before something is trained, so that plan and status print at once on a login node.
+"""
+
+import argparse
+import math
+import os
+import re
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cifar_helpers import plans, signals
+from cifar_helpers.data.source import SYNTHETIC, already_read
+from cifar_helpers.env import (
+    CourseError,
+    choose_device,
+    figures_dir,
+    read_json,
+    runs_dir,
+    show_anything,
+    write_atomically,
+)
+from cifar_helpers.plans.jobs import Job
+from cifar_helpers.plans.profiles import PROFILES, get_profile
+from cifar_helpers.training.store import Store, try_again
+
+from ..cluster import slurm
+from ..cluster.worker import REQUEUE_HELP, requeue
+from . import status
+from .execute import check_all, choose, execute, notebook_parameters, parse_parameter
+from .status import tidy
+
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+def expected_minutes(profile: str, some: bool = False) -> str:
+    """What the profile's whole report is expected to take, from the published measurement where there is one.
+
+    Args:
+        some: whether only some of its notebooks are asked for.
+    """
+    measured = (read_json(figures_dir() / "profiles.json") or {}).get(profile)
+    if measured:
+        text = f"about {max(1, round(measured['minutes']))} min (measured on {measured['machine']})"
+    else:
+        text = f"planned for at most {get_profile(profile).minutes:g} min"
+    return f"all notebooks: {text}; these take a part of it" if some else f"{text}, less with records at hand"
+
+
+def _absolute(path: str) -> str:
+    """An existing path as the kernels, which run in another folder, can use it."""
+    found = Path(path).expanduser()
+    return str(found.resolve()) if found.exists() else path
+
+
+class Report:
+    """What one call of the command is about: which notebooks, with which parameters, on which images.
+
+    Args:
+        options: of the command line.
+
+    Raises:
+        CourseError: a name or a value that does not exist, or nothing at a path.
+    """
+
+    def __init__(self, options: argparse.Namespace):
+        self.profile, self.device, self.chosen = options.profile, options.device, choose(options.only)
+        self.extra = {name: parse_parameter(value) for name, value in options.parameter}
+        taken = sorted(set(self.extra) & {"profile", "data", "device"})
+        if taken:
+            raise CourseError(f"Use --{taken[0]} instead of -p {taken[0]}.")
+        given = options.data
+        self.data = given if given in (None, "auto", "cifar10", "synthetic") else _absolute(given)
+        self.parameters = {"profile": self.profile, "data": self.data, "device": self.device, "published": False}
+        self.parameters |= self.extra
+        check_all(self.chosen, self.parameters)
+        plans.settings.check(self.parameters)
+        if os.environ.get("CIFAR10_ROOT"):
+            os.environ["CIFAR10_ROOT"] = _absolute(os.environ["CIFAR10_ROOT"])
+        self.store, self.label, self.fingerprint = Store(), "", None
+        self.source = self.data or get_profile(self.profile).data
+
+    def arguments(self, options: argparse.Namespace) -> list[str]:
+        """The command line that makes this report on the machine it is run on."""
+        given = ["--profile", self.profile, "--device", self.device, "--jobs-per-gpu", str(options.jobs_per_gpu)]
+        given += ["--data", self.data] if self.data else []
+        given += ["--only", *options.only] if options.only else []
+        given += [text for name, value in options.parameter for text in ("-p", name, value)]
+        given += ["--cell-minutes", str(options.cell_minutes)] if options.cell_minutes else []
+        return given + (["--publish"] if options.publish else [])
+
+    def look_up_images(self) -> None:
+        """What is known of the images from an earlier reading, without reading them."""
+        found = already_read(self.source)
+        if found:
+            self.label, self.fingerprint = found["label"], found["fingerprint"]
+
+    def read_images(self) -> None:
+        """Read the images, or download them, once for all that follows.
+
+        Raises:
+            CourseError: there is nothing usable; the message says what to do.
+        """
+        from cifar_helpers.data.images import load_cifar10
+
+        images = load_cifar10(self.source)
+        self.label, self.fingerprint = images.label, images.fingerprint
+        if self.label == SYNTHETIC:
+            self.source = "synthetic"  # what was found once is what all use
+        self.parameters["data"] = "synthetic" if self.label == SYNTHETIC else self.data
+
+    def jobs(self) -> list[Job]:
+        """Every training run that the notebooks need, as far as the records decide it."""
+
+        def read(config):
+            return self.store.get(config, self.fingerprint) if self.fingerprint else None
+
+        return plans.jobs.plan([path.stem for path in self.chosen], self.parameters, read)
+
+    def missing(self) -> list[Job]:
+        """Those that are not recorded with all their probes."""
+        return [job for job in self.jobs() if plans.jobs.state(job, self.fingerprint, self.store) != "recorded"]
+
+
+def train_missing(report: Report, devices: Sequence[str], per_device: int) -> Mapping[Job, str]:
+    """Train what the notebooks need and is not recorded, in as many rounds as choices depend on records.
+
+    Returns:
+        The runs that could not be trained, with the reason.
+    """
+    from ..cluster import pool as batch
+
+    failed: dict[Job, str] = {}
+    before: list[Job] = []
+    while todo := [job for job in report.missing() if job not in failed]:
+        if todo == before:
+            raise CourseError(f"{len(todo)} runs stay without a record, the first: {todo[0].config.describe()}.")
+        before = todo
+        workers = len(devices) * per_device
+        how = f"by {workers} workers on {', '.join(devices)}" if workers > 1 else f"on {devices[0]}"
+        print(f"Recorded runs: {len(report.jobs()) - len(todo)}; to train: {len(todo)}, {how}.", flush=True)
+        todo = batch.longest_first(todo, report.store) if workers > 1 else todo
+        failed |= batch.train(todo, report.source, report.fingerprint, devices, per_device, report.store)
+    for job, reason in failed.items():
+        print(f"  failed: {job.config.describe()} (for {', '.join(job.notebooks)}): {reason}", file=sys.stderr)
+    return failed
+
+
+def run_report(report: Report, per_device: int = 1, publish: bool = False, cell_minutes: float | None = None) -> int:
+    """Train what is missing, execute the notebooks, print the table, write the local report; 0 if all is well.
+
+    Raises:
+        CourseError: something is wrong before anything runs.
+    """
+    target = choose_device(report.device)
+    report.read_images()
+    if publish and report.label == SYNTHETIC:
+        raise CourseError(
+            "A report on synthetic data is not published: name a copy of CIFAR-10 (--data), or leave --publish out."
+        )
+    for folder in (runs_dir(), figures_dir(report.profile)):
+        write_atomically(folder / ".writable", "")
+    expected = expected_minutes(report.profile, some=len(report.chosen) < len(choose()))
+    print(f"Profile {report.profile} on {report.label}, device {report.device}: {expected}.")
+    from ..cluster.pool import visible_devices
+
+    devices = visible_devices(target) if report.device in ("auto", "cuda") else [str(target)]
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    unfinished = train_missing(report, devices, per_device)
+    results = [
+        _execute(report, notebook, f"[{number}/{len(report.chosen)}] {notebook.stem}", cell_minutes)
+        for number, notebook in enumerate(report.chosen, 1)
+    ]
+    return _conclude(report, results, began, target, unfinished)
+
+
+def _execute(report: Report, notebook: Path, title: str, cell_minutes: float | None) -> dict:
+    from . import summary
+
+    print(f"{title} …", flush=True)
+    output = status.verdict_path(report.store, report.profile, notebook.stem).with_suffix(".ipynb")
+    began = time.time()
+    mine = notebook_parameters(notebook)
+    given = {name: value for name, value in report.parameters.items() if name in mine}
+    result = execute(notebook, output, given, cell_minutes)
+    result["without_training"] = result["minutes"] - summary.trained_minutes(began)
+    status.keep_verdict(result, report.profile, report.fingerprint, report.store)
+    print(f"{title}: {result['verdict']} ({result['minutes']:.1f} min)", flush=True)
+    if result["verdict"] != "ok" and output.exists():
+        print(f"    the executed copy with the full error: {output}", flush=True)
+    return result
+
+
+def _conclude(report: Report, results: list[dict], began: str, target, unfinished: Mapping[Job, str]) -> int:
+    from . import summary
+
+    width = max(len(r["notebook"]) for r in results)
+    print(f"\n{'notebook':{width}}  minutes  verdict")
+    for r in results:
+        print(f"{r['notebook']:{width}}  {r['minutes']:7.1f}  {r['verdict']}")
+    print(f"\nReport: {summary.write_local(report.profile, results, began, target, report.extra)}", flush=True)
+    failed = [r["notebook"] for r in results if r["verdict"] != "ok"]
+    unfinished = [job for job in unfinished if plans.jobs.state(job, report.fingerprint, report.store) != "recorded"]
+    if unfinished:
+        print(f"Not trained: {len(unfinished)} runs; --status lists them with their logs.", file=sys.stderr)
+    if failed:
+        print(
+            f"Failed: {', '.join(failed)}. The rest is done; run the same command again after mending.", file=sys.stderr
+        )
+    return 1 if failed or unfinished else 0
+
+
+def show_plan(report: Report, options: argparse.Namespace) -> None:
+    """Print what the notebooks need, what of it is recorded, the predicted minutes, and what Slurm would be given."""
+    report.look_up_images()
+    jobs, notes = report.jobs(), []
+    if report.fingerprint is None:
+        notes.append("The images have not been read here yet, so nothing counts as recorded.")
+    if any("03" in job.notebooks and job.config.model == "AlexNet" for job in jobs):
+        notes.append("03's greedy tuning of AlexNet goes on from each choice: its next runs join as it decides.")
+    if options.device not in ("auto", "cpu"):
+        try:
+            choose_device(options.device)
+        except CourseError:
+            notes.append(f"Planned for {options.device}, which this machine does not have: train where there is one.")
+    if options.executor == "slurm":
+        tasks = len(_shares(report, options, report.missing() if report.fingerprint else jobs))
+        count = f"{tasks} array task{'s' * (tasks != 1)}"
+        notes.append(f"--executor slurm would submit {count}, and after them the job for the notebooks.")
+    for_gpu = options.profile == "full" or options.executor == "slurm"
+    gpu = options.device.startswith("cuda") or (options.device == "auto" and for_gpu)
+    print("\n".join(plans.forecast.lines(jobs, report.fingerprint, report.store, notes, gpu)))
+
+
+def _shares(report: Report, options: argparse.Namespace, todo: Sequence[Job]) -> list[list[int]]:
+    return slurm.split(todo, report.store, options.tasks, report.device != "cpu") if todo else []
+
+
+def submit(report: Report, options: argparse.Namespace) -> None:
+    """Write the plan of what is missing and hand it to Slurm, with the report after it."""
+    from ..cluster.pool import write_plan
+
+    report.look_up_images()
+    if report.fingerprint is None:
+        report.read_images()
+    todo = report.missing()
+    shares = _shares(report, options, todo)
+    path, after = slurm.plan_path(report.store), report.arguments(options)
+    if not options.again:
+        slurm.refuse_to_repeat(report.store, todo, report.fingerprint, after)
+    write_plan(path, todo, report.source, report.fingerprint, report.device, tasks=shares, report=after)
+    passed = {name: getattr(options, name.replace("-", "_")) for name in slurm.PASSED}
+    given = [f"--{name}={value}" for name, value in passed.items() if value] + options.sbatch
+    try:
+        jobs = slurm.submit(path, len(shares), given, report.device != "cpu", options.at_most)
+    except CourseError:
+        if path not in slurm.submissions(report.store):  # else its tasks will read it
+            path.unlink()
+        raise
+    for job in todo:
+        try_again(report.store, job.config, report.fingerprint)
+    if todo:
+        print(f"{len(todo)} runs in {len(shares)} tasks: job {jobs['train']}")
+        print(f"notebooks and report after them: job {jobs['report']}")
+    else:
+        print(f"Every run is recorded, nothing is left to train. Notebooks and report: job {jobs['report']}")
+    print("Follow it with:", shlex.join(["python", "-m", "cifar_course.report", *after, "--status"]))
+
+
+def _usual_profile(options: argparse.Namespace) -> tuple[str, str]:
+    """The profile where none is given, and why: ``full`` with Slurm and on a CUDA GPU, else ``quick``."""
+    submitted = slurm.last_profile(Store()) if options.status else None
+    if submitted:
+        return submitted, "submitted last"
+    if options.executor == "slurm":
+        return "full", "on a cluster"
+    if options.device.startswith("cuda"):  # it may be planned where there is none
+        return "full", f"usual on {options.device}"
+    if choose_device(options.device).type == "cuda":
+        return "full", "on a GPU"
+    return "quick", "on a machine without a CUDA GPU"
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a positive number of minutes, not {text!r}")
+    return value
+
+
+def _refuse_unusable(options: argparse.Namespace) -> None:
+    """Raise ``CourseError`` where an option would be ignored without a word, or cannot mean anything."""
+    cluster = ("tasks", "at-most", "again", "sbatch", *slurm.PASSED)
+    given = [name for name in cluster if getattr(options, name.replace("-", "_")) not in (None, False, [])]
+    if given and options.executor == "local":
+        raise CourseError(f"--{given[0]} is for a cluster: add --executor slurm.")
+    if options.yes and not options.prune:
+        raise CourseError("--yes belongs to --prune.")
+    if options.requeue is not None and options.executor == "slurm":
+        raise CourseError("--requeue is for the job that trains, not for the command that submits it.")
+    bare = [each for each in options.sbatch if not re.match("--[a-z]", each)]
+    if bare:
+        raise CourseError(
+            f"--sbatch takes an option with its dashes, as in --sbatch=--reservation=ai; {bare[0]!r} has none."
+        )
+    if not DEVICE.fullmatch(options.device):
+        raise CourseError(f"Unknown device {options.device!r}; choose auto, cpu, cuda, cuda:N (such as cuda:1) or mps.")
+    if options.executor == "slurm" and ":" in options.device:
+        raise CourseError(
+            f"--device {options.device} means nothing under Slurm: it gives each task one GPU, and the task sees no "
+            "other. Write --device cuda."
+        )
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m cifar_course.report", description="Train what is missing, run the notebooks, write the report."
+    )
+    made.add_argument("--profile", help=f"{', '.join(PROFILES)} (default: full on a GPU or with Slurm, else quick)")
+    made.add_argument("--data", help="auto, cifar10, synthetic, or a path (default: the profile's)")
+    made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    made.add_argument("--only", nargs="+", default=[], metavar="NN", help="notebooks by number or name (default: all)")
+    made.add_argument(
+        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a further parameter"
+    )
+    made.add_argument("--publish", action="store_true", help="replace the committed report in figures/ by this one")
+    made.add_argument("--jobs-per-gpu", type=_whole, default=1, metavar="N", help="runs at a time on each device (1)")
+    made.add_argument("--cell-minutes", type=_minutes, metavar="M", help="end a notebook whose cell takes longer")
+    instead = made.add_argument_group("instead of running").add_mutually_exclusive_group()
+    instead.add_argument("--plan", action="store_true", help="list the training runs, what is recorded, the minutes")
+    instead.add_argument("--status", action="store_true", help="what ran, failed, is missing")
+    instead.add_argument("--prune", action="store_true", help="what weights and checkpoints nothing needs")
+    made.add_argument("--yes", action="store_true", help="with --prune: delete them")
+    cluster = made.add_argument_group("on a cluster")
+    cluster.add_argument("--executor", choices=("local", "slurm"), default="local", help="where it runs (local)")
+    cluster.add_argument("--tasks", type=_whole, metavar="N", help="tasks of the array (default: half an hour each)")
+    cluster.add_argument("--at-most", type=_whole, metavar="N", help="tasks at a time")
+    cluster.add_argument("--again", action="store_true", help="submit what is in the queue already a second time")
+    cluster.add_argument("--requeue", metavar="JOB", help=REQUEUE_HELP)
+    for name in slurm.PASSED:
+        cluster.add_argument(f"--{name}", help="as sbatch takes it")
+    cluster.add_argument(
+        "--sbatch", action="append", default=[], metavar="OPTION", help="a further one, as in --sbatch=--reservation=ai"
+    )
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the report."""
+    show_anything()
+    options = parser().parse_args(arguments)
+    try:
+        _refuse_unusable(options)
+        if options.prune:
+            tidy(options)
+            return 0
+        if options.profile is None:
+            options.profile, why = _usual_profile(options)
+            print(f"No profile given: {options.profile}, as {why}.")
+        get_profile(options.profile)
+        report = Report(options)
+        if options.plan:
+            show_plan(report, options)
+            return 0
+        if options.status:
+            report.look_up_images()
+            stems = [path.stem for path in report.chosen]
+            return status.show(stems, report.profile, report.jobs(), report.fingerprint, report.store)
+        if options.executor == "slurm":
+            submit(report, options)
+            return 0
+        with signals.interrupting():
+            return _run(report, options)
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # | head
+        return 0
+    except KeyboardInterrupt:
+        print("\nStopped. Finished runs are kept; the same command goes on from here.", file=sys.stderr)
+        return 130
+
+
+def _run(report: Report, options: argparse.Namespace) -> int:
+    try:
+        code = run_report(report, options.jobs_per_gpu, options.publish, options.cell_minutes)
+    except signals.Stopped:
+        print(requeue(options.requeue)[1], end="", file=sys.stderr)
+        raise
+    if options.publish and code == 0:
+        from . import summary
+
+        print(f"Published: {summary.publish(report.profile, report.store)}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

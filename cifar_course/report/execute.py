@@ -1,0 +1,272 @@
+"""Executing one notebook headless with papermill, in a process of its own, and judging what came out.
+
+python -m cifar_course.report.execute NOTEBOOK.ipynb OUTPUT.ipynb '{"profile": "smoke"}'
+"""
+
+import ast
+import contextlib
+import difflib
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import nbformat
+
+from cifar_helpers import signals
+from cifar_helpers.env import ROOT, UTF8_OUTPUT, CourseError, disk_error, show_anything, write_atomically
+
+KERNEL = "cifar-course"
+FAILURE = "failure: "  # how the child's last line begins where papermill itself failed
+STOP_SECONDS = 30.0  # a notebook's time to end its kernel
+SHOWN_LINES = re.compile(
+    r"^( {2}train |\d+ runs: |The (record|cached|checkpoint)|.*another process is training"
+    r"|.*trained once more|.*not bit for bit)"
+)
+
+
+def choose(only: Sequence[str] = ()) -> list[Path]:
+    """The course's notebooks in order, or those named by number or name.
+
+    Raises:
+        CourseError: a name fits none.
+    """
+    every = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    if not only:
+        return every
+    only = [name.zfill(2) if name.isdecimal() else name for name in only]
+    chosen = {name: [p for p in every if name in (p.stem, p.name) or p.stem.startswith(f"{name}_")] for name in only}
+    unknown = [name for name, found in chosen.items() if not found]
+    if unknown:
+        known = ", ".join(p.stem for p in every)
+        raise CourseError(f"Unknown notebook {', '.join(unknown)}; there are {known}. A number such as 05 is enough.")
+    return [p for p in every if any(p in found for found in chosen.values())]
+
+
+def notebook_parameters(notebook: Path) -> dict[str, object]:
+    """Names and default values of the notebook's tagged parameters cell, which holds literals only."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            assignments = [node for node in ast.parse(cell.source).body if isinstance(node, ast.Assign)]
+            return {node.targets[0].id: ast.literal_eval(node.value) for node in assignments}
+    return {}
+
+
+def check_parameters(notebook: Path, given: dict[str, object]) -> None:
+    """Compare given parameters with the notebook's: papermill itself only warns about an unknown one.
+
+    Raises:
+        CourseError: a name the notebook does not have, or a value of another type than its default.
+    """
+    known = notebook_parameters(notebook)
+    for name, value in given.items():
+        if name not in known:
+            raise CourseError(f"{notebook.stem} has no parameter {name!r}; it has {', '.join(known)}.")
+        default = known[name]
+        fits = default is None or value is None or isinstance(value, type(default))
+        fits = fits or (isinstance(default, float) and isinstance(value, int))
+        if not fits or (isinstance(value, bool) and not isinstance(default, bool | None)):
+            expected = type(default).__name__
+            raise CourseError(f"{notebook.stem}: {name} must be of type {expected}, like {default!r}, not {value!r}.")
+
+
+def check_all(notebooks: Sequence[Path], given: dict[str, object]) -> None:
+    """Compare given parameters with those of several notebooks: each goes to the notebooks that have it.
+
+    Raises:
+        CourseError: a name that none of them has, or a value of another type than a notebook's default.
+    """
+    known = {notebook: notebook_parameters(notebook) for notebook in notebooks}
+    every = list(dict.fromkeys(name for mine in known.values() for name in mine))
+    for name in given:
+        if name not in every:
+            close = difflib.get_close_matches(name, every, 1)
+            meant = f"; did you mean {close[0]}?" if close else "."
+            raise CourseError(f"There is no parameter {name!r}{meant} Known to these notebooks: {', '.join(every)}.")
+    for notebook, mine in known.items():
+        check_parameters(notebook, {name: value for name, value in given.items() if name in mine})
+
+
+def verdict(notebook) -> str:
+    """``ok``, or the first thing that is wrong with an executed notebook.
+
+    papermill's own metadata stay silent on a dead kernel and on a time-out, and an error inside a widget is none to it.
+    """
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code" or not cell.source.strip():
+            continue
+        for output in cell.outputs:
+            if output.output_type == "error":
+                return f"cell {number}: {output.ename}: {_first_line(output.evalue)}"
+        if cell.execution_count is None:
+            return f"cell {number} was not executed"
+    widgets = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
+    for state in widgets.get("state", {}).values():
+        for output in state.get("state", {}).get("outputs", []):
+            if output.get("output_type") == "error":
+                return f"widget: {output.get('ename')}: {_first_line(output.get('evalue', ''))}"
+    if not notebook.metadata.get("papermill", {}).get("end_time"):
+        return "did not end"
+    return "ok"
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0][:300] if text.strip() else ""
+
+
+class _Echo:
+    """Passes on the lines of a notebook's output that show progress."""
+
+    rest = ""
+
+    def write(self, text: str) -> None:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            if SHOWN_LINES.match(line):
+                print(line.lstrip(), flush=True)
+
+    def flush(self) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def this_environments_kernel() -> Iterator[None]:
+    """Offer this interpreter as a kernel under a name of its own: a user's ``python3`` kernel may be another Python."""
+    with tempfile.TemporaryDirectory() as folder:
+        spec = {  # a kernel's own log would fill the terminal at a Ctrl-C; errors of cells are in the notebook
+            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"],
+            "display_name": "Python (course)",
+            "language": "python",
+        }
+        write_atomically(Path(folder) / "kernels" / KERNEL / "kernel.json", json.dumps(spec))
+        before = os.environ.get("JUPYTER_PATH")
+        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (folder, before)))
+        try:
+            yield
+        finally:
+            os.environ.pop("JUPYTER_PATH")
+            if before is not None:
+                os.environ["JUPYTER_PATH"] = before
+
+
+def _kernel_config(folder: str):
+    """Talk to the kernel over sockets in a private folder: other users of a shared node cannot reach them."""
+    from traitlets.config import Config
+
+    if os.name != "posix":
+        return Config()
+    return Config(KernelManager={"transport": "ipc", "ip": str(Path(folder) / "kernel")})
+
+
+def execute(notebook: Path, output: Path, parameters: dict[str, object], cell_minutes: float | None = None) -> dict:
+    """Execute one notebook and judge it; never raises for what happens inside.
+
+    Args:
+        cell_minutes: a cell that takes longer is ended, and the notebook with it; None waits for ever.
+
+    Returns:
+        ``notebook``, ``verdict``, ``minutes``, and ``ended``, a Unix time in seconds.
+
+    Raises:
+        KeyboardInterrupt: was asked for; the notebook and its kernel have ended.
+    """
+    began, failure = time.monotonic(), ""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_name(f".{output.name}")
+    command = [
+        sys.executable,
+        "-m",
+        "cifar_course.report.execute",
+        str(notebook),
+        str(unfinished),
+        json.dumps(parameters),
+    ]
+    command += [str(cell_minutes * 60)] if cell_minutes else []
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        env=os.environ | UTF8_OUTPUT,
+        start_new_session=True,
+    ) as child:  # a Ctrl-C is ours alone; should this process vanish, the child's standard input closes
+        try:
+            for line in child.stdout:
+                if line.startswith(FAILURE):
+                    failure = line.removeprefix(FAILURE).strip()
+                else:
+                    print(f"    {notebook.stem[:2]} {line.strip()}", flush=True)
+        except BaseException:
+            child.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(STOP_SECONDS)
+            child.kill()
+            unfinished.unlink(missing_ok=True)
+            raise
+    died = f"its process ended with status {child.returncode}" if child.returncode else ""
+    try:
+        judged = verdict(nbformat.read(unfinished, as_version=4))
+        os.replace(unfinished, output)
+    except Exception as error:
+        judged = failure or died or f"no readable output ({type(error).__name__})"
+    finally:
+        unfinished.unlink(missing_ok=True)
+    judged = (failure or died) if judged == "ok" and (failure or died) else judged
+    if cell_minutes and "KeyboardInterrupt" in judged:  # how a kernel that is told to give up answers
+        judged = f"{judged.partition(':')[0]} took longer than {cell_minutes:g} min (--cell-minutes)"
+    minutes = (time.monotonic() - began) / 60
+    return {"notebook": notebook.stem, "verdict": judged, "minutes": minutes, "ended": time.time()}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Body of the child: papermill on one notebook, with the kernel's progress on standard output."""
+    import papermill
+
+    show_anything()
+    notebook, output, parameters, *timeout = sys.argv[1:] if arguments is None else arguments
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    signals.end_with_parent()
+    output_path = Path(output)
+    output_path.unlink(missing_ok=True)  # an earlier execution is not taken for this one
+    try:
+        with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+            warnings.simplefilter("ignore")
+            with this_environments_kernel():
+                papermill.execute_notebook(
+                    notebook,
+                    output,
+                    parameters=json.loads(parameters),
+                    kernel_name=KERNEL,
+                    language="python",
+                    cwd=Path(notebook).parent,
+                    progress_bar=False,
+                    config=_kernel_config(sockets),
+                    stdout_file=_Echo(),
+                    execution_timeout=int(float(timeout[0])) if timeout else None,
+                )
+    except OSError as error:
+        print(f"{FAILURE}{_first_line(str(disk_error(output_path, error)))}", flush=True)
+    except Exception as error:
+        print(f"{FAILURE}{type(error).__name__}: {_first_line(str(error))}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+
+
+def parse_parameter(text: str) -> object:
+    """A value from the command line: a Python literal (``1e-3``, ``[1, 2]``, ``None``), else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

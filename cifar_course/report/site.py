@@ -1,0 +1,188 @@
+"""The course as static pages that need no network: executed notebooks, report and guides, built with Sphinx.
+
+python -m cifar_course.report.site --profile quick --output site
+"""
+
+import argparse
+import ast
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell
+
+from cifar_helpers.env import ROOT, CourseError, figures_dir, read_json, runs_dir, show_anything
+
+SETTINGS = ROOT / "docs" / "site"
+GUIDES = ("student", "instructor", "glossary", "data", "report_template")
+PAGES = ("README.md", "CITATION.cff", *(f"docs/{name}.md" for name in GUIDES))
+WIDGET = "application/vnd.jupyter.widget-view+json"
+FORMULA = re.compile(r"\$([^$<>\n]+)\$")  # in HTML, as HTMLMath reads it
+MOVED = "[run this cell in JupyterLab to move the controls]"
+NOT_RUN = "*This notebook was not executed for these pages: it is shown without results.*"
+
+
+def build(profile: str | None, output: Path) -> Path:
+    """Build the site of a profile's last report.
+
+    Args:
+        profile: None takes the profile whose report is newest.
+        output: folder of the pages; an earlier site there is replaced once the new one is whole.
+
+    Returns:
+        The path of the home page.
+
+    Raises:
+        CourseError: nothing has been executed, Sphinx is missing or fails, or ``output`` holds something else.
+    """
+    if missing := [name for name in ("sphinx", "myst_nb", "furo") if importlib.util.find_spec(name) is None]:
+        raise CourseError(
+            f"The site needs {', '.join(missing)}: `make site` installs it, or "
+            "python -m pip install -c constraints.txt -e '.[site]'"
+        )
+    if output.exists() and not (output / "searchindex.js").exists() and (output.is_file() or any(output.iterdir())):
+        raise CourseError(f"{output} holds something that is not an earlier site; name another folder with --output.")
+    profile = profile or newest_profile()
+    with tempfile.TemporaryDirectory() as scratch:
+        sources, pages = Path(scratch, "sources"), Path(scratch, "pages")
+        stage(profile, sources)
+        _sphinx(sources, pages)
+        shutil.rmtree(output, ignore_errors=True)
+        shutil.copytree(pages, output)
+    return output / "index.html"
+
+
+def newest_profile() -> str:
+    """The profile whose report was written last.
+
+    Raises:
+        CourseError: there is no report yet.
+    """
+    reports = sorted(figures_dir("x").parent.glob("*/REPORT.md"), key=lambda path: path.stat().st_mtime)
+    if not reports:
+        raise CourseError(
+            "No notebook has been executed here, so there is nothing to show. `make report` executes them (on drawn "
+            "images in a few minutes: `make report PROFILE=smoke`); then run `make site` again."
+        )
+    return reports[-1].parent.name
+
+
+def stage(profile: str, folder: Path) -> None:
+    """Copy what the site is made of into an empty folder, laid out like the project, so that links lead the same way.
+
+    Raises:
+        CourseError: the profile has no report.
+    """
+    local = figures_dir(profile)
+    if not (local / "REPORT.md").exists():
+        raise CourseError(f"There is no report of profile {profile!r}: `make report PROFILE={profile}` writes it.")
+    for name in PAGES:
+        if (ROOT / name).exists():  # the student edition leaves some out
+            _copy(ROOT / name, folder / name)
+    for picture in [*figures_dir().glob("[0-9]*.png"), *local.glob("[0-9]*.png")]:  # README shows published ones
+        _copy(picture, folder / "figures" / picture.name)
+    _copy(local / "REPORT.md", folder / "figures" / "REPORT.md")
+    captions = figure_captions(local.glob("*.json"))
+    (folder / "notebooks").mkdir()
+    for source in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        executed = runs_dir() / "notebooks" / profile / source.name
+        notebook = nbformat.read(executed if executed.exists() else source, as_version=4)
+        if not executed.exists():
+            notebook.cells.insert(1, new_markdown_cell(NOT_RUN))
+        nbformat.write(readable(notebook, captions), folder / "notebooks" / source.name)
+    text = (
+        f"Executed with profile `{profile}`; [the report](figures/REPORT.md) says what was trained, on what and when."
+    )
+    page = (SETTINGS / "index.md").read_text(encoding="utf-8").replace("{{ made_from }}", text)
+    (folder / "index.md").write_text(page, encoding="utf-8")
+
+
+def figure_captions(entries: Iterable[Path]) -> dict[str, str]:
+    """Figure name → caption, from the JSON that ``figures.save`` writes beside each figure."""
+    read = [read_json(path, {}) for path in entries]
+    return {entry["name"]: entry["caption"] for entry in read if entry.get("kind") == "figure"}
+
+
+def readable(notebook: NotebookNode, captions: dict[str, str]) -> NotebookNode:
+    """Give every picture its alternative text, and take out what only a live widget would show."""
+    heading = ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            heading = (re.findall(r"^#+ (.*)$", cell.source, re.MULTILINE) or [heading])[-1]
+        elif cell.cell_type == "code":
+            text = caption_in(cell.source, captions) or f"Figure under the heading “{heading}”"
+            cell.metadata["mystnb"] = {"image": {"alt": text}}
+            cell.outputs = [_static(output) for output in cell.outputs]
+    notebook.metadata.pop("widgets", None)
+    return notebook
+
+
+def caption_in(source: str, captions: dict[str, str]) -> str | None:
+    """Caption of the figure that a cell saves: the recorded one where it names the figure, else the one it writes."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError:  # a magic command
+        return None
+    texts = {}
+    for node in nodes:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            texts[ast.unparse(node.targets[0])] = node.value.value
+    for node in nodes:
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "figures.save":
+            name, caption = (_value(part, texts) for part in (*node.args, None, None, None)[1:3])
+            return captions.get(name, caption)
+    return None
+
+
+def _value(node: ast.expr | None, texts: dict[str, str]) -> str | None:
+    """What an argument stands for, where that can be read: a literal, or a name that was given one."""
+    return node.value if isinstance(node, ast.Constant) else texts.get(ast.unparse(node)) if node else None
+
+
+def _static(output: NotebookNode) -> NotebookNode:
+    """The output without its widget, as a viewer that has none shows it; formulas in HTML as MathJax finds them."""
+    data = output.get("data", {})
+    if data.pop(WIDGET, None) and not data.get("text/plain", "").startswith("["):  # an explorer's own form does
+        data["text/plain"] = MOVED
+    if "text/html" in data:
+        data["text/html"] = FORMULA.sub(r'<span class="math">\\(\1\\)</span>', data["text/html"])
+    return output
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _sphinx(sources: Path, pages: Path) -> None:
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-c", str(SETTINGS)]
+    command += ["-d", str(pages.parent / "doctrees"), str(sources), str(pages)]
+    done = subprocess.run(command, check=False)
+    if done.returncode:
+        raise CourseError("Sphinx could not build the pages; its message stands above.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of the site."""
+    show_anything()
+    made = argparse.ArgumentParser(prog="python -m cifar_course.report.site", description=__doc__.splitlines()[0])
+    made.add_argument("--profile", help="whose executed notebooks are shown; else the last report's")
+    made.add_argument("--output", type=Path, default=ROOT / "site", help="folder of the pages (site/)")
+    options = made.parse_args(arguments)
+    try:
+        print(f"Open {build(options.profile, options.output)} in a browser.")
+    except CourseError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""What a report needs and how far it is, printed for ``--plan`` and ``--status``. Nothing here imports torch."""
+
+import argparse
+import contextlib
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from cifar_helpers import plans
+from cifar_helpers.data.source import index
+from cifar_helpers.env import CourseError, read_json, write_atomically
+from cifar_helpers.plans.jobs import Job
+from cifar_helpers.plans.profiles import PROFILES
+from cifar_helpers.training import probes
+from cifar_helpers.training.store import Store, failure, prunable, prune
+
+from ..cluster import slurm
+from .execute import choose, parse_parameter
+
+
+def tidy(options: argparse.Namespace) -> None:
+    """Print which weights and checkpoints no profile's notebooks need, and delete them if told so.
+
+    Raises:
+        CourseError: no images have been read here, so that nobody knows which runs are needed.
+    """
+    store, known = Store(), [entry["fingerprint"] for entry in index().values()]
+    if not known:
+        raise CourseError("No images have been read here yet (or CIFAR_CACHE is another), so nothing can be judged.")
+    given = {name: parse_parameter(value) for name, value in options.parameter}
+    stems, needed = [path.stem for path in choose()], set()
+    for fingerprint in known:
+        for profile in PROFILES:
+            for more in ({}, {"fast": True}, given):
+                read = functools.partial(_recorded, store, fingerprint)
+                jobs = plans.jobs.plan(stems, {"profile": profile} | more, read)
+                needed |= {job.config.folder_name(fingerprint) for job in jobs}
+    files = prune(store, needed) if options.yes else prunable(store, needed)
+    for path, size in files:
+        print(f"{size / 1e6:9.1f} MB  {path.relative_to(store.root)}")
+    total = sum(size for _, size in files) / 1e6
+    end = "freed" if options.yes else "would be freed; add --yes to do it"
+    print(f"{total:9.1f} MB in {len(files)} files {end}. Records, which figures are made of, stay.")
+    print(
+        "Kept are the weights and unfinished runs of all profiles with default parameters; -p seed 5 keeps those too."
+    )
+
+
+def _recorded(store: Store, fingerprint: str, config):
+    return store.get(config, fingerprint)
+
+
+def verdict_path(store: Store, profile: str, notebook: str) -> Path:
+    """File with the verdict on the last execution of a notebook, beside its executed copy."""
+    return store.root / "notebooks" / profile / f"{notebook}.json"
+
+
+def keep_verdict(result: Mapping, profile: str, fingerprint: str, store: Store) -> None:
+    """Keep what ``execute.execute`` found, with the images it was executed on.
+
+    Args:
+        result: ``notebook``, ``verdict`` and ``ended``, a Unix time in seconds.
+        fingerprint: of the images.
+    """
+    with contextlib.suppress(CourseError):  # on a full disk the verdict itself says it, and the other notebooks go on
+        path = verdict_path(store, profile, result["notebook"])
+        write_atomically(path, json.dumps({**result, "fingerprint": fingerprint}, indent=1))
+
+
+def notebook_line(notebook: str, profile: str, jobs: Sequence[Job], fingerprint: str | None, store: Store) -> str:
+    """One notebook's verdict in this folder of runs and on these images, and whether its runs have changed since.
+
+    Args:
+        notebook: its stem.
+        jobs: the recorded runs; those that the notebook does not need are passed over.
+        fingerprint: of the images; None where they have not been read.
+    """
+    found = read_json(verdict_path(store, profile, notebook)) or {}
+    if fingerprint is None or found.get("fingerprint") != fingerprint:
+        return f"notebook {notebook}: not run yet"
+    ended = datetime.fromtimestamp(found["ended"]).astimezone()
+    line = f"notebook {notebook}: {found['verdict']}, ended {ended:%Y-%m-%d %H:%M %Z}"
+    newest = max((finished(job, fingerprint, store) for job in jobs if notebook[:2] in job.notebooks), default=0.0)
+    return f"{line}, older than its runs" if newest > found["ended"] else line
+
+
+def finished(job: Job, fingerprint: str, store: Store) -> float:
+    """Unix time in seconds at which a run or the last of its probes was recorded; 0 where there is no record."""
+    record = store.get(job.config, fingerprint)
+    if record is None:
+        return 0.0
+    measured = probes.read_all(record.folder, job.probes).values()
+    return max(each.provenance["finished_unix"] for each in (record, *measured))
+
+
+def show(notebooks: Sequence[str], profile: str, jobs: Sequence[Job], fingerprint: str | None, store: Store) -> int:
+    """Print what is unfinished, failed (and why) or missing, and what Slurm has queued; 0 if all is recorded.
+
+    Args:
+        notebooks: stems of those asked about.
+        jobs: the runs they need.
+        fingerprint: of the images; None where they have not been read, so that nothing is known to be recorded.
+    """
+    states = {job: plans.jobs.state(job, fingerprint, store) if fingerprint else "missing" for job in jobs}
+    for job, state in states.items():
+        if state != "recorded":
+            print(f"{state:14}  {job.config.describe()} (for {', '.join(job.notebooks)})")
+        if state == "failed":
+            why = failure(store, job.config, fingerprint)
+            print(f"{'':14}  {why['error']}\n{'':14}  log: {why['log']}")
+    recorded = [job for job, state in states.items() if state == "recorded"]
+    for notebook in notebooks:
+        print(notebook_line(notebook, profile, recorded, fingerprint, store))
+    for line in slurm.queue(store):
+        print(line)
+    counts = ", ".join(f"{list(states.values()).count(s)} {s}" for s in dict.fromkeys(states.values()))
+    print(f"{len(jobs)} training runs: {counts}." if jobs else "No training runs.")
+    return 0 if set(states.values()) <= {"recorded"} else 1

@@ -1,0 +1,391 @@
+"""REPORT.md from what the notebooks saved, and publishing it. Every number comes from a stored JSON."""
+
+import itertools
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nbformat
+
+from cifar_helpers import plans
+from cifar_helpers.env import (
+    ROOT,
+    CourseError,
+    disk_error,
+    figures_dir,
+    git_revision,
+    machine_card,
+    read_json,
+    write_atomically,
+)
+from cifar_helpers.measure.compare import BINS, NOT_TRAINING, SPAN, window_steps
+from cifar_helpers.plans.budgets import budget as part_one_budget
+from cifar_helpers.plans.landscape import BASE_RATE, NETWORKS, PAPER_RATE, bn_sweep, direct_probe, direct_runs
+from cifar_helpers.plans.profiles import PROFILES
+from cifar_helpers.sources.reported import DOCUMENTS
+from cifar_helpers.training.store import DRAWN, SMALL_FILES, Store
+
+from . import benchmarks
+from .benchmarks import table
+from .digest import beside_sources, glance, in_short
+
+README_BLOCK = re.compile(r"(<!-- measured: begin[^>]*-->\n).*?(<!-- measured: end -->)", re.DOTALL)
+
+DISK = {
+    ".venv": "the environment, CUDA libraries of torch included",
+    ".cache": "decoded images, and the download if there was one",
+    "runs": "records and executed notebooks (while a run trains, its checkpoint adds up to 0.3 GB)",
+    "figures": "the published report and its records",
+    "figures/local": "reports of your own: figures, tables, every network as an ONNX file",
+}
+
+
+def load_entries(folder: Path) -> list[dict]:
+    """Figures and tables saved in a folder, in the order in which their notebooks make them."""
+    found = [read_json(path) for path in folder.glob("[0-9][0-9]_*.json")]
+    entries = [entry for entry in found if isinstance(entry, dict) and entry.get("kind") in ("figure", "table")]
+    return sorted(entries, key=lambda entry: (entry["name"][:2], entry["made"]))
+
+
+def write_local(profile: str, results: Sequence[dict], began: str, device="cpu", changed: dict | None = None) -> Path:
+    """Write REPORT.md and report.json of a profile's local folder.
+
+    Args:
+        results: one dict per notebook executed now: ``notebook``, ``verdict``, ``minutes``. Earlier results of other
+            notebooks are kept.
+        began: ISO time at which this execution began.
+        device: what it ran on.
+        changed: parameters set by hand, name → value.
+
+    Returns:
+        The path of REPORT.md.
+    """
+    folder = figures_dir(profile)
+    executed = {r["notebook"]: r for r in results}
+    earlier = (read_json(folder / "report.json") or {}).get("results", {})
+    ok = {name[:2] for name, r in executed.items() if r["verdict"] == "ok"}
+    for entry in load_entries(folder):  # what a notebook no longer makes does not stay in its report
+        if entry["name"][:2] in ok and entry["made"] < began:
+            for path in folder.glob(f"{entry['name']}.*"):
+                path.unlink()
+    entries = load_entries(folder)
+    of_images = [e for e in entries if e["data_label"] != DRAWN]
+    newest = max(of_images or entries, key=lambda e: e["made"], default=None)
+    report = {
+        "profile": profile,
+        "data_label": newest["data_label"] if newest else "",
+        "data_fingerprint": newest["data_fingerprint"] if newest else "",
+        "results": earlier | executed,
+        "minutes": _minutes(profile, earlier | executed, entries, newest["data_fingerprint"] if newest else ""),
+        "machine": machine_card(device),
+        "changed": changed or {},
+        "git_revision": git_revision(),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_atomically(folder / "report.json", json.dumps(report, indent=1))
+    return write_atomically(folder / "REPORT.md", markdown(report, entries, published=False))
+
+
+def _minutes(profile: str, results: dict, entries: list[dict], fingerprint: str) -> float:
+    """Minutes the whole profile takes from nothing: every notebook without training, and every run once.
+
+    The fast recipe, which is trained only where it is asked for, is left out.
+    """
+    keys = {key for entry in entries for key in entry["runs"]} - _fast_keys(profile, fingerprint)
+    root = Store().root
+    later = [read_json(path) or {} for key in keys for path in root.glob(f"*-{key}/probe-*.json")]
+    probing = sum(probe["seconds"] for probe in later if probe.get("repeated"))  # else it is in the run's own time
+    return sum(r["without_training"] for r in results.values()) + (_run_seconds(keys) + probing) / 60
+
+
+def _fast_keys(profile: str, fingerprint: str) -> set[str]:
+    return {
+        config.key(fingerprint) for split in ("train", "all") for config in plans.recipes.fast(profile, split=split)
+    }
+
+
+def _run_seconds(keys: Collection[str]) -> float:
+    """Sum of the wall times of these runs."""
+    paths = [path for key in sorted(keys) for path in Store().root.glob(f"*-{key}/provenance.json")]
+    return sum((read_json(path) or {"wall_seconds": 0})["wall_seconds"] for path in paths)
+
+
+def trained_minutes(since: float) -> float:
+    """Minutes of the runs that were finished, or repeated for a probe, after this Unix time."""
+    root = Store().root
+    runs = {path.parent: read_json(path) or {} for path in root.glob("*/provenance.json")}
+    # All probes of one repetition carry its time.
+    probes = [(path.parent, read_json(path) or {}) for path in root.glob("*/probe-*.json")]
+    repeated = {(folder, probe["finished_unix"]): probe for folder, probe in probes if probe.get("repeated")}
+    entries = [*runs.values(), *repeated.values()]
+    return sum(entry.get("wall_seconds", 0) for entry in entries if entry.get("finished_unix", 0) > since) / 60
+
+
+def markdown(report: dict, entries: list[dict], published: bool) -> str:
+    """The report as Markdown: where it comes from, the verdicts, then every notebook's figures and tables."""
+    usable = [e for e in entries if e["data_fingerprint"] == report["data_fingerprint"]]
+    devices = sorted({d for e in usable for d in e["devices"]})
+    lines = ["# Batch normalisation on CIFAR-10: the report", ""]
+    if report["data_label"] == "SYNTHETIC":
+        lines += ["> **SYNTHETIC DATA.** Made from drawn shapes; it says nothing about CIFAR-10.", ""]
+    lines += [
+        f"- data: **{report['data_label']}** (fingerprint `{report['data_fingerprint'][:12]}`)",
+        f"- profile: **{report['profile']}**, trained on {', '.join(devices) or 'nothing'}",
+        f"- {_training_line(report, usable)}",
+        f"- made {report['made']} at revision `{report['git_revision']}`, torch {report['machine']['torch']}",
+        "",
+        "Written by `python -m cifar_course.report` from stored records; every figure has a JSON of its provenance.",
+        "",
+        *in_short(usable),
+    ]
+    lines += table(
+        [
+            {"notebook": name, "execution": r["verdict"], "minutes": f"{r['minutes']:.1f}"}
+            for name, r in sorted(report["results"].items())
+        ]
+    )
+    lines += protocol(report) + beside_sources(usable, report["profile"]) + glance(usable)
+    stems = sorted(p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    missing = [stem for stem in stems if stem not in report["results"]]
+    if missing:
+        lines += [f"**Missing:** {', '.join(missing)}. Run the report again without `--only`.", ""]
+    if len(usable) < len(entries):
+        lines += [f"{len(entries) - len(usable)} figures or tables of other data are left out.", ""]
+    for stem in stems:
+        mine = [e for e in usable if e["name"].startswith(stem[:2])]
+        if mine:
+            path = ROOT / "notebooks" / f"{stem}.ipynb"
+            lines += [f"## {notebook_title(path)}", "", *notebook_text(path, "## The idea")]
+            lines += [*notebook_text(path, "## From one and the same point"), *notebook_text(path, "## Three ways")]
+            for entry in mine:
+                lines += _entry(entry, published)
+            lines += [*_what_we_saw(Store().root / "notebooks" / report["profile"] / path.name)]
+            lines += notebook_text(path, "**What it does not show.**")
+    lines += ["## Sources", "", *(f"- {number}: {document}" for number, document in DOCUMENTS.items()), ""]
+    return "\n".join([*lines, *benchmarks.timings(ROOT), *benchmarks.faults(ROOT)]).rstrip() + "\n"
+
+
+def protocol(report: dict) -> list[str]:
+    """What was fixed before any outcome was looked at, from the configs that the notebooks ask for."""
+    budget, configs = PROFILES[report["profile"]], bn_sweep(report["profile"])
+    part_one, inside = part_one_budget(report["profile"]), plans.batchnorm.budget(report["profile"])
+    config = configs[0]
+    direct, probe = direct_runs(report["profile"])[0], direct_probe(report["profile"])
+    rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(c.lr for c in configs))
+    images = f"{config.n_items} training images" if config.n_items else "all training images but the validation tenth"
+    changed = ", ".join(f"{name} = {value!r}" for name, value in report["changed"].items())
+    return [
+        "## Protocol",
+        "",
+        *([f"- **Settings changed by hand:** {changed}."] if changed else []),
+        f"- {' and '.join(NETWORKS)} (Xavier-normal weights), {config.optimizer} at rates {rates}, batch "
+        f"{config.batch_size}, {config.steps} steps, {images}, normalisation {config.normalisation}, augmentation "
+        f"{', '.join(config.augmentation) or 'none'}, recorded in {config.precision}.",
+        f"- The direct probe (05 to 07): {direct.optimizer} at rate {direct.lr:g}, batch {direct.batch_size}, "
+        f"{direct.steps} steps, the same weights, images and precision. Every {probe.every} steps {len(probe.etas)} "
+        f"step lengths from {probe.etas[0]:g} to {probe.etas[-1]:g} along the step's own gradient, on its batch, in "
+        f"training mode; {budget.direct_seeds} seed{'s' * (budget.direct_seeds > 1)}, controls at steps "
+        f"{', '.join(map(str, budget.control_steps))}.",
+        f"- One number per probe: width of the band of the loss (max − min over the step lengths), largest gradient "
+        f"distance, largest β. At the same loss (mean of {SPAN} batches, training steps only) and at the same relative "
+        f"distance the shared range is cut into {BINS} bins, and the log-ratio is the mean over them.",
+        f"- Seeds: {budget.seeds} at rate {BASE_RATE:g}, {budget.rate_seeds} at the others. A seed sets initial "
+        "weights and data order; both networks and all rates of a seed see the same batches.",
+        f"- One window for every comparison: the last fifth of a run's steps ({window_steps(config.steps)} of the "
+        f"sweep, {window_steps(direct.steps)} of the runs with the direct probe). Losses are compared "
+        "as BN − no BN, gradient quantities as ratios BN / no BN on logarithms; both paired by seed, with 95 % t "
+        "intervals where there are two seeds or more, and a sign test over the seeds beside them. An interval that "
+        "includes no effect is reported as undecided. Intervals are not widened for their number; the landscape's "
+        "table says how many it holds, and how many stand with Holm's correction.",
+        f"- A run is *not training* if its mean loss over the window is not more than {NOT_TRAINING} nats below ln 10. "
+        "It is counted and named, and enters no mean: a comparison is over the seeds at which both networks train, and "
+        "behind it stands that over all seeds. Where they train together at no seed, all are compared, and it is said. "
+        f"The strips above the figures mark single steps in the same way, by the mean over {SPAN} steps.",
+        f"- The sweeps of 02 and 03 (batch {part_one.batch_size}): MyNet {part_one.mynet} steps, LeNet-5 "
+        f"{part_one.lenet} (until it overfits: {part_one.long}), the ConvNet {part_one.convnet}; seeds: "
+        f"{part_one.seeds} for these, {part_one.large_seeds} for larger networks. Ranked by validation accuracy; a "
+        "variant is undecided against the best where the 95 % interval of their paired difference includes zero, and "
+        "tied only where all values are equal, or where it is the same algorithm written twice. What is at chance is "
+        "not ranked, and a seed at chance enters no mean.",
+        f"- 08 and 10: VGG-A at {plans.batchnorm.WIDTH:g} of its width, fp32. 10 trains plain SGD at {PAPER_RATE:g}, "
+        f"batch "
+        f"{inside.batch_size}, {inside.steps} steps, {inside.seeds} seed{'s' * (inside.seeds > 1)}; internal covariate "
+        "shift is the mean over the measured layers and the last half of the measured steps, both gradients under the "
+        "same noise. Noisy batch norm: per step and channel μ ~ U(−0.5, 0.5), σ ~ U(1, 1.25), per image m ~ U(μ ± 0.1) "
+        "and s ~ N(σ, 0.1). The map of rates and scales has one seed per cell.",
+        "- The test split was read once per run, at its end; nothing was chosen by it.",
+        "",
+    ]
+
+
+def notebook_title(path: Path) -> str:
+    """First heading of a notebook."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        match = re.match(r"#\s+(.+)", cell.source)
+        if match:
+            return match.group(1).strip()
+    return path.stem
+
+
+def notebook_text(path: Path, start: str) -> list[str]:
+    """The paragraphs of a notebook from ``start`` (left out if a heading) to the next heading."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown" and start in cell.source:
+            text = cell.source[cell.source.index(start) :].removeprefix("## The idea")
+            return [re.sub("^## ", "### ", re.split(r"\n## ", text)[0].strip()), ""]
+    return []
+
+
+def _what_we_saw(executed: Path) -> list[str]:
+    """What the notebook's closing cells printed, as a list: those between two of its headings."""
+    try:
+        cells = nbformat.read(executed, as_version=4).cells
+    except Exception:  # none yet, or cut off where a disk was full
+        return []
+    said = itertools.dropwhile(lambda cell: not cell.source.startswith("## What we saw"), cells)
+    said = itertools.takewhile(lambda cell: "**What it does not show.**" not in cell.source, said)
+    outputs = [output for cell in said if cell.cell_type == "code" for output in cell.outputs]
+    printed = "".join(output.text for output in outputs if output.output_type == "stream")
+    lines = [f"- {line}" for line in printed.splitlines() if line.strip()]
+    return ["**What we saw.**", "", *lines, ""] if lines else []
+
+
+def _training_line(report: dict, entries: list[dict]) -> str:
+    """How many runs, how their times add up and what of them the README's minutes are, at which revisions."""
+    keys = {key for entry in entries for key in entry["runs"]}
+    opted = keys & _fast_keys(report["profile"], report["data_fingerprint"])
+    revisions = sorted({r for entry in entries for r in entry["run_revisions"]})
+    plus = " (+: with changes that were not committed)" * any(r.endswith("+") for r in revisions)
+    line = f"{len(keys)} training runs"
+    line += f" at revision {', '.join(f'`{r}`' for r in revisions)}{plus}" if revisions else ""
+    line += f"; their own times add up to {_run_seconds(keys) / 60:.1f} minutes, a sum over machines and revisions"
+    if opted:
+        line += f", {_run_seconds(opted) / 60:.1f} of them the fast recipe's, which is trained only on request"
+    line += (
+        f". Without it, all runs and probes once and all notebooks take the {report['minutes']:.1f} minutes that the "
+    )
+    return f"{line}README gives for the profile. A notebook's minutes below leave out what was already recorded"
+
+
+def _entry(entry: dict, published: bool) -> list[str]:
+    if entry["kind"] == "table":
+        return [f"**{entry['caption']}**", "", *table(entry["rows"])]
+    if entry["private"] and published:
+        note = "reproduces images of the data set, so it is made locally and not published"
+        return [f"*{entry['caption']}* — `{entry['name']}` {note}.", ""]
+    return [f"![{entry['caption']}]({entry['name']}.png)", "", f"*{entry['caption']}*", ""]
+
+
+# --- Publishing ----------------------------------------------------------------------------------------------------
+
+
+def publish(profile: str, store: Store) -> Path:
+    """Replace the committed report by the profile's local one, with the small record files behind it.
+
+    Raises:
+        CourseError: the local report is incomplete, failed, or made from synthetic data.
+    """
+    local, target = figures_dir(profile), figures_dir()
+    report, entries = read_json(local / "report.json"), load_entries(local)
+    _refuse_unpublishable(report, entries)
+    try:
+        with tempfile.TemporaryDirectory(dir=target, prefix=".publishing-") as scratch:
+            folder = Path(scratch)
+            for entry in entries:
+                if not entry["private"]:
+                    for path in local.glob(f"{entry['name']}.*"):
+                        shutil.copy(path, folder)
+            write_atomically(folder / "REPORT.md", markdown(report, entries, published=True))
+            _copy_records(folder / "records", entries, report["data_fingerprint"], store)
+            for old in [*target.glob("[0-9][0-9]_*"), target / "REPORT.md", target / "records"]:
+                shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+            for new in folder.iterdir():
+                new.rename(target / new.name)
+    except OSError as error:
+        raise disk_error(target, error) from error
+    write_profiles()
+    return target / "REPORT.md"
+
+
+def _refuse_unpublishable(report: dict | None, entries: list[dict]) -> None:
+    if not report or not entries:
+        raise CourseError("There is no local report to publish; run it first.")
+    bad = _not_ok(report)
+    if bad:
+        raise CourseError(
+            f"Not published: {', '.join(bad)} did not end well or was not run. Run the whole report first."
+        )
+    if "SYNTHETIC" in {e["data_label"] for e in entries}:
+        raise CourseError(
+            "Not published: it is made from synthetic data. Run it on CIFAR-10 (--data cifar10 or a path)."
+        )
+    if len({e["data_fingerprint"] for e in entries}) > 1:
+        raise CourseError("Not published: its figures are made from different data. Run the whole report again.")
+
+
+def _not_ok(report: dict) -> list[str]:
+    """Notebooks of the course that this report has not executed to a good end."""
+    stems = {p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
+    return sorted(stems - {n for n, r in report["results"].items() if r["verdict"] == "ok"})
+
+
+def _copy_records(target: Path, entries: list[dict], fingerprint: str, store: Store) -> None:
+    for key in sorted({key for entry in entries for key in entry["runs"]}):
+        for source in store.root.glob(f"*-{key}"):
+            (target / source.name).mkdir(parents=True)
+            for path in [*(source / name for name in SMALL_FILES), *source.glob("probe-*")]:
+                shutil.copy(path, target / source.name)
+    for source in (store.root / "measurements").glob("*.json"):
+        if (read_json(source) or {}).get("inputs", {}).get("data") in (fingerprint, DRAWN):
+            (target / "measurements").mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target / "measurements")
+
+
+def write_profiles() -> None:
+    """Collect the measured minutes of every profile run here into profiles.json and the README's table."""
+    file = figures_dir() / "profiles.json"
+    profiles = read_json(file) or {}
+    for name in PROFILES:
+        report = read_json(figures_dir(name) / "report.json")
+        if report and not _not_ok(report):
+            machine = report["machine"]
+            hardware = machine.get("gpu") or f"{machine['cores']} CPU cores"
+            values = {"minutes": round(report["minutes"], 1), "machine": hardware, "data": report["data_label"]}
+            profiles[name] = values | {"notebooks": len(report["results"]), "made": report["made"]}
+    profiles["disk"] = [
+        {"folder": f"`{folder}`", "what": what, "size": size}
+        for folder, what in DISK.items()
+        if (size := _size(ROOT / folder, without=ROOT / "figures/local" if folder == "figures" else None)) is not None
+    ]
+    write_atomically(file, json.dumps(profiles, indent=1))
+    readme = ROOT / "README.md"
+    if readme.exists():
+        text = "\n".join([*table(profile_rows(profiles)), *table(profiles["disk"])])
+        write_atomically(readme, README_BLOCK.sub(lambda m: m[1] + text + m[2], readme.read_text(encoding="utf-8")))
+
+
+def _size(folder: Path, without: Path | None = None) -> str | None:
+    if not folder.is_dir():
+        return None
+    files = (path for path in folder.rglob("*") if not (without and path.is_relative_to(without)))
+    megabytes = sum(path.lstat().st_size for path in files) / 1e6
+    return f"{megabytes / 1000:.1f} GB" if megabytes > 1000 else f"{megabytes:.0f} MB"
+
+
+def profile_rows(profiles: dict) -> list[dict]:
+    """Rows of the README's table of profiles."""
+    rows = []
+    for name, budget in PROFILES.items():
+        measured = profiles.get(name)
+        took = f"{measured['minutes']:g} min on {measured['machine']}" if measured else "not measured yet"
+        seeds = f"{budget.seeds} seeds" if budget.seeds > 1 else "one seed"
+        size = f"MyNet × {part_one_budget(name).mynet} steps, VGG-A: four rates × {budget.steps} steps, "
+        size += f"probes along {budget.direct_steps} steps, "
+        size += f"batch {budget.batch_size}, {seeds}"
+        data = "synthetic" if budget.data == "synthetic" else "CIFAR-10"
+        rows.append({"profile": f"`{name}`", "data": data, "what you get": size, "measured": took})
+    return rows

@@ -1,0 +1,211 @@
+"""Figures of the notebooks that look inside (8 to 10). Each takes what was measured, and draws."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from .style import COLOURS, DASHES, MARKERS, styled, title_of
+
+# --- 10: why batch norm helps --------------------------------------------------------------------------------------
+
+NORM_STYLES = {
+    "no norm": ("#D55E00", "-"),
+    "batch norm": ("#0072B2", (0, (6, 1.5))),
+    "noisy batch norm": ("#56B4E9", (0, (3, 1))),
+    "group norm": ("#009E73", (0, (5, 1, 1, 1))),
+    "layer norm": ("#CC79A7", (0, (1, 1))),
+    "ℓ1 norm": ("#E69F00", (0, (8, 2, 2, 2))),
+    "ℓ2 norm": ("#7F7F7F", (0, (2, 2))),
+    "ℓ∞ norm": ("#000000", (0, (4, 1, 1, 1, 1, 1))),
+}
+
+
+def _style(name: str) -> dict:
+    colour, dash = NORM_STYLES[name]
+    return {"color": colour, "linestyle": dash}
+
+
+@styled
+def norm_curves(found: Mapping[str, Sequence], smooth, span: int) -> Figure:
+    """Training loss of each batch, and eval-mode loss on validation images, under several normalisations.
+
+    Args:
+        found: norm → runs, one per seed; smooth: ``compare.smooth``, over ``span`` steps.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.8), sharex=True)
+    for name, runs in found.items():
+        whole = [run for run in runs if run.diverged_at is None]
+        for run in whole:
+            left.plot(smooth(run.steps["loss"], span), **_style(name), linewidth=0.6, alpha=0.4)
+        label = name if whole else f"{name} (diverged)"
+        curves = [smooth(run.steps["loss"], span) for run in whole] or [[np.nan]]
+        left.plot(np.median(curves, axis=0), **_style(name), label=label)
+        for run in whole:
+            points = np.transpose([(e["step"], e["validation_loss"]) for e in run.epochs])
+            right.plot(*points, **_style(name), linewidth=1.2, marker="o", ms=4, mfc="white")
+    left.set(xlabel="step", ylabel="training loss (nats)", title=f"each batch, mean over {span} steps; thick: median")
+    right.set(xlabel="step", ylabel="validation loss (nats)", title="evaluation mode: no noise; every seed")
+    figure.legend(loc="outside lower center", ncols=4, fontsize=11)
+    title_of(figure, "VGG-A, a quarter as wide, under eight normalisations")
+    return figure
+
+
+@styled
+def covariate_shift(found: Mapping[str, Mapping[str, Sequence]], quantity: str, label: str, title: str) -> Figure:
+    """A quantity of internal covariate shift along training, one panel per layer.
+
+    Args:
+        found: layer → norm → one (steps, values) per seed; quantity: ``l2``, ``relative`` or ``cosine``.
+    """
+    figure, axes = plt.subplots(1, len(found), figsize=(3.3 * len(found), 4.2), sharey=True, squeeze=False)
+    for axis, (layer, networks) in zip(axes[0], found.items(), strict=True):
+        for name, seeds in networks.items():
+            for steps, values in seeds:
+                axis.plot(steps, values, **_style(name), linewidth=0.7, alpha=0.6)
+            steps = max((steps for steps, _ in seeds), key=len)  # a run that diverged has fewer
+            padded = [[*values, *[np.nan] * (len(steps) - len(values))] for _, values in seeds]
+            middle = np.ma.median(np.ma.masked_invalid(padded), axis=0).filled(np.nan)
+            label_of = name if axis is axes[0][0] else None
+            axis.plot(steps, middle, **_style(name), marker="o", ms=4, label=label_of)
+        axis.set(xlabel="step", title=layer)
+        if quantity == "cosine":
+            axis.axhline(1, color="#777777", linewidth=1, linestyle=":")
+        else:
+            axis.set_yscale("log")
+    axes[0][0].set_ylabel(label)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=11)
+    title_of(figure, title)
+    return figure
+
+
+@styled
+def ridges(found: Mapping[str, Mapping[str, Sequence]]) -> Figure:
+    """Distribution of the values before a channel's activation at several steps, one ridge per step.
+
+    Every panel has an axis of its own, as wide as what it shows.
+
+    Args:
+        found: network → layer → (step, quantiles) pairs, the quantiles evenly spaced from the smallest value on.
+    """
+    layers = list(next(iter(found.values())))
+    shape = {"figsize": (2.9 * len(layers), 3.2 * len(found)), "squeeze": False}
+    figure, axes = plt.subplots(len(found), len(layers), **shape)
+    for row, (name, by_layer) in zip(axes, found.items(), strict=True):
+        for axis, layer in zip(row, layers, strict=True):
+            ridges = by_layer[layer]
+            ends = [np.interp((0.01, 0.99), np.linspace(0, 1, len(q)), q) for _, q in ridges]
+            low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+            room = 0.08 * (high - low) or 1e-12
+            edges = np.linspace(low - room, high + room, 61)
+            for height, (_, quantiles) in enumerate(ridges):
+                spread = np.asarray(quantiles) + np.linspace(0, 1e-9 * (room + abs(high)), len(quantiles))
+                share = np.diff(np.interp(edges, spread, np.linspace(0, 1, len(spread)), left=0, right=1))
+                density = np.convolve(share, [0.25, 0.5, 0.25], "same")
+                density = density / max(density.max(), 1e-12) * 1.6
+                shade = 0.25 + 0.7 * height / max(1, len(ridges) - 1)
+                places, colour = (edges[1:] + edges[:-1]) / 2, _style(name)["color"]
+                axis.fill_between(places, -height, density - height, color=colour, alpha=shade, lw=0.8, zorder=height)
+            axis.set_yticks([-h for h in range(len(ridges))], [step for step, _ in ridges], fontsize=9)
+            axis.grid(axis="y", visible=False)
+            axis.set_title(f"{name}: {layer}", fontsize=11)
+            axis.locator_params(axis="x", nbins=4)
+        row[0].set_ylabel("step")
+    for axis in axes[-1]:
+        axis.set_xlabel("value before ReLU")
+    title_of(figure, "What goes into one channel's activation along training (own scale in every panel)")
+    return figure
+
+
+@styled
+def tolerance(found: Mapping[str, np.ndarray], rates: Sequence[float], scales: Sequence[float], steps: int) -> Figure:
+    """Accuracy as colour over learning rate and initial scale, one panel per network.
+
+    Args:
+        found: network → (scales, rates) accuracies, 0 to 1; NaN where a run diverged.
+    """
+    import seaborn as sns
+
+    figure, axes = plt.subplots(1, len(found), figsize=(5.6 * len(found), 4.4), sharey=True, squeeze=False)
+    top = max(0.11, *(np.nan_to_num(values).max() for values in found.values()))
+    for axis, (name, values) in zip(axes[0], found.items(), strict=True):
+        shown = np.where(np.isnan(values), "×", np.char.mod("%.0f", 100 * np.nan_to_num(values)))
+        last = axis is axes[0][-1]
+        sns.heatmap(
+            100 * np.nan_to_num(values),
+            annot=shown,
+            fmt="",
+            cmap="cividis",
+            vmin=10,
+            vmax=100 * top,
+            ax=axis,
+            xticklabels=[f"{rate:g}" for rate in rates],
+            yticklabels=[f"{scale:g}" for scale in scales],
+            cbar=last,
+            cbar_kws={"label": "validation accuracy (%)"} if last else None,
+            annot_kws={"size": 10},
+        )
+        axis.invert_yaxis()
+        axis.grid(False)
+        axis.tick_params(axis="y", labelrotation=0)
+        axis.set(xlabel="learning rate", title=name)
+    axes[0][0].set_ylabel("factor of the initial weights")
+    title_of(figure, f"Which rates and initial scales train within {steps} steps? SGD (×: diverged)")
+    return figure
+
+
+@styled
+def weight_decay(found: Mapping[float, tuple[object, Mapping[int, float]]], smooth, span: int) -> Figure:
+    """Norm of the filters, effective rate and loss of batch-norm networks under several weight decays.
+
+    Args:
+        found: strength → (run, {step: ‖w‖₂ over all convolutions}).
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(11.5, 4.2))
+    for number, (decay, (run, norms)) in enumerate(found.items()):
+        style = {"color": COLOURS[number], "linestyle": DASHES[number]}
+        steps, sizes = list(norms), np.array(list(norms.values()))
+        points = style | {"marker": MARKERS[number], "mfc": "white"}
+        axes[0].plot(steps, sizes, **points, label=f"weight decay {decay:g}")
+        axes[1].plot(steps, 1e3 * run.config.lr / sizes**2, **points)
+        axes[2].plot(smooth(run.steps["loss"], span), **style)
+    axes[0].set(title="size of all filters", ylabel="‖w‖₂")
+    axes[1].set(title="rate relative to the filters", ylabel="1000 · rate / ‖w‖₂²")
+    axes[2].set(title=f"training loss, mean over {span} steps", ylabel="loss (nats)")
+    for axis in axes:
+        axis.set_xlabel("step")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=11)
+    title_of(figure, "Weight decay behind batch norm: filters, effective rate, loss")
+    return figure
+
+
+@styled
+def batch_sizes(found: Mapping[tuple[str, int], Sequence[Mapping]]) -> Figure:
+    """Accuracy and train/eval gap over the batch size, each seed a marker.
+
+    Args:
+        found: (norm, batch size) → ``inside.shift.mode_gap`` of every seed.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), sharex=True)
+    for number, name in enumerate(dict.fromkeys(name for name, _ in found)):
+        sizes = [size for norm, size in found if norm == name]
+        for axis, value in (
+            (left, lambda gap: 100 * gap["eval_accuracy"]),
+            (right, lambda gap: gap["eval"] - gap["train"]),
+        ):
+            for size in sizes:
+                values = [value(gap) for gap in found[name, size]]
+                axis.plot([size] * len(values), values, MARKERS[number], mfc="white", color=_style(name)["color"])
+            middle = [np.median([value(gap) for gap in found[name, size]]) for size in sizes]
+            axis.plot(sizes, middle, **_style(name), label=name if axis is left else None)
+    left.set(ylabel="validation accuracy (%)", title="the same images in other batches; evaluation mode")
+    right.set(ylabel="difference of losses (nats)", title="running − batch statistics, validation images")
+    right.axhline(0, color="#777777", linestyle=":", linewidth=1)
+    for axis in (left, right):
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(sizes, [str(size) for size in sizes])
+        axis.set_xlabel("batch size")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=11)
+    title_of(figure, "Batch norm and group norm over the batch size (rate in proportion to it)")
+    return figure

@@ -1,0 +1,337 @@
+"""Figures of the loss landscape: bands of the handout's proxy and of the direct probe, comparisons, controls.
+
+As in ``figures``, a function takes records or arrays and returns the figure; it trains nothing and measures nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, StrMethodFormatter
+
+from .style import NETWORKS, in_order, legend, line_style, steps_axis, styled, title_of
+
+CONTROLS = {  # condition → (legend, colour, line style, marker)
+    "dense": ("dense grid", None, "-", ""),
+    "grid": ("the conclusions' grid", "#000000", "", "o"),
+    "start": ("L(w), at η = 0", "#E69F00", (0, (1, 2)), ""),
+    "eval": ("eval mode", "#009E73", (0, (4, 2)), "s"),
+    "random": ("random direction", "#CC79A7", (0, (1, 1.2)), "^"),
+    "noise": ("another batch, same weights", "#666666", (0, (8, 2)), ""),
+}
+
+
+def mark_idle(axis, idle: Mapping | None) -> None:
+    """Mark above a panel where networks are not training: a strip per network, as high as the share of its runs.
+
+    Args:
+        idle: model → (n,) share of the runs at every step.
+    """
+    shares = {model: np.asarray(idle[model]) for model in in_order(idle or {}) if np.any(idle[model])}
+    for row, (model, share) in enumerate(shares.items()):
+        bottom = 1.01 + 0.035 * row
+        patch = {"transform": axis.get_xaxis_transform(), "color": line_style(model)["color"], "linewidth": 0}
+        axis.fill_between(np.arange(len(share)), bottom, bottom + 0.03 * share, step="mid", clip_on=False, **patch)
+    if shares:
+        note = {"transform": axis.transAxes, "ha": "right", "va": "bottom", "fontsize": 8.5, "color": "#444444"}
+        axis.text(1, 1.01 + 0.035 * len(shares), "strip: not training", **note)
+        axis.set_title(axis.get_title(), pad=15 + 9 * len(shares), fontsize=axis.title.get_fontsize())
+
+
+def _log_y(axis) -> None:
+    """Logarithmic y axis with plain numbers."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.3, 0.6)))
+
+
+def _draw_band(axis, band, style: dict, span: int, smooth, thin: bool = True) -> None:
+    low, high = smooth(band.min_curve, span), smooth(band.max_curve, span)
+    axis.fill_between(band.steps, low, high, color=style["color"], alpha=0.28, linewidth=0, label=style["label"])
+    for edge in (low, high):
+        axis.plot(band.steps, edge, color=style["color"], linestyle=style["linestyle"], linewidth=1.4)
+    if thin:
+        for curve in band.curves:
+            axis.plot(band.steps, smooth(curve, span), color=style["color"], linewidth=0.7, alpha=0.7)
+
+
+@styled
+def bands(
+    panels: Mapping,
+    ylabel: str,
+    title: str,
+    span: int | Mapping[str, int],
+    smooth,
+    sharey: bool = False,
+    sharex: bool = True,
+    idle: Mapping | None = None,
+    log: bool = True,
+) -> Figure:
+    """Band of a quantity over several runs for several networks, one panel per choice.
+
+    The envelope is taken at every step and then averaged; thin lines are the runs.
+
+    Args:
+        panels: panel title → {model: ``quantities.Band``}; more than three panels stand in two rows.
+        span: values averaged (1 draws everything raw), one number or one per panel; smooth: ``compare.smooth``.
+        sharey, sharex: the same scale in all panels.
+        idle: panel title → {model: share of its runs that are not training, at every step}.
+        log: logarithmic y axis.
+    """
+    rows = 1 if len(panels) < 4 else 2
+    columns = -(-len(panels) // rows)
+    size = (5 * columns if columns > 1 else 8, 4.1 * rows if rows == 1 else 3.3 * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharex=sharex, sharey=sharey, squeeze=False)
+    for axis, (panel, networks) in zip(axes.flat, panels.items(), strict=False):
+        for model in in_order(networks):
+            averaged = span[panel] if isinstance(span, Mapping) else span
+            _draw_band(axis, networks[model], line_style(model), averaged, smooth)
+        axis.set_title(panel)
+        if log:
+            _log_y(axis)
+    first = axes.flat[0]
+    low, high = first.get_ylim()
+    first.set_ylim(
+        top=high * (3 if rows == 1 else 6) if log else high + 0.25 * (high - low)
+    )  # room for the legend above the bands
+    for axis, panel in zip(axes.flat, panels, strict=False):
+        mark_idle(axis, (idle or {}).get(panel))
+    for axis in axes.flat if not sharex else axes[-1]:
+        steps_axis(axis)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(ylabel)
+    legend(first, loc="upper right", ncols=2)
+    title_of(figure, title)
+    return figure
+
+
+@styled
+def loss_landscape(networks: Mapping, rates: Sequence[float], smooth, span: int, idle: Mapping | None = None) -> Figure:
+    """The handout's loss landscape: band of the training loss over the rates, and the width of that band.
+
+    Args:
+        networks: model → ``quantities.Band`` of the loss, one curve per rate, one seed.
+        rates: the rates of the band; smooth, span: averaging of the right panel.
+        idle: model → share of its runs that are not training, at every step.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), width_ratios=(3, 2))
+    for model in in_order(networks):
+        band, style = networks[model], line_style(model)
+        _draw_band(left, band, style, 1, smooth, thin=False)
+        right.plot(band.steps, smooth(band.max_curve - band.min_curve, span), **style)
+    steps_axis(left, right)
+    left.set(ylabel="training loss (nats)", title="smallest to largest loss over the rates, every step")
+    right.set(ylabel="max − min (nats)", title=f"width of the band, mean over {span} steps", ylim=(0, None))
+    left.set_ylim(0, min(left.get_ylim()[1], 6))
+    for axis in (left, right):
+        mark_idle(axis, idle)
+    legend(left, loc="lower left")
+    title_of(figure, f"Loss landscape by the handout's proxy: Adam at rates {', '.join(f'{r:g}' for r in rates)}")
+    return figure
+
+
+@styled
+def probe_bands(networks: Mapping, ylabel: str, title: str, idle: Mapping | None = None, log: bool = True) -> Figure:
+    """The paper's figure: along one trajectory, the band of a quantity over the step lengths η.
+
+    Filled: from the lowest edge to the highest, each averaged over the seeds. Thin: the edges of every seed.
+
+    Args:
+        networks: model → list of ``quantities.Band``, one per seed, whose curves are the step lengths.
+        idle: model → share of its seeds that are not training, at every step.
+        log: logarithmic y axis.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), sharex=True, sharey=True)
+    average = np.exp if log else (lambda x: x)
+    scale = np.log if log else (lambda x: x)
+    for axis, model in zip(axes, in_order(networks), strict=True):
+        style, found = line_style(model), networks[model]
+        n = min(len(band.steps) for band in found)
+        steps = found[0].steps[:n]
+        for name in ("min_curve", "max_curve"):
+            for band in found:
+                axis.plot(steps, getattr(band, name)[:n], color=style["color"], linewidth=0.7, alpha=0.7)
+        edges = [
+            average(np.mean([scale(getattr(band, name)[:n]) for band in found], axis=0))
+            for name in ("min_curve", "max_curve")
+        ]
+        axis.fill_between(steps, *edges, color=style["color"], alpha=0.28, linewidth=0)
+        for edge in edges:
+            axis.plot(steps, edge, color=style["color"], linestyle=style["linestyle"], linewidth=1.8)
+        axis.set_title(style["label"])
+        if log:
+            _log_y(axis)
+    for axis, model in zip(axes, in_order(networks), strict=True):
+        mark_idle(axis, {model: idle[model]} if idle else None)
+    steps_axis(*axes)
+    axes[0].set_ylabel(ylabel)
+    title_of(figure, title)
+    return figure
+
+
+@styled
+def three_ways(found: Sequence, ylabel: str, title: str, idle: Mapping | None = None, cloud: str = "") -> Figure:
+    """One quantity compared at the same step, at the same training loss, and at the same relative distance.
+
+    Thin lines and dots: every seed. Thick: geometric mean over the seeds, or the mean of the dots around an x. Shaded:
+    the range that is compared.
+
+    Args:
+        found: what ``compare.three_ways`` returns.
+        idle: model → share of its seeds that are not training, at every step.
+        cloud: label of y in the panel over relative distance, where it differs.
+    """
+    labels = {
+        "step": ("at the same step", "training step"),
+        "loss": ("at the same training loss", "training loss (nats), falling"),
+        "distance": ("at the same relative distance", "relative distance η‖g‖₂ / ‖w‖₂"),
+    }
+    figure, axes = plt.subplots(1, len(found), figsize=(4.8 * len(found), 4.8))
+    for axis, each in zip(axes, found, strict=True):
+        panel, xlabel = labels[each.way]
+        for model in in_order(each.points):
+            _draw_points(axis, each.points[model], line_style(model), each.way)
+        if axis.has_data():
+            _log_y(axis)
+        else:
+            axis.text(0.5, 0.5, "nothing to draw:\nno training step", ha="center", transform=axis.transAxes)
+            axis.set(xticks=[], yticks=[])
+        axis.set_title(f"{panel}\nBN / no BN: {each.ratio}", fontsize=11.5)
+        axis.set(xlabel=xlabel, ylabel=cloud if cloud and each.way == "distance" else ylabel)
+        if each.window:
+            axis.axvspan(*each.window, color="#999999", alpha=0.15, linewidth=0)
+    axes[1].invert_xaxis()
+    mark_idle(axes[0], idle)
+    legend(axes[0], loc="best", fontsize=10)
+    title_of(figure, title)
+    return figure
+
+
+def _draw_points(axis, seeds: Sequence, style: Mapping, way: str) -> None:
+    if not any(len(x) for x, _ in seeds):
+        return
+    for x, y in seeds:
+        if way == "step":
+            axis.plot(x, y, linewidth=0.8, alpha=0.6, color=style["color"])
+        else:
+            axis.plot(x, y, ".", ms=4, mew=0, alpha=0.5, color=style["color"])
+    if way == "step":
+        n = min(len(x) for x, _ in seeds)
+        axis.plot(seeds[0][0][:n], np.exp(np.mean([np.log(y[:n]) for _, y in seeds], axis=0)), **style)
+        return
+    x, y = (np.concatenate(parts) for parts in zip(*seeds, strict=True))
+    known = np.isfinite(x) & np.isfinite(y)
+    x, y = x[known], y[known]
+    if not len(x):
+        return
+    if way == "distance":
+        axis.set_xscale("log")
+    scaled = np.log(x) if way == "distance" else x
+    edges = np.linspace(scaled.min(), scaled.max(), 9)
+    which = np.clip(np.digitize(scaled, edges) - 1, 0, len(edges) - 2)
+    bins = [which == i for i in np.unique(which)]
+    axis.plot([x[b].mean() for b in bins], [y[b].mean() for b in bins], **style)
+
+
+@styled
+def over_time(found: Mapping[str, Sequence[Mapping]], title: str) -> Figure:
+    """How a ratio BN / no BN goes along the run, a panel for each quantity.
+
+    Thin: every seed. Thick: their geometric mean. Shaded: its 95 % interval. Below the line at 1: smaller with BN.
+
+    Args:
+        found: quantity in words → ``trends.over_time``.
+    """
+    figure, axes = plt.subplots(1, len(found), figsize=(4.6 * len(found), 4.4), sharex=True, sharey=True)
+    colour = line_style("VGG_A_BatchNorm")["color"]
+    for axis, (quantity, rows) in zip(np.atleast_1d(axes), found.items(), strict=True):
+        known = [row for row in rows if row["paired"]]
+        steps, means = [row["step"] for row in known], [np.exp(row["paired"].mean) for row in known]
+        count = max((len(row["paired"].values) for row in known), default=0)
+        whole = [row for row in known if len(row["paired"].values) == count]
+        seeds = np.exp([row["paired"].values for row in whole]).T if whole else []
+        for values in seeds:
+            axis.plot([row["step"] for row in whole], values, color=colour, linewidth=0.8, alpha=0.6)
+        if known and all(row["paired"].interval for row in known):
+            axis.fill_between(steps, *np.exp([row["paired"].interval for row in known]).T, color=colour, alpha=0.25)
+        axis.plot(steps, means, color=colour, linewidth=2)
+        axis.axhline(1, color="#444444", linestyle=":", linewidth=1)
+        axis.set_title(quantity)
+        _log_y(axis)
+    steps_axis(*np.atleast_1d(axes))
+    np.atleast_1d(axes)[0].set_ylabel("BN / no BN at the same step")
+    title_of(figure, title)
+    return figure
+
+
+@styled
+def controls(panels: Sequence[Mapping], ylabel: str, title: str, log: bool = True) -> Figure:
+    """A quantity against η at a few steps of the trajectory, under every control; one row per network.
+
+    Args:
+        panels: one mapping per panel: ``model``, ``step``, and ``conditions`` {name in ``CONTROLS``: (etas (m,), values
+            (seeds, m))}, ``stuck`` (what to say about seeds that are not training), as of ``evidence.control_panels``.
+        log: logarithmic y axis.
+    """
+    models = in_order(panel["model"] for panel in panels)
+    steps = sorted({panel["step"] for panel in panels})
+    size = (4.2 * len(steps) if len(steps) > 1 else 7.5, 3.4 * len(models) + 0.8)
+    figure = plt.figure(figsize=size)
+    top, below = figure.subfigures(2, 1, height_ratios=(1, 3.4 * len(models) / (0.5 if len(steps) > 1 else 0.8)))
+    axes = below.subplots(len(models), len(steps), sharex=True, sharey="row", squeeze=False)  # one net may be far off
+    for panel in panels:
+        axis = axes[models.index(panel["model"]), steps.index(panel["step"])]
+        for name, (etas, values) in panel["conditions"].items():
+            label, colour, dash, marker = CONTROLS[name]
+            colour = colour or line_style(panel["model"])["color"]
+            for seed in values:
+                axis.plot(etas, seed, color=colour, linewidth=0.6, alpha=0.5, linestyle="-" if dash else "")
+            look = {"linestyle": dash or "", "marker": marker, "ms": 5, "mfc": "white", "label": label}
+            axis.plot(etas, np.nanmean(values, axis=0), color=colour, linewidth=1.8, **look)
+        stuck = f" ({panel['stuck']})" if panel["stuck"] else ""
+        axis.set_title(f"{NETWORKS[panel['model']][0]}, step {panel['step']}{stuck}", fontsize=11)
+        axis.set_xscale("log")
+        ticks = min(etas) * 2.0 ** np.arange(4)
+        axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        axis.set_xticks([], minor=True)
+        if log:
+            _log_y(axis)
+    for axis in axes[-1]:
+        axis.set_xlabel("step length η")
+    for axis in axes[:, 0]:
+        axis.set_ylabel(ylabel)
+    handles = axes[0, 0].get_legend_handles_labels()
+    top.legend(*handles, loc="center", ncols=6 if len(steps) > 1 else 3, fontsize=10, frameon=False)
+    title_of(figure, title)
+    return figure
+
+
+@styled
+def bowl(probe, exact: Mapping, eigenvalues: Sequence[float]) -> Figure:
+    """A probe of a quadratic beside what must come out: the parabola, the straight line, and β between the eigenvalues.
+
+    Args:
+        probe: a ``probe.Probe``.
+        exact: ``loss`` and ``distance`` (m,) at the probe's η, in closed form, and ``beta``.
+        eigenvalues: of the quadratic.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.9))
+    pairs = ((probe.loss, exact["loss"]), (probe.gradient_distance, exact["distance"]))
+    for axis, (measured, truth) in zip(axes, pairs, strict=False):
+        axis.plot(probe.etas, truth, color="#0072B2", label="closed form")
+        axis.plot(probe.etas, measured, "o", color="#D55E00", mfc="white", mew=1.6, label="probe")
+    axes[0].set(title="loss along −g: a parabola", ylabel="L(w(η))")
+    axes[1].set(title="gradient distance: η‖Hg‖", ylabel="‖∇L(w(η)) − g‖₂")
+    axes[2].plot(probe.etas, probe.betas, "o", color="#D55E00", mfc="white", mew=1.6, label="probe: β(η)")
+    axes[2].axhline(exact["beta"], color="#0072B2", label="‖Hg‖ / ‖g‖")
+    for i, value in enumerate(eigenvalues):
+        axes[2].axhline(value, color="#444444", linewidth=1.2, linestyle=":", label="" if i else "eigenvalues")
+    top = 1.45 * max(eigenvalues)
+    axes[2].set(title="β lies between the eigenvalues", ylabel="β(η)", ylim=(0, top))
+    for axis in axes:
+        axis.set_xlabel("step length η")
+    legend(axes[1], loc="upper left", fontsize=10)
+    legend(axes[2], loc="upper right", fontsize=9.5, ncols=2)
+    title_of(figure, "The probe on a quadratic, where the answer is known")
+    return figure

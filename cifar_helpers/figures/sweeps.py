@@ -1,0 +1,259 @@
+"""Figures of the first part: sweeps, weights, mistakes, costs. Each takes what was read from records, and draws."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from .style import COLOURS, DASHES, FIXED, LN10, MARKERS, label_of, legend, styled, title_of
+
+
+def phrase(factor: str, value: str) -> str:
+    """A variant's value where it has to say what it is: ``batch size 4`` rather than ``4``, ``no penalty``."""
+    if re.fullmatch(r"[\d.e+-]+", value):
+        return f"{factor} {value}"
+    whole = {"none": f"no {factor}", "without": f"without {factor}", "default": f"default {factor}"}
+    return whole.get(value, label_of(value))
+
+
+def phrased(found):
+    """A ``ranking.Ranked`` whose variants go by quoted names that can stand in a sentence."""
+    named = [" · ".join(map(phrase, found.factors, outcome.variant)) for outcome in found]
+    outcomes = [replace(outcome, variant=(f"“{name}”",)) for outcome, name in zip(found, named, strict=True)]
+    return replace(found, outcomes=tuple(outcomes))
+
+
+@styled
+def sweep_dots(found, reported: dict | None = None) -> Figure:
+    """Validation accuracy of every variant: each seed an open marker, their mean a bar; a second factor by colour.
+
+    Args:
+        found: a ``ranking.Ranked``.
+        reported: first factor's value → a source's accuracy in percent.
+    """
+    first = list(dict.fromkeys(o.variant[0] for o in found))
+    second = list(dict.fromkeys(o.variant[1] for o in found)) if len(found.factors) == 2 else [None]
+    figure, axis = plt.subplots(figsize=(8, 0.38 * len(found.outcomes) + 0.25 * len(first) + 1.7))
+    height = 0.75 / len(second)
+    for o in found:
+        group = second.index(o.variant[1]) if len(second) > 1 else 0
+        y = first.index(o.variant[0]) + (group - (len(second) - 1) / 2) * height
+        colour, marker = FIXED.get(o.variant[-1], COLOURS[group]), MARKERS[group]
+        values = 100 * np.asarray(o.scores)
+        if np.isfinite(values).all():
+            style = {"ms": 8, "mfc": "white", "mew": 1.6, "color": colour}
+            axis.plot(values, [y] * len(values), marker, **style)
+            axis.plot([values.mean()] * 2, [y - 0.38 * height, y + 0.38 * height], color=colour, linewidth=3)
+        else:
+            place = axis.get_yaxis_transform()
+            axis.text(0.02, y, f"× {o.verdict}", transform=place, va="center", color=colour, size=10)
+    for value, percent in (reported or {}).items():
+        axis.plot(percent, first.index(value), "|", color="#444444", ms=22, mew=2)
+    if reported:
+        axis.plot([], [], "|", color="#444444", ms=14, mew=2, label="source's result, its own epochs")
+    for group, name in enumerate(second):
+        if name is not None:
+            colour = FIXED.get(name, COLOURS[group])
+            axis.plot([], [], MARKERS[group], mfc="white", mew=1.6, color=colour, label=label_of(name))
+    scores = [100 * s for o in found for s in o.scores if np.isfinite(s)]
+    guessing = not scores or min(scores) < 20
+    if guessing:
+        axis.axvline(10, color="#777777", linestyle=":", linewidth=1)
+    for y in range(len(first) - 1):
+        axis.axhline(y + 0.5, color="#DDDDDD", linewidth=0.8, zorder=0)
+    axis.set_yticks(range(len(first)), [label_of(name) for name in first])
+    axis.set_ylim(len(first) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)
+    seeds = max(len(o.runs) for o in found)
+    shown = f"marker: one of {seeds} seeds, bar: their mean" if seeds > 1 else "one seed"
+    axis.set_title(shown + ("; dotted: guessing" if guessing else ""), loc="left", fontsize=11)
+    axis.set_xlabel("validation accuracy (%)")
+    axis.set_ylabel(found.factors[0])
+    if len(second) > 1 or reported:
+        figure.legend(loc="outside lower center", ncols=min(4, len(second) + bool(reported)), fontsize=11)
+    title_of(figure, found.title)
+    return figure
+
+
+@styled
+def sweep_curves(found, span: int, smooth) -> Figure:
+    """Training loss by step and eval-mode loss on validation images by epoch; seeds thin, their median thick.
+
+    Args:
+        found: a ``ranking.Ranked``; smooth: ``compare.smooth``, over ``span`` steps.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.4), sharex=True)
+    for number, o in enumerate(found):
+        style = {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}
+        label = " · ".join(label_of(value) for value in o.variant)
+        whole = [run for run in o.runs if run.diverged_at is None and run.epochs]
+        epoch = [run.epochs[-1]["epoch"] / run.epochs[-1]["step"] for run in whole]
+        curves = [smooth(run.steps["loss"], span) for run in whole]
+        validation = [[(e["epoch"], e["validation_loss"]) for e in run.epochs] for run in whole]
+        for curve, per_step, points in zip(curves, epoch, validation, strict=True):
+            thin = style | {"linewidth": 0.7, "alpha": 0.5}
+            left.plot(np.arange(len(curve)) * per_step, curve, **thin)
+            right.plot(*np.transpose(points), **thin)
+        if whole:
+            left.plot(np.arange(len(curves[0])) * epoch[0], np.median(curves, axis=0), **style, label=label)
+            right.plot(*np.median(validation, axis=0).T, **style, marker=MARKERS[number % len(MARKERS)], ms=5)
+        else:
+            left.plot([], [], **style, label=f"{label}: {o.verdict}")
+    for axis in (left, right):
+        axis.axhline(LN10, color="#777777", linewidth=1, linestyle=":")
+        axis.set_xlabel("epoch")
+    left.set(ylabel="training loss (nats)", title=f"loss of each batch, mean over {span} steps")
+    right.set(title="validation images, eval mode", ylabel="cross-entropy (nats)")
+    left.annotate("ln 10: guessing", (0.98, LN10), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=10)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=11)
+    title_of(figure, found.title)
+    return figure
+
+
+@styled
+def greedy_steps(rows: Sequence[dict]) -> Figure:
+    """The greedy tuning: every option tried with its accuracy, step by step, the chosen one filled."""
+    steps = list(dict.fromkeys(row["step"] for row in rows))
+    values = [100 * (row["accuracy"] or 0.0) for row in rows]
+    apart = max(0.5, 0.065 * (max(values) - min(values)))  # the height of a label
+    figure, axis = plt.subplots(figsize=(8, 4.2))
+    for x, step in enumerate(steps):
+        mine = [row for row in rows if row["step"] == step]
+        labels: dict[float, str] = {}
+        for row in sorted(mine, key=lambda row: row["chosen"]):  # the chosen one on top
+            y = 100 * (row["accuracy"] or 0.0)
+            axis.plot(x, y, "o", ms=10, color=COLOURS[0], mfc=COLOURS[0] if row["chosen"] else "white", mew=1.8)
+        for row in mine:
+            y = 100 * (row["accuracy"] or 0.0)
+            text = f"{row['option']}: {'diverged' if row['accuracy'] is None else format(y, '.1f')}"
+            labels[y] = f"{labels[y]}\ntied: {text}" if y in labels else text
+        top = float("-inf")
+        for y, text in sorted(labels.items()):  # each option has a label of its own, in the order of the dots
+            lines = 1 + text.count("\n")
+            place = max(y, top + apart * (1 + lines) / 2)
+            top = place + apart * (lines - 1) / 2
+            style = {"boxstyle": "square,pad=0.05", "facecolor": "white", "edgecolor": "none"}
+            axis.annotate(text, (x, place), (9, 0), textcoords="offset points", va="center", size=11, bbox=style)
+    chosen = [100 * row["accuracy"] for row in rows if row["chosen"]]
+    axis.plot(range(len(steps)), chosen, color=COLOURS[0], linewidth=1, alpha=0.6, zorder=0)
+    axis.axhline(10, color="#777777", linestyle=":", linewidth=1)
+    axis.set_xticks(range(len(steps)), steps)
+    axis.set_xlim(-0.3, len(steps) - 0.3)
+    axis.set_ylabel("validation accuracy (%)")
+    axis.set_xlabel("what is chosen; filled: kept for all later steps")
+    title_of(figure, "AlexNet tuned one setting at a time, on validation images")
+    return figure
+
+
+@styled
+def weight_histograms(summaries: dict, value_range: float) -> Figure:
+    """Distribution of the weights of every layer under several penalties.
+
+    Args:
+        summaries: name of the variant → ``features.weight_summary`` of one run; value_range: half the width shown.
+    """
+    layers = [row["layer"] for row in next(iter(summaries.values()))]
+    figure, axes = plt.subplots(1, len(layers), figsize=(2.15 * len(layers), 3.9), sharex=True, squeeze=False)
+    for axis, (number, layer) in zip(axes[0], enumerate(layers), strict=True):
+        for i, (name, rows) in enumerate(summaries.items()):
+            counts = np.asarray(rows[number]["counts"])
+            edges = np.linspace(-value_range, value_range, len(counts) + 1)
+            style = {"color": COLOURS[i], "linestyle": DASHES[i % len(DASHES)], "linewidth": 1.6}
+            axis.stairs(100 * counts / counts.sum(), edges, label=name if number == 0 else None, **style)
+        axis.set(yscale="log", ylim=(0.02, 110), title=layer)
+        axis.set_xlabel("weight")
+    axes[0][0].set_ylabel("share of the weights (%), log")
+    for axis in axes[0][1:]:
+        axis.set_yticklabels([])
+    figure.legend(loc="outside lower center", ncols=3, fontsize=11)
+    title_of(figure, "Weights of each layer of LeNet-5 under L2 and L1, at the end of training")
+    return figure
+
+
+@styled
+def depth_costs(rows: Sequence[dict], reported: dict) -> Figure:
+    """Seconds per training step and parameters of ResNets, and the source's seconds relative to the first.
+
+    Args:
+        rows: ``timing.depth_times``; reported: model → a source's seconds per epoch.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
+    names = [row["model"].replace("resnet", "ResNet-") for row in rows]
+    left.bar(names, [row["parameters"] / 1e6 for row in rows], color=COLOURS[5])
+    left.set(ylabel="parameters (millions)", title="size")
+    ours = [row["seconds_per_step"] / rows[0]["seconds_per_step"] for row in rows]
+    theirs = [reported[row["model"]] / reported[rows[0]["model"]] for row in rows]
+    flops = [row["flops"] / rows[0]["flops"] for row in rows]
+    seconds = rows[0]["seconds_per_step"]
+    first = f"{seconds:.2f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"
+    right.plot(names, ours, "o-", color=COLOURS[0], label=f"time of a step here ({first} for the first)")
+    right.plot(names, flops, "^:", color=COLOURS[2], label="operations of a forward pass")
+    right.plot(names, theirs, "s--", color=COLOURS[1], label="source 004, time of an epoch")
+    right.set(ylabel="times that of ResNet-18", title="cost", ylim=(0, None))
+    for axis in (left, right):
+        axis.tick_params(axis="x", rotation=25)
+    legend(right, loc="upper left", fontsize=10)
+    title_of(figure, f"What depth costs: ResNets for 32×32 images, batch {rows[0]['batch_size']}")
+    return figure
+
+
+@styled
+def confusion_matrix(counts: np.ndarray, classes: Sequence[str], network: str) -> Figure:
+    """Heat map of true against predicted class, in percent of the true class.
+
+    Args:
+        counts: (classes, classes) of (true, predicted).
+    """
+    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure, axis = plt.subplots(figsize=(8, 6.6))
+    style = {"cmap": "cividis", "annot": True, "fmt": ".0f", "square": True, "linewidths": 0.5}
+    sns.heatmap(share, ax=axis, xticklabels=classes, yticklabels=classes, cbar_kws={"label": "% of the class"}, **style)
+    axis.set(xlabel="predicted class", ylabel="true class")
+    axis.tick_params(axis="x", rotation=40)
+    title_of(figure, f"{network}: what is taken for what (validation images, %)")
+    return figure
+
+
+@styled
+def mistakes(found: Sequence[dict], classes: Sequence[str], network: str) -> Figure:
+    """The most confident mistakes: image, prediction with its probability, truth.
+
+    Args:
+        found: ``inside.mistakes.confident_mistakes``.
+    """
+    columns = 6
+    rows = max(1, -(-len(found) // columns))
+    figure, axes = plt.subplots(rows, columns, figsize=(10, 2.2 * rows + 0.6), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, one in zip(axes.flat, found, strict=False):
+        axis.imshow(one["image"].permute(1, 2, 0).numpy())
+        title = f"{classes[one['predicted']]} {one['probability']:.0%}\ntruth: {classes[one['true']]}"
+        axis.set_title(title, fontsize=10)
+    title_of(figure, f"{network}: wrong and sure of it (validation images)")
+    return figure
+
+
+@styled
+def toy_curves(found: dict) -> Figure:
+    """Validation accuracy of small networks by epoch; every seed thin, their median thick.
+
+    Args:
+        found: variant → ``inside.toys.accuracies`` of every seed.
+    """
+    figure, axis = plt.subplots(figsize=(8, 4.4))
+    for number, (name, seeds) in enumerate(found.items()):
+        style = {"color": COLOURS[number], "linestyle": DASHES[number % len(DASHES)]}
+        epochs = np.arange(1, len(seeds[0]) + 1)
+        for values in seeds:
+            axis.plot(epochs, 100 * np.asarray(values), **style | {"linewidth": 0.7, "alpha": 0.5})
+        median = 100 * np.median(seeds, axis=0)
+        axis.plot(epochs, median, **style, marker=MARKERS[number], ms=4 if len(epochs) > 1 else 8, label=name)
+    axis.set(xlabel="epoch", ylabel="validation accuracy (%)", xlim=(0, None))
+    figure.legend(loc="outside lower center", ncols=3, fontsize=11)
+    title_of(figure, "Small networks on drawn points: activation, depth, initialisation, rate")
+    return figure

@@ -1,0 +1,215 @@
+"""One style, one function per figure, one ``save``.
+
+A figure function takes records or arrays and returns the figure; it trains nothing and measures nothing.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from .style import CHANNELS, LN10, NETWORKS, in_order, legend, line_style, steps_axis, styled, title_of
+
+# --- 01: data ------------------------------------------------------------------------------------------------------
+
+
+@styled
+def sample_grid(images, labels, classes: Sequence[str], per_class: int = 10) -> Figure:
+    """Ten random-looking but fixed images of each class, one class per row.
+
+    Args:
+        images, labels: (n, 3, 32, 32) uint8 and (n,) tensors.
+    """
+    figure, axes = plt.subplots(len(classes), per_class, figsize=(8, 8.4))
+    for row, name in enumerate(classes):
+        members = (labels == row).nonzero().squeeze(1)[:per_class]
+        for column in range(per_class):
+            axis = axes[row, column]
+            axis.axis("off")
+            if column < len(members):
+                axis.imshow(images[members[column]].permute(1, 2, 0).numpy())
+        axes[row, 0].text(-6, 16, name, ha="right", va="center", fontsize=12)
+    title_of(figure, f"{per_class} training images of each class")
+    return figure
+
+
+@styled
+def channel_histograms(images, mean, std) -> Figure:
+    """Share of pixels at each of the 256 values, per colour channel, with mean and standard deviation.
+
+    Args:
+        images: (n, 3, h, w) uint8; mean, std: (3,) on the [0, 1] scale.
+    """
+    figure, axis = plt.subplots(figsize=(8, 3.8))
+    for channel, (name, colour, dash) in enumerate(CHANNELS):
+        counts = images[:, channel].flatten().bincount(minlength=256).numpy()
+        label = f"{name}: mean {mean[channel]:.4f}, std {std[channel]:.4f}"
+        axis.plot(np.arange(256) / 255, counts / counts.sum() * 100, color=colour, linestyle=dash, label=label)
+        axis.axvline(float(mean[channel]), color=colour, linestyle=dash, linewidth=1)
+    axis.set(xlabel="pixel value (0 black, 1 full)", ylabel="share of pixels (%)", xlim=(0, 1), ylim=(0, None))
+    top = np.percentile(np.concatenate([line.get_ydata() for line in axis.lines if len(line.get_ydata()) == 256]), 99)
+    axis.set_ylim(0, 1.6 * top)  # the peaks at 0 and 1 (clipped pixels) would flatten the rest
+    axis.legend(loc="upper right")
+    title_of(figure, "Pixel values of the training images, by colour channel")
+    return figure
+
+
+@styled
+def class_counts(splits: dict, classes: Sequence[str]) -> Figure:
+    """Number of images of each class in each split.
+
+    Args:
+        splits: name → labels tensor.
+    """
+    figure, axis = plt.subplots(figsize=(8, 3.6))
+    width = 0.8 / len(splits)
+    colours = sns.color_palette("colorblind", len(splits))
+    for i, (name, labels) in enumerate(splits.items()):
+        counts = labels.bincount(minlength=len(classes)).numpy()
+        position = np.arange(len(classes)) + (i - (len(splits) - 1) / 2) * width
+        axis.bar(position, counts, width, label=f"{name}: {len(labels)}", color=colours[i])
+    axis.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
+    axis.grid(axis="x", visible=False)
+    axis.set(ylabel="images")
+    axis.set_ylim(0, axis.get_ylim()[1] * 1.2)
+    axis.legend(ncols=len(splits), loc="upper right")
+    title_of(figure, "Images per class in the three splits")
+    return figure
+
+
+@styled
+def augmentation_grid(rows: dict) -> Figure:
+    """The same images under several augmentations, one augmentation per row.
+
+    Args:
+        rows: name → images (n, 3, 32, 32) float in [0, 1].
+    """
+    n = min(len(images) for images in rows.values())
+    figure, axes = plt.subplots(len(rows), n, figsize=(8, 1.05 * len(rows) + 0.5), squeeze=False)
+    for axis_row, (name, images) in zip(axes, rows.items(), strict=True):
+        for axis, image in zip(axis_row, images[:n], strict=True):
+            axis.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy())
+            axis.axis("off")
+        axis_row[0].text(-4, 16, name, ha="right", va="center", fontsize=12)
+    title_of(figure, "The same images under each augmentation")
+    return figure
+
+
+# --- 04: comparison ------------------------------------------------------------------------------------------------
+
+
+@styled
+def training_curves(runs: Sequence, smooth, span: int) -> Figure:
+    """Training loss per step and validation accuracy of several networks; every seed thin, their median thick.
+
+    Args:
+        runs: records at one rate.
+        smooth: ``compare.smooth``; span: steps averaged in the left panel.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
+    for model in in_order(run.config.model for run in runs):
+        mine = [run for run in runs if run.config.model == model]
+        style = line_style(model)
+        curves = [smooth(run.steps["loss"], span) for run in mine]
+        for curve in curves:
+            left.plot(curve, color=style["color"], linewidth=0.8, alpha=0.6)
+        shortest = min(map(len, curves))
+        left.plot(np.median([c[:shortest] for c in curves], axis=0), **style)
+        points = [[(e["step"], 100 * e["validation_accuracy"]) for e in run.epochs] for run in mine if run.epochs]
+        for series in points:
+            right.plot(*zip(*series, strict=True), color=style["color"], linewidth=0.8, alpha=0.6, marker="o", ms=3)
+        if points and len({len(series) for series in points}) == 1:
+            right.plot(*np.median(points, axis=0).T, **style, marker="o", ms=5)
+    steps_axis(left, right)
+    left.axhline(LN10, color="#777777", linewidth=1, linestyle=":")
+    left.annotate("ln 10: guessing", (0.98, LN10), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=10)
+    left.set(ylabel="training loss (nats)", title=f"loss of each batch, mean over {span} steps")
+    right.set(ylabel="validation accuracy (%)", title="eval mode")
+    legend(left, loc="lower left")
+    rate, seeds = runs[0].config.lr, len({run.config.seed for run in runs})
+    thin = f"; thin: {seeds} seeds, thick: median" if seeds > 1 else "; one seed"
+    title_of(figure, f"VGG-A with and without batch norm, {runs[0].config.optimizer} at rate {rate:g}{thin}")
+    return figure
+
+
+@styled
+def family_curves(runs: Sequence) -> Figure:
+    """Eval-mode loss of the VGG-A family on training images and on validation images."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), sharey=True)
+    for model in in_order(run.config.model for run in runs):
+        for run in (run for run in runs if run.config.model == model):
+            for axis, part in zip(axes, ("train", "validation"), strict=True):
+                steps, losses = [e["step"] for e in run.epochs], [e[f"{part}_loss"] for e in run.epochs]
+                axis.plot(steps, losses, **line_style(model), marker="o", ms=4)
+    steps_axis(*axes)
+    axes[0].set(ylabel="loss in eval mode (nats)", title="on training images")
+    axes[1].set(title="on validation images")
+    low, high = axes[0].get_ylim()
+    axes[0].set_ylim(low - 0.4 * (high - low), high)  # room for the legend below the curves
+    legend(axes[0], loc="lower left", fontsize=10, ncols=2)
+    title_of(figure, "The VGG-A family at the same rate, dropout switched off for the measurement")
+    return figure
+
+
+@styled
+def hard_settings(runs: Sequence, smooth, span: int) -> Figure:
+    """Training loss of both networks at each hard setting, against the loss of guessing.
+
+    Args:
+        runs: records of several (optimizer, rate) settings; smooth, span: as in ``training_curves``.
+    """
+    settings = list(dict.fromkeys((run.config.optimizer, run.config.lr) for run in runs))
+    columns = min(2, len(settings))
+    rows = -(-len(settings) // columns)
+    size = (5 * columns if columns > 1 else 7, 3.3 * rows if rows > 1 else 4)
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for axis, setting in zip(axes.flat, settings, strict=False):
+        for run in (run for run in runs if (run.config.optimizer, run.config.lr) == setting):
+            curve = smooth(run.steps["loss"], span)
+            axis.plot(np.where(curve > 4, np.nan, curve), **line_style(run.config.model))
+            if run.diverged_at is not None:
+                axis.plot(run.diverged_at, 4.0, "x", color=line_style(run.config.model)["color"], ms=9, mew=2.5)
+        axis.axhline(LN10, color="#777777", linewidth=1, linestyle=":", label="ln 10: guessing")
+        axis.set(title=f"{setting[0]}, rate {setting[1]:g}", ylim=(0, 4.15))
+    steps_axis(*axes[-1])
+    for unused in list(axes.flat)[len(settings) :]:
+        unused.axis("off")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("training loss (nats, up to 4)")
+    legend(axes.flat[0], fontsize=11)
+    title_of(figure, "Settings at which plain VGG-A may fail: does batch norm help?")
+    return figure
+
+
+@styled
+def loss_gap(rows: list[dict], window: str) -> Figure:
+    """Difference in training loss at the same step, with BN minus without, at every rate.
+
+    Args:
+        rows: as ``compare.same_step_rows`` returns them; window: the steps compared, in words.
+    """
+    figure, axis = plt.subplots(figsize=(8, 0.75 * len(rows) + 1.9))
+    colour = NETWORKS["VGG_A_BatchNorm"][1]
+    for y, row in enumerate(rows):
+        result = row["paired"]
+        if result is None:
+            axis.text(0, y, "  diverged: not compared", va="center")
+            continue
+        axis.plot(result.values, [y] * len(result.values), "o", color=colour, ms=8, mfc="white", mew=1.8)
+        if result.interval:
+            axis.plot(result.interval, [y, y], color=colour, linewidth=2.5)
+            axis.plot(result.mean, y, "|", color=colour, ms=20, mew=3)
+    axis.axvline(0, color="#444444", linewidth=1.2)
+    low, high = axis.get_xlim()
+    axis.set_xlim(low - 0.1 * (high - low), high + 0.1 * (high - low))
+    axis.set_yticks(
+        range(len(rows)),
+        [f"rate {row['rate']:g} (n = {len(row['paired'].values) if row['paired'] else 0})" for row in rows],
+    )
+    axis.set_ylim(len(rows) - 0.4, -0.6)
+    axis.set_xlabel("training loss with BN − without BN (nats); left of 0: BN is ahead")
+    axis.set_title(f"{window}; circle: one seed, bar: mean with 95 % t interval", loc="left", fontsize=11)
+    title_of(figure, "Who is ahead in training loss at the same step?")
+    return figure

@@ -1,0 +1,147 @@
+"""How long runs will take, from recorded ones, and the plan as text."""
+
+import contextlib
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..env import CourseError, figures_dir, read_json
+from ..training.config import RunConfig
+from ..training.store import Store
+from .jobs import Job, state
+
+SCREEN = 20  # runs; a longer plan's sums are said again at its end
+
+
+def outlook(jobs: Sequence[Job], fingerprint: str, store: Store) -> str:
+    """One line for the top of a notebook: how many of its runs are recorded, and how long the others may take."""
+    left = [job for job in jobs if state(job, fingerprint, store) != "recorded"]
+    line = f"{len(jobs)} training runs, {len(jobs) - len(left)} of them recorded"
+    if not left:
+        return f"{line}: nothing is left to train."
+    found = Speeds(store)
+    known = {card: [found.seconds(job, card) for job in left] for card in found.cards}
+    known = {card: sum(times) / 60 for card, times in known.items() if None not in times}
+    took = ", ".join(f"{minutes:.0f} min on {card}" for card, minutes in known.items())
+    return f"{line}; the other {len(left)}: {f'about {took}' if took else 'no time known yet'}."
+
+
+# --- How long it will take -----------------------------------------------------------------------------------------
+
+
+class Speeds:
+    """Seconds per step of the runs recorded here or published, by device and kind of run.
+
+    Args:
+        store: whose records are looked at, besides the published ones.
+    """
+
+    def __init__(self, store: Store):
+        self.known: dict[tuple, list[float]] = {}
+        cards: dict[str, int] = {}
+        seen: set[str] = set()
+        for root in (store.root, figures_dir() / "records"):
+            for path in sorted(root.glob("*/provenance.json")):
+                if path.parent.name in seen:
+                    continue
+                seen.add(path.parent.name)
+                with contextlib.suppress(CourseError, OSError, KeyError, TypeError, ValueError):
+                    card = self._add(path.parent)
+                    cards[card] = cards.get(card, 0) + 1
+        self.cards = sorted(cards, key=lambda card: -cards[card])
+        self.gpus = [card for card in self.cards if "thread" not in card]
+
+    def _add(self, folder: Path) -> str:
+        made = read_json(folder / "provenance.json")
+        config = RunConfig.from_json((folder / "config.json").read_text(encoding="utf-8"))
+        steps = config.steps if made["diverged_at"] is None else made["diverged_at"] + 1
+        machine = made["machine"]
+        card = machine.get("gpu") or f"{machine['cpu']}, {machine['threads']} thread{'s' * (machine['threads'] > 1)}"
+        images = steps * config.batch_size
+        for kind in _kinds(config):
+            self.known.setdefault((card, kind), []).append(made["wall_seconds"] / images)
+        return card
+
+    def seconds(self, job: Job, card: str) -> float | None:
+        """Seconds that a run will take on a device, as the most similar recorded ones took; None without any."""
+        images = job.config.steps * job.config.batch_size
+        for kind in _kinds(job.config):
+            if (card, kind) in self.known:
+                return images * statistics.median(self.known[card, kind])
+        return None
+
+
+def _kinds(config: RunConfig) -> list[tuple]:
+    """What a run's time depends on, the most telling first: the whole config but its seed … the network alone."""
+    arguments = json.dumps({n: v for n, v in config.model_args.items() if n not in ("init", "init_scale")})
+    network = (config.model, arguments)
+    usual = (*network, config.optimizer, config.batch_size, config.gradients, config.steps)
+    return [usual, (*network, config.batch_size, config.gradients), (*network, config.batch_size), network]
+
+
+# --- Showing it ----------------------------------------------------------------------------------------------------
+
+
+def lines(
+    jobs: Sequence[Job], fingerprint: str | None, store: Store, notes: Sequence[str] = (), gpu: bool = False
+) -> list[str]:
+    """The plan as text: sums and the minutes left on every known device, per notebook, then every run with its state.
+
+    A run that several notebooks share counts for the first of them. Where the runs fill more than a screen, the sums
+    are the last lines too.
+
+    Args:
+        fingerprint: of the data; None where it has not been read yet, so that nothing is known to be recorded.
+        notes: lines to stand below the sums.
+        gpu: whether it is to be trained on one, so that a line says where no time on a GPU is known.
+    """
+    found = Speeds(store)
+    states = [state(job, fingerprint, store) if fingerprint else "missing" for job in jobs]
+    names = {card: chr(ord("A") + i) for i, card in enumerate(_shown(found))}
+    times = {card: [found.seconds(job, card) for job in jobs] for card in names}
+    left = [i for i, s in enumerate(states) if s != "recorded"]
+    counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
+    shown = [f"{len(jobs)} runs: {counts}." if jobs else "Nothing to train."]
+    for card, name in names.items():
+        shown.append(f"  {name}: {card}: {_sum([times[card][i] for i in left])} left for one worker")
+    if gpu and left and not found.gpus:
+        shown.append(
+            "  No run is recorded on a GPU, so its minutes are unknown. Train a few there first (--only 09): the plan "
+            "then counts with what they took."
+        )
+    elif not names:
+        shown.append("  No run is recorded on any device yet, so no time is predicted.")
+    head = "".join(f"{f'min on {name}':>12}" for name in names.values())
+    sums = [*shown, *notes]
+    shown = [*sums, "", f"{'notebook':9} {'runs':>5} {'recorded':>9}{head}"]
+    first = [job.notebooks[0] if job.notebooks else "" for job in jobs]
+    for number in dict.fromkeys(first):
+        mine = [i for i, name in enumerate(first) if name == number]
+        minutes = "".join(f"{_sum([times[c][i] for i in mine if i in left], short=True):>12}" for c in names)
+        shown.append(f"{number:9} {len(mine):5} {sum(states[i] == 'recorded' for i in mine):9}{minutes}")
+    shown += ["", f"{'state':14}  {'notebooks':11} {'steps':>7}{head}  run"]
+    for i, job in enumerate(jobs):
+        minutes = "".join(f"{_sum([times[card][i]], short=True):>12}" for card in names)
+        key = f" [{job.config.key(fingerprint)[:6]}]" if fingerprint else ""
+        shown.append(
+            f"{states[i]:14}  {' '.join(job.notebooks):11} {job.config.steps:7}{minutes}  {job.config.describe()}{key}"
+        )
+    return [*shown, "", *sums] if len(jobs) > SCREEN else shown
+
+
+def _shown(found: Speeds) -> list[str]:
+    """At most four devices: GPUs first, then those with most runs."""
+    return sorted(found.cards, key=lambda card: card not in found.gpus)[:4]
+
+
+def _sum(seconds: Sequence[float | None], short: bool = False) -> str:
+    """A sum of times in minutes, with what is not known of it."""
+    known = [each for each in seconds if each is not None]
+    minutes = sum(known) / 60
+    text = f"{minutes:,.1f}" if minutes < 10 else f"{minutes:,.0f}"
+    if len(known) == len(seconds):
+        return text if short else f"{text} min"
+    if short:
+        return f"≥ {text}" if known else "–"
+    return f"at least {text} min ({len(seconds) - len(known)} runs of no known time)"

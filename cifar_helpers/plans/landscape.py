@@ -1,0 +1,207 @@
+"""What each notebook trains under each profile: plain lists of ``RunConfig``, and the one place with budgets.
+
+Nothing here imports torch, so a plan can be printed anywhere.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ..env import CourseError
+from ..training.config import RunConfig
+from ..training.probes import ProbeConfig, eta_grid
+from .budgets import EPOCH
+from .profiles import Profile, get_profile
+
+RATES = (1e-3, 2e-3, 1e-4, 5e-4)  # the handout's
+BASE_RATE = 1e-3  # the rate that gets several seeds
+PLAIN, BATCH_NORM = "VGG_A", "VGG_A_BatchNorm"
+NETWORKS = (PLAIN, BATCH_NORM)
+FAMILY = ("VGG_A_Light", "VGG_A_Dropout", "VGG_A_BatchNorm_Dropout")
+GAPS = (1, 4)
+PAPER_RATE = 0.1  # of SGD, in the paper's own measurement
+DENSE = 29  # points of the denser grid of step lengths
+NARROW = 0.125  # of VGG-A's width: the paper's 15 000 steps then fit a laptop
+# (optimizer, rate) at which plain VGG-A is expected to struggle; source 004 saw SGD fail but names no rate.
+HARD_SETTINGS = (("Adam", 5e-3), ("Adam", 1e-2), ("SGD", 1e-2), ("SGD", 1e-1))
+
+
+def bn_sweep(
+    profile: str,
+    seed: int = 0,
+    rates: Sequence[float] | None = None,
+    steps: int | None = None,
+    n_items: int | None = None,
+) -> list[RunConfig]:
+    """VGG-A without and with batch norm at every rate, all runs of a seed from the same weights and batches.
+
+    Shared by notebooks 04 to 07: whichever comes first trains them. The protocol is that of the course's sample code
+    (SPEC §6): Adam, batch 128, normalisation ½, no augmentation. Recorded in fp32: bf16 gradients are too far off.
+
+    Args:
+        profile: name in ``PROFILES``.
+        seed: the first seed.
+        rates, steps, n_items: None takes the profile's.
+
+    Raises:
+        CourseError: an unknown profile or an unusable value.
+    """
+    budget = get_profile(profile)
+    if rates is not None and not isinstance(rates, list | tuple):
+        raise CourseError(f"rates must be a list of learning rates, not {rates!r}.")
+    return [
+        _config(
+            budget,
+            network,
+            seed + offset,
+            lr=rate,
+            steps=steps,
+            n_items=n_items,
+            test=budget.test and rate == BASE_RATE,
+        )
+        for network in NETWORKS
+        for rate in rates or RATES
+        for offset in range(budget.seeds if rate == BASE_RATE else budget.rate_seeds)
+    ]
+
+
+def bn_family(profile: str, seed: int = 0, steps: int | None = None, n_items: int | None = None) -> list[RunConfig]:
+    """The rest of the VGG-A family at the base rate: Light, Dropout, BN + Dropout (SPEC §5)."""
+    budget = get_profile(profile)
+    steps = budget.family_steps if steps is None else steps
+    return [
+        _config(budget, network, seed + offset, steps=steps, n_items=n_items, gradients=False, test=budget.test)
+        for network in FAMILY
+        for offset in range(budget.family_seeds)
+    ]
+
+
+def bn_hard_settings(profile: str, seed: int = 0, n_items: int | None = None) -> list[RunConfig]:
+    """Both networks at optimizers and rates where plain VGG-A is expected to struggle (SPEC §5)."""
+    budget = get_profile(profile)
+    settings = HARD_SETTINGS[-budget.hard_settings :]
+    return [
+        _config(
+            budget,
+            network,
+            seed,
+            lr=rate,
+            optimizer=optimizer,
+            steps=budget.hard_steps,
+            n_items=n_items,
+            gradients=False,
+            test=False,
+        )
+        for optimizer, rate in settings
+        for network in NETWORKS
+    ]
+
+
+def same_batch(profile: str) -> ProbeConfig:
+    """The second gradient of the handout's proxy on the first one's batch, every few steps."""
+    return ProbeConfig("same_batch", every=get_profile(profile).same_batch_every)
+
+
+def sweep_probes(profile: str, seed: int = 0) -> Callable[[RunConfig], list[ProbeConfig]]:
+    """Which probes each run of ``bn_sweep`` gets: ``same_batch``, at every rate, for some of the seeds."""
+    measured = {seed + offset for offset in get_profile(profile).same_batch_seeds}
+    return lambda config: [same_batch(profile)] if config.seed in measured else []
+
+
+def direct_runs(profile: str, seed: int = 0, lr: float = PAPER_RATE, steps: int | None = None) -> list[RunConfig]:
+    """Both networks as in the paper: SGD, batch 128, Xavier-normal, no augmentation; several seeds (SPEC §7)."""
+    budget = get_profile(profile)
+    settings = {"optimizer": "SGD", "lr": lr, "steps": budget.direct_steps if steps is None else steps, "test": False}
+    return [
+        _config(budget, network, seed + offset, **settings)
+        for network in NETWORKS
+        for offset in range(budget.direct_seeds)
+    ]
+
+
+def direct_probe(profile: str, lr: float = PAPER_RATE) -> ProbeConfig:
+    """The paper's measurement along ``direct_runs``: η from ½ to 4 times the rate, every few steps."""
+    budget = get_profile(profile)
+    return ProbeConfig("along_gradient", every=budget.probe_every, etas=eta_grid(lr, budget.probe_points))
+
+
+def direct_controls(profile: str, lr: float = PAPER_RATE) -> dict[str, ProbeConfig]:
+    """What decides whether the probe's outcome stands, at a few steps of ``direct_runs``.
+
+    Returns:
+        ``dense``: 29 step lengths; ``eval``: batch norm with its running statistics; ``random``: a random direction
+        as long as the gradient; ``noise``: the gradient on other batches at the same weights.
+    """
+    budget = get_profile(profile)
+    return _controls(budget, budget.control_steps, lr)
+
+
+def _controls(budget: Profile, at: tuple[int, ...], lr: float = PAPER_RATE) -> dict[str, ProbeConfig]:
+    etas = eta_grid(lr, budget.probe_points)
+    return {
+        "dense": ProbeConfig("along_gradient", at=at, etas=eta_grid(lr, DENSE)),
+        "eval": ProbeConfig("along_gradient", at=at, etas=etas, mode="eval"),
+        "random": ProbeConfig("along_gradient", at=at, etas=etas, direction="random"),
+        "noise": ProbeConfig("noise", at=at, batches=budget.control_batches),
+    }
+
+
+def direct_probes(profile: str, lr: float = PAPER_RATE) -> list[ProbeConfig]:
+    """All probes of ``direct_runs``, taken in one training; shared by notebooks 05 to 07."""
+    return [direct_probe(profile, lr), *direct_controls(profile, lr).values()]
+
+
+def narrow_runs(profile: str, seed: int = 0) -> list[RunConfig]:
+    """``direct_runs`` on networks an eighth as wide, as long as the paper's: 15 000 steps (SPEC §7)."""
+    budget = get_profile(profile)
+    return [
+        _narrow(budget, network, seed + offset, optimizer="SGD", lr=PAPER_RATE, steps=budget.narrow_steps)
+        for offset in range(budget.narrow_seeds)
+        for network in NETWORKS
+    ]
+
+
+def narrow_probe(profile: str) -> ProbeConfig:
+    """The paper's measurement along ``narrow_runs``, often at first, then less often."""
+    budget = get_profile(profile)
+    often, until, seldom = budget.narrow_often
+    at = (*range(0, until, often), *range(until, budget.narrow_steps, seldom))
+    return ProbeConfig("along_gradient", at=at, etas=eta_grid(PAPER_RATE, budget.probe_points))
+
+
+def narrow_probes(profile: str) -> list[ProbeConfig]:
+    """All probes of ``narrow_runs``: the paper's, then its controls in the order of ``direct_controls``."""
+    budget = get_profile(profile)
+    return [narrow_probe(profile), *_controls(budget, budget.narrow_controls).values()]
+
+
+def narrow_sweep(profile: str, seed: int = 0) -> list[RunConfig]:
+    """``bn_sweep`` on networks an eighth as wide: all four rates with as many seeds as ``narrow_runs``."""
+    budget = get_profile(profile)
+    return [
+        _narrow(budget, network, seed + offset, lr=rate, steps=budget.narrow_sweep_steps)
+        for offset in range(budget.narrow_sweep_seeds)
+        for network in NETWORKS
+        for rate in RATES
+    ]
+
+
+def _narrow(budget: Profile, network: str, seed: int, **settings) -> RunConfig:
+    """Evaluated once an epoch on all validation images, so that every profile that trains as long shares the run."""
+    usual = {"batch_size": budget.batch_size, "n_items": budget.n_items, "eval_every": EPOCH, "test": False}
+    usual |= {"model_args": {"width": NARROW}, "precision": "fp32", "gradients": True, "gaps": GAPS}
+    return RunConfig(network, seed=seed, **usual | settings)
+
+
+def _config(budget: Profile, model: str, seed: int, steps=None, n_items=None, gradients=True, **settings) -> RunConfig:
+    return RunConfig(
+        model,
+        seed=seed,
+        steps=budget.steps if steps is None else steps,
+        n_items=budget.n_items if n_items is None else n_items,
+        batch_size=budget.batch_size,
+        precision="fp32",
+        gradients=gradients,
+        gaps=GAPS,
+        eval_every=budget.eval_every,
+        eval_items=budget.eval_items,
+        **settings,
+    )

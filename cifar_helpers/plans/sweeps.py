@@ -1,0 +1,376 @@
+"""What the first part trains (notebooks 02 and 03): every sweep as a list of variants.
+
+Nothing here imports torch. A sweep changes one thing (or two, crossed) and keeps the rest; a seed gives all of its
+variants the same images in the same order and, where the networks are the same, the same weights.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..training.config import RunConfig
+from .budgets import EPOCH, budget
+
+# Optimizer → (class, rate, arguments). Rates are torch's defaults; SGD has none, so it gets the customary pair.
+OPTIMIZERS = {
+    "SGD": ("SGD", 0.01, {"momentum": 0.9}),
+    "Adagrad": ("Adagrad", 0.01, {}),
+    "Adadelta": ("Adadelta", 1.0, {}),
+    "Adam": ("Adam", 1e-3, {}),
+}
+LOSSES = ("cross_entropy", "mse", "smooth_l1", "bce_with_logits")
+ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sigmoid", "softplus", "swish")
+LENET_RATES = (1.0, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)  # source 002's
+CARRIED_RATE = 0.05  # which it carried on with
+L2_STRENGTHS = (0.01, 1e-3, 1e-4, 1e-5, 0.0)  # source 002's
+BATCH_SIZES = (4, 32, 128, 256, 500)
+INITS = ("default", "kaiming_normal", "xavier_normal", "xavier_uniform")
+DEPTHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+AUGMENTED = ("crop", "flip")
+LENET_LAYERS = ((450, 75), (2400, 150), (48_000, 400), (10_080, 120), (840, 84))  # weights, fan-in
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Variants that differ in one thing, each with its runs.
+
+    Attributes:
+        name: of its table and its figure; begins with the notebook's number.
+        title: what is compared, for the figure.
+        factors: what is varied: one name, or two for a crossed sweep.
+        variants: (value,) or (value, value) as the figure writes them → one config per seed.
+    """
+
+    name: str
+    title: str
+    factors: tuple[str, ...]
+    variants: Mapping[tuple[str, ...], tuple[RunConfig, ...]]
+
+    @property
+    def configs(self) -> list[RunConfig]:
+        """All runs of the sweep, in order."""
+        return [config for configs in self.variants.values() for config in configs]
+
+
+def configured(profile: str, model: str, steps: int, **settings) -> RunConfig:
+    """A run of so many steps with the profile's batch, evaluations and use of the test split, where not given."""
+    plan = budget(profile)
+    given = {"batch_size": plan.batch_size, "n_items": plan.n_items, "eval_every": plan.every} | settings
+    given = {"eval_items": plan.eval_items, "test": plan.test} | given
+    return RunConfig(model, steps=steps, **given)
+
+
+def sgd(lr: float = 0.01, **arguments) -> dict:
+    """Settings of SGD with momentum 0.9."""
+    return {"optimizer": "SGD", "lr": lr, "optimizer_args": {"momentum": 0.9} | arguments}
+
+
+def optimizer_settings(name: str) -> dict:
+    """Settings of an optimizer in ``OPTIMIZERS``."""
+    kind, lr, arguments = OPTIMIZERS[name]
+    return {"optimizer": kind, "lr": lr, "optimizer_args": arguments}
+
+
+def seeded(config: RunConfig, seed: int, count: int) -> tuple[RunConfig, ...]:
+    """The same run under ``count`` seeds, the first of them given."""
+    return tuple(replace(config, seed=seed + offset) for offset in range(count))
+
+
+def _sweep(name: str, title: str, factors: str, variants: Mapping, seed: int, count: int) -> Sweep:
+    """A sweep from one config per variant; ``factors`` separated by ``|``."""
+    keyed = {key if isinstance(key, tuple) else (key,): seeded(c, seed, count) for key, c in variants.items()}
+    return Sweep(name, title, tuple(factors.split("|")), keyed)
+
+
+# --- 02: small networks --------------------------------------------------------------------------------------------
+
+
+def mynet(profile: str, hidden: int = 100, steps: int | None = None, **settings) -> RunConfig:
+    """MyNet as the sweeps start from it: SGD with momentum 0.9 at rate 0.01, cross-entropy."""
+    arguments = settings.pop("model_args", {})
+    arguments = ({"hidden": hidden} if hidden != 100 else {}) | arguments
+    steps = budget(profile).mynet if steps is None else steps
+    return configured(profile, "MyNet", steps, model_args=arguments, **(sgd() | settings))
+
+
+def losses_and_optimizers(profile: str, seed: int = 0) -> Sweep:
+    """Four losses crossed with four optimizers on MyNet, each from the same fresh weights (SPEC §1, §2, §5)."""
+    steps = budget(profile).grid
+    variants = {
+        (optimizer, loss): mynet(profile, steps=steps, loss=loss, **optimizer_settings(optimizer))
+        for optimizer in OPTIMIZERS
+        for loss in LOSSES
+    }
+    title = "MyNet under four losses and four optimizers"
+    return _sweep("02_losses", title, "optimizer|loss", variants, seed, budget(profile).seeds)
+
+
+def nll_identity(profile: str, seed: int = 0) -> Sweep:
+    """Source 001's three pairs of optimizer and loss: cross-entropy is NLL after a log-softmax (SPEC §2)."""
+    variants = {
+        "SGD, cross-entropy": mynet(profile),
+        "SGD, NLL": mynet(profile, loss="nll"),
+        "Adagrad, NLL": mynet(profile, loss="nll", **optimizer_settings("Adagrad")),
+    }
+    return _sweep(
+        "02_nll",
+        "MyNet under the three pairs of source 001",
+        "optimizer and loss",
+        variants,
+        seed,
+        budget(profile).seeds,
+    )
+
+
+def activations(profile: str, seed: int = 0) -> Sweep:
+    """Six activations on MyNet (SPEC §2, §5)."""
+    variants = {name: mynet(profile, model_args={} if name == "relu" else {"activation": name}) for name in ACTIVATIONS}
+    return _sweep("02_activations", "MyNet under six activations", "activation", variants, seed, budget(profile).seeds)
+
+
+def structure(profile: str, seed: int = 0) -> Sweep:
+    """Hidden units, filter size and activation of MyNet, as source 001 changed them (SPEC §2)."""
+    variants = {
+        "h = 100 (default)": mynet(profile),
+        "h = 500": mynet(profile, 500),
+        "h = 500, second filters 3×3": mynet(profile, 500, model_args={"kernel2": 3}),
+        "h = 500, tanh": mynet(profile, 500, model_args={"activation": "tanh"}),
+    }
+    title = "MyNet with other hidden sizes, filter sizes and activations"
+    return _sweep("02_structure", title, "change", variants, seed, budget(profile).seeds)
+
+
+def filters(profile: str, seed: int = 0) -> Sweep:
+    """Number of filters of MyNet's two convolutions (SPEC §1)."""
+    plan = budget(profile)
+    variants = {
+        f"{first} and {second}": mynet(
+            profile, steps=plan.grid, model_args={} if first == 20 else {"filters": [first, second]}
+        )
+        for first, second in ((10, 25), (20, 50), (40, 100))
+    }
+    return _sweep("02_filters", "MyNet with three numbers of filters", "filters", variants, seed, plan.seeds)
+
+
+def own_optimizers(profile: str, seed: int = 0, muon: bool = True) -> Sweep:
+    """The course's own optimizers beside torch's, Muon and a one-cycle schedule, on MyNet (SPEC §1).
+
+    Args:
+        muon: whether the installed torch has Muon.
+    """
+    plan = budget(profile)
+    steps = plan.grid
+    variants = {
+        "SGD (torch)": mynet(profile, steps=steps),
+        "SGD (course)": mynet(profile, steps=steps, **(sgd() | {"optimizer": "course.SGD"})),
+        "Adam (torch)": mynet(profile, steps=steps, **optimizer_settings("Adam")),
+        "Adam (course)": mynet(profile, steps=steps, **(optimizer_settings("Adam") | {"optimizer": "course.Adam"})),
+        "AdamW (course)": mynet(profile, steps=steps, **(optimizer_settings("Adam") | {"optimizer": "course.AdamW"})),
+        "SGD, one cycle": mynet(profile, steps=steps, **sgd(0.05), schedule="one_cycle"),
+    }
+    if muon:
+        muon_settings = {"optimizer": "course.MuonAndAdamW", "lr": 0.02, "optimizer_args": {}}
+        variants["Muon and AdamW"] = mynet(profile, steps=steps, **muon_settings)
+    title = "MyNet under optimizers of one's own and of torch"
+    return _sweep("02_own_optimizers", title, "optimizer", variants, seed, plan.seeds)
+
+
+def lenet(profile: str, lr: float = 0.01, steps: int | None = None, **settings) -> RunConfig:
+    """LeNet-5 as the sweeps start from it: SGD with momentum 0.9 (source 002 does not give its settings)."""
+    steps = budget(profile).lenet if steps is None else steps
+    return configured(profile, "LeNet5", steps, **(sgd(lr) | settings))
+
+
+def improved(profile: str, lr: float, batch_norm: bool = True, **settings) -> RunConfig:
+    """Source 002's improved LeNet-5: augmentation, Swish and, if not left out, batch norm (SPEC §3)."""
+    arguments = {"activation": "swish"} | ({"batch_norm": True} if batch_norm else {})
+    return lenet(profile, lr, augmentation=AUGMENTED, model_args=arguments, **settings)
+
+
+def lenet_changes(profile: str, seed: int = 0) -> Sweep:
+    """Batch norm, augmentation and Swish on LeNet-5, Swish in both readings of source 002 (SPEC §3)."""
+    variants = {
+        "LeNet-5": lenet(profile),
+        "+ batch norm": lenet(profile, model_args={"batch_norm": True}),
+        "+ Swish": lenet(profile, model_args={"activation": "swish"}),
+        "+ batch norm, Swish": lenet(profile, model_args={"activation": "swish", "batch_norm": True}),
+        "+ augmentation": lenet(profile, augmentation=AUGMENTED),
+        "+ augmentation, batch norm": lenet(profile, augmentation=AUGMENTED, model_args={"batch_norm": True}),
+        "+ augmentation, Swish": improved(profile, 0.01, batch_norm=False),
+        "+ all three": improved(profile, 0.01),
+    }
+    title = "LeNet-5 with batch norm, Swish and augmentation"
+    return _sweep("02_lenet", title, "change", variants, seed, budget(profile).seeds)
+
+
+def lenet_long(profile: str, seed: int = 0) -> Sweep:
+    """LeNet-5 until it overfits, and two remedies: augmentation and a lower rate (SPEC §3)."""
+    plan = budget(profile)
+    every = min(EPOCH, plan.every)  # an epoch, to see where it turns
+    variants = {
+        "LeNet-5": lenet(profile, steps=plan.long, eval_every=every),
+        "+ augmentation": lenet(profile, steps=plan.long, augmentation=AUGMENTED, keep_weights=True, eval_every=every),
+        "rate 0.002": lenet(profile, 0.002, steps=plan.long, eval_every=every),
+    }
+    title = "LeNet-5 trained for long, with augmentation and at a lower rate"
+    return _sweep("02_overfitting", title, "change", variants, seed, plan.seeds)
+
+
+def initialisations(profile: str, seed: int = 0) -> Sweep:
+    """Four initialisations of LeNet-5 (SPEC §3)."""
+    variants = {name: lenet(profile, model_args={} if name == "default" else {"init": name}) for name in INITS}
+    count = budget(profile).seeds
+    return _sweep("02_initialisation", "LeNet-5 from four initialisations", "initialisation", variants, seed, count)
+
+
+def rates(profile: str, seed: int = 0) -> Sweep:
+    """Eight learning rates of the improved LeNet-5, and of the same net without batch norm (SPEC §3)."""
+    variants = {
+        (f"{lr:g}", name): improved(profile, lr, batch_norm)
+        for lr in LENET_RATES
+        for name, batch_norm in (("without BN", False), ("with BN", True))
+    }
+    title = "The improved LeNet-5 at eight learning rates, with and without batch norm"
+    return _sweep("02_rates", title, "learning rate|network", variants, seed, budget(profile).seeds)
+
+
+def bn_at_high_rate(profile: str, seed: int = 0) -> Sweep:
+    """LeNet-5 with and without batch norm at rate 0.1, augmented, with ReLU: source 002's reason for it (SPEC §3)."""
+    variants = {
+        name: lenet(profile, 0.1, augmentation=AUGMENTED, model_args=arguments)
+        for name, arguments in (("without BN", {}), ("with BN", {"batch_norm": True}))
+    }
+    title = "LeNet-5 at rate 0.1 with and without batch norm"
+    return _sweep("02_bn_at_high_rate", title, "network", variants, seed, budget(profile).seeds)
+
+
+def l2(profile: str, seed: int = 0) -> Sweep:
+    """Five strengths of L2 (weight decay) on the improved LeNet-5 at the rate that 002 carried on with (SPEC §3)."""
+    variants = {}
+    for strength in L2_STRENGTHS:
+        momentum = sgd(CARRIED_RATE, **({"weight_decay": strength} if strength else {}))
+        variants[f"{strength:g}"] = improved(profile, CARRIED_RATE, optimizer_args=momentum["optimizer_args"])
+    title = "The improved LeNet-5 under five strengths of L2"
+    return _sweep("02_l2", title, "L2 strength", variants, seed, budget(profile).seeds)
+
+
+def matched_l1(l2_strength: float) -> float:
+    """Strength λ₁ at which λ₁‖w‖₁ equals ½ λ₂‖w‖² for LeNet-5's expected initial weights, U(−b, b), b = 1/√fan-in.
+
+    With E|w| = b/2 and E w² = b²/3 per weight.
+    """
+    squares = sum(n / fan_in / 3 for n, fan_in in LENET_LAYERS)
+    absolutes = sum(n / fan_in**0.5 / 2 for n, fan_in in LENET_LAYERS)
+    return float(f"{l2_strength * squares / 2 / absolutes:.3g}")
+
+
+def penalties(profile: str, seed: int = 0) -> Sweep:
+    """L1 in the loss against L2: at the source's strengths and where both penalties begin equal (SPEC §3)."""
+    plan = budget(profile)
+    kept = {"steps": plan.penalties, "keep_weights": True}
+    variants = {
+        "none": lenet(profile, **kept),
+        "L2 0.01": lenet(profile, **sgd(weight_decay=0.01), **kept),
+        f"L1 {matched_l1(0.01):g} (as strong)": lenet(profile, l1=matched_l1(0.01), **kept),
+        "L2 0.001": lenet(profile, **sgd(weight_decay=1e-3), **kept),
+        f"L1 {matched_l1(1e-3):g} (as strong)": lenet(profile, l1=matched_l1(1e-3), **kept),
+        "L1 1 (source's λ)": lenet(profile, l1=1.0, **kept),
+    }
+    return _sweep("02_penalties", "LeNet-5 under L2 and under L1", "penalty", variants, seed, plan.seeds)
+
+
+def batch_sizes(profile: str, seed: int = 0) -> Sweep:
+    """Batch sizes 4 to 500 on the basic ConvNet at one rate, all for the same number of images (SPEC §5)."""
+    plan = budget(profile)
+    sizes = [size for size in BATCH_SIZES if size <= plan.sgd_items // 2]
+    variants = {
+        str(size): configured(
+            profile, "ConvNet", plan.sgd_items // size, batch_size=size, **sgd(1e-3), eval_every=plan.sgd_items // size
+        )
+        for size in sizes
+    }
+    title = "The basic ConvNet at five batch sizes, the same images and rate"
+    return _sweep("02_batch_size", title, "batch size", variants, seed, plan.seeds)
+
+
+def convnet(profile: str, batch_size: int, steps: int, lr: float = 1e-3, **settings) -> RunConfig:
+    """The basic ConvNet as source 004 trained it: SGD with momentum 0.9, rate 1e-3; evaluated once an epoch."""
+    plan = budget(profile)
+    every = max(1, plan.every * plan.batch_size // batch_size)
+    return configured(profile, "ConvNet", steps, batch_size=batch_size, **sgd(lr), **({"eval_every": every} | settings))
+
+
+def convnet_lengths(profile: str, seed: int = 0) -> Sweep:
+    """The ConvNet at three batch sizes, each at source 004's length, and one as short as at batch 4 (SPEC §5)."""
+    plan = budget(profile)
+    variants = {f"batch {size}": convnet(profile, size, steps) for size, steps in plan.convnet.items()}
+    middle = min(128, plan.batch_size)
+    variants[f"batch {middle}, short"] = convnet(profile, middle, plan.convnet_early)
+    title = "The basic ConvNet at three batch sizes, each at its source's length"
+    return _sweep("02_convnet", title, "batch size", variants, seed, plan.seeds)
+
+
+def dropout(profile: str, seed: int = 0) -> Sweep:
+    """Dropout after each hidden linear layer of the basic ConvNet, at source 004's batch and rate (SPEC §5)."""
+    plan = budget(profile)
+    variants = {
+        name: convnet(profile, 4, plan.convnet[4], model_args=arguments)
+        for name, arguments in (("without", {}), ("dropout 0.5", {"dropout": 0.5}))
+    }
+    return _sweep("02_dropout", "The basic ConvNet with and without dropout", "dropout", variants, seed, plan.seeds)
+
+
+def high_rate(profile: str, seed: int = 0) -> Sweep:
+    """The ConvNet at rate 0.1 under four losses, at source 004's batch and a larger one: it saw NaN (SPEC §5)."""
+    plan = budget(profile)
+    sizes = (4, plan.batch_size)
+    variants = {
+        (loss, str(size)): convnet(profile, size, min(100, plan.grid), 0.1, loss=loss, test=False)
+        for loss in LOSSES
+        for size in sizes
+    }
+    title = "The basic ConvNet at rate 0.1 under four losses and two batch sizes"
+    return _sweep("02_high_rate", title, "loss|batch size", variants, seed, plan.seeds)
+
+
+# --- 03: large networks --------------------------------------------------------------------------------------------
+
+
+def source_001(profile: str, seed: int = 0) -> Sweep:
+    """Source 001's ResNet and VGGNet, from PyTorch's default and from Xavier-uniform (SPEC §2)."""
+    plan = budget(profile)
+    variants = {
+        (name, init): configured(profile, model, steps, model_args={} if init == "default" else {"init": init}, **sgd())
+        for name, model, steps in (("ResNet", "ResNet001", plan.resnet001), ("VGGNet", "VGGNet", plan.vggnet))
+        for init in ("default", "xavier_uniform")
+    }
+    title = "Source 001's ResNet and VGGNet from two initialisations"
+    return _sweep("03_source_001", title, "network|initialisation", variants, seed, plan.large_seeds)
+
+
+def resnets(profile: str, seed: int = 0) -> Sweep:
+    """ResNet-18 as 004 and as 002 trained theirs, as far as they say how (SPEC §3, §5)."""
+    plan = budget(profile)
+    down = {"schedule": "step_down", "schedule_args": {"every": 25 / 105, "drops": 1}}
+    variants = {
+        "as in 004": configured(profile, "resnet18", plan.resnet_004, **sgd(0.05)),
+        "as in 002": configured(
+            profile, "resnet18", plan.resnet_002, augmentation=AUGMENTED, **sgd(0.2, weight_decay=1e-5), **down
+        ),
+    }
+    return _sweep("03_resnet18", "ResNet-18 under two recipes", "recipe", variants, seed, plan.large_seeds)
+
+
+def own_on_vgg(profile: str, seed: int = 0) -> Sweep:
+    """The course's own optimizers beside torch's on the full VGG-A + BN (SPEC §1)."""
+    plan = budget(profile)
+    variants = {
+        f"{name} ({house})": configured(
+            *(profile, "VGG_A_BatchNorm", plan.own),
+            test=False,
+            **(optimizer_settings(name) | {"optimizer": prefix + name}),
+        )
+        for name in ("SGD", "Adam")
+        for house, prefix in (("torch", ""), ("course", "course."))
+    }
+    title = "VGG-A + BN under optimizers of one's own and of torch"
+    return _sweep("03_own_optimizers", title, "optimizer", variants, seed, plan.large_seeds)

@@ -1,0 +1,316 @@
+"""A source's result and ours in one row: numbers with their interval, both lengths, and a verdict of one word.
+
+The verdict is ``agrees``, ``contradicts`` or ``undecided``, decided by the interval over our seeds. Accuracies, losses
+and rankings at the end of a training are ``not comparable`` where ours was clearly shorter or longer than the source's;
+what was not trained is ``not run``.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import intervals
+from ..intervals import Number, Paired, paired
+from ..measure import ranking
+from ..measure.ranking import AHEAD, CHANCE, EQUAL_LENGTH, Outcome, Ranked
+from ..words import Cell, accuracy_text, difference_text, length_text
+from .reported import REPORTED
+
+AGREES, CONTRADICTS, UNDECIDED = "agrees", "contradicts", "undecided"
+NOT_COMPARABLE, NOT_RUN = "not comparable", "not run"
+VERDICTS = (AGREES, CONTRADICTS, UNDECIDED, NOT_COMPARABLE, NOT_RUN)
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long ours trained and how long the source did.
+
+    Attributes:
+        trained, theirs: in ``unit``, ``epochs`` or ``steps``; None where nothing is trained or said.
+    """
+
+    trained: float | None = None
+    theirs: float | None = None
+    unit: str = "epochs"
+
+    @property
+    def differs(self) -> bool:
+        """Whether ours is shorter or longer than the source's by more than a fifth; False if it is unknown."""
+        known = self.trained is not None and self.theirs
+        return bool(known) and abs(self.trained / self.theirs - 1) > EQUAL_LENGTH
+
+
+@dataclass(frozen=True)
+class Row:
+    """Our result beside a source's.
+
+    Attributes:
+        name: key of ``REPORTED``.
+        ours: our result in words.
+        verdict: one of ``VERDICTS``.
+        n: seeds behind it.
+        length: of ours and of the source's.
+        remark: what else is to be said.
+        numbers: what the verdict rests on.
+    """
+
+    name: str
+    ours: str
+    verdict: str
+    n: int = 1
+    length: Length = Length()
+    remark: str = ""
+    numbers: tuple[Number, ...] = ()
+
+
+def table(rows: Iterable[Row]) -> list[dict]:
+    """The rows of a table, numbers kept."""
+    made = []
+    for row in rows:
+        source, lengths = REPORTED[row.name], row.length
+        numbers = {"name": row.name, "values": [number.as_json() for number in row.numbers]}
+        made.append(
+            {"source": source.source, "quantity": source.what, "source's result": source.reported}
+            | {"ours": Cell(row.ours, numbers), "seeds": str(row.n) if row.verdict != NOT_RUN else "–"}
+            | {"length": Cell(length_text(lengths.trained, lengths.theirs, lengths.unit), vars(lengths))}
+            | {"verdict": row.verdict, "remark": row.remark}
+        )
+    return made
+
+
+def length(name: str, trained: Sequence | float = ()) -> Length:
+    """How long ours trained and the source did, in steps where the source counts steps.
+
+    Args:
+        trained: records, of which the longest counts, or epochs.
+    """
+    theirs = REPORTED[name]
+    if isinstance(trained, Sequence):
+        how_long = (lambda run: len(run.steps["loss"])) if theirs.steps else ranking.epochs_trained
+        trained = max(map(how_long, trained), default=None)
+    return Length(trained, theirs.steps or theirs.epochs, "steps" if theirs.steps else "epochs")
+
+
+def judge(found: Paired, sign: int) -> str:
+    """What our interval says to a claimed direction.
+
+    Args:
+        found: measured difference, paired by seed; sign: +1 where the claim is that it is positive (or not negative),
+            −1 where that it is negative (or not positive), 0 where that there is none, which seeds can only contradict.
+    """
+    if not found.decided:
+        return UNDECIDED
+    return AGREES if found.mean * sign > 0 else CONTRADICTS
+
+
+def together(verdicts: Iterable[str]) -> str:
+    """The verdict on a claim of several parts: one that is contradicted contradicts it, and it agrees if all do."""
+    verdicts = list(verdicts)
+    if CONTRADICTS in verdicts:
+        return CONTRADICTS
+    return AGREES if verdicts and set(verdicts) == {AGREES} else UNDECIDED
+
+
+def _why(found: Paired) -> str:
+    """Why a difference has no finite interval, in words; empty where it has one."""
+    if not np.isfinite(found.values).all():
+        return "a run diverged"
+    return "one seed" if found.interval is None else ""
+
+
+def _at_the_end(row: Row) -> Row:
+    """The row of an outcome at the end of a training: not comparable where the lengths differ."""
+    if not row.length.differs:
+        return row
+    remark = "; ".join(filter(None, (f"here: {row.verdict}", row.remark)))
+    return Row(row.name, row.ours, NOT_COMPARABLE, row.n, row.length, remark, row.numbers)
+
+
+def not_run(name: str, ours: str = "not run in this profile", remark: str = "") -> Row:
+    """Row of what was not trained."""
+    return Row(name, ours, NOT_RUN, 0, length(name), remark)
+
+
+def said(
+    name: str,
+    ours: str,
+    verdict: str,
+    n: int = 1,
+    remark: str = "",
+    trained: Sequence | float = (),
+    at_end: bool = False,
+) -> Row:
+    """Row whose words and verdict are the caller's, for what is not an interval over seeds.
+
+    Args:
+        trained: for the length, as in ``length``; at_end: whether it is about the end of a training.
+    """
+    row = Row(name, ours, verdict, n, length(name, trained), remark)
+    return _at_the_end(row) if at_end else row
+
+
+def accuracy(name: str, runs: Sequence | None) -> Row:
+    """Row of accuracies, on the same kind of images as the source's where this profile reads test images.
+
+    Args:
+        name: key of ``REPORTED`` whose ``value`` is an accuracy in percent; runs: one record per seed; None or empty
+            where there are none. Seeds at chance are counted and shown; the mean is of the others.
+    """
+    if not runs:
+        return not_run(name)
+    part = REPORTED[name].part if all(run.config.test for run in runs) else "validation"
+    values = np.array([ranking.accuracy(run, part) for run in runs])
+    stuck = values <= CHANCE
+    ours = f"{accuracy_text(values, stuck)} %" + {"validation": " (validation)"}.get(part, "")
+    if REPORTED[name].best_on_test:
+        best = [max((e["validation_accuracy"] for e in run.epochs), default=np.nan) for run in runs]
+        ours = f"at the end {ours}; best on validation {accuracy_text(best, np.array(best) <= CHANCE)} %"
+    counted = 100 * (values if stuck.all() else values[~stuck])
+    found = intervals.level(counted, "%")
+    if not np.isfinite(values).all():
+        verdict, remark = UNDECIDED, f"{int((~np.isfinite(values)).sum())} of {len(values)} seeds diverged"
+    elif found.low is None:
+        verdict, remark = UNDECIDED, f"{found.value - REPORTED[name].value:+.1f} points, one seed: no interval"
+    else:
+        verdict = AGREES if found.low <= REPORTED[name].value <= found.high else CONTRADICTS
+        half = (found.high - found.low) / 2
+        remark = f"{found.value - REPORTED[name].value:+.1f} points (± {half:.1f})"
+    lengths = length(name, runs)
+    return Row(name, ours, NOT_COMPARABLE if lengths.differs else verdict, len(runs), lengths, remark, (found,))
+
+
+def order(name: str, found: Ranked | None, claimed: Sequence[str], remark: str = "") -> Row:
+    """Row of a ranking.
+
+    Args:
+        found: a sweep with one factor, None where it was not trained; claimed: variants the source has ahead.
+    """
+    if found is None or not any(outcome.runs for outcome in found):
+        return not_run(name)
+    runs, best = next(outcome.runs for outcome in found if outcome.runs), found.best
+    if best is None:
+        text = "; ".join(filter(None, ("nothing at chance is ranked", remark)))
+        return _at_the_end(Row(name, "no variant above chance", UNDECIDED, len(runs), length(name, runs), text))
+    ahead = [o.variant[0] for o in found if o.verdict in AHEAD]
+    rivals = [variant for variant in ahead if variant != best.variant[0]]
+    ours = f"best: {best.variant[0]}" + (f"; not told apart from it: {', '.join(rivals)}" if rivals else "")
+    if len(best.runs) < 2:
+        verdict, why = UNDECIDED, "one seed"
+    elif not set(claimed) & set(ahead):
+        verdict, why = CONTRADICTS, ""
+    else:
+        verdict, why = (AGREES if set(ahead) <= set(claimed) else UNDECIDED), ""
+    numbers = tuple(intervals.difference(o.behind, "points") for o in found if o.behind)
+    remark = "; ".join(filter(None, (why, remark)))
+    return _at_the_end(Row(name, ours, verdict, len(best.runs), length(name, best.runs), remark, numbers))
+
+
+def equal(name: str, found: Ranked | None, claimed: Sequence[str]) -> Row:
+    """Row for a source that saw no difference between these variants: seeds can contradict it, and never agree."""
+    outcomes = [found.get(value) for value in claimed] if found else []
+    if not outcomes or None in outcomes:
+        return not_run(name)
+    mine = ranking.judged({outcome.variant: outcome.runs for outcome in outcomes})
+    ours, n = "; ".join(f"{o.variant[0]} {accuracy_text(o.scores, o.stuck)} %" for o in mine), len(mine[0].runs)
+    apart = [o.variant[0] for o in mine if o.verdict not in AHEAD]
+    verdict = CONTRADICTS if apart and n > 1 else UNDECIDED
+    remark = "one seed" if n < 2 else f"{', '.join(apart)} apart" if apart else "no difference seen"
+    numbers = tuple(intervals.difference(o.behind, "points") for o in mine if o.behind)
+    return _at_the_end(Row(name, ours, verdict, n, length(name, mine[0].runs), remark, numbers))
+
+
+def difference(name: str, before: Outcome | None, after: Outcome | None) -> Row:
+    """Row of the paired difference, in points, between two variants, over the seeds at which both train."""
+    if before is None or after is None:
+        return not_run(name)
+    both = [not (a or b) for a, b in zip(before.stuck, after.stuck, strict=True)]
+    pairs = [pair for pair, train in zip(zip(before.scores, after.scores, strict=True), both, strict=True) if train]
+    n, lengths = len(after.runs), length(name, after.runs)
+    if not pairs or not np.isfinite(pairs).all():
+        return _at_the_end(
+            Row(name, f"{before.verdict} → {after.verdict}", UNDECIDED, n, lengths, "nothing to compare")
+        )
+    found = paired(*(100 * np.array(side) for side in zip(*pairs, strict=True)))
+    left_out = f"{n - len(pairs)} of {n} seeds at chance" if len(pairs) < n else ""
+    remark = "; ".join(filter(None, ("direction", _why(found), left_out)))
+    verdict = judge(found, 1 if REPORTED[name].value > 0 else -1)
+    numbers = (intervals.difference(found, "points"),)
+    return _at_the_end(Row(name, f"{difference_text(found)} points", verdict, n, lengths, remark, numbers))
+
+
+def claim(
+    name: str,
+    ours: str,
+    parts: Mapping[str, tuple[Paired, int]],
+    trained: Sequence | float = (),
+    at_end: bool = False,
+    note: str = "",
+) -> Row:
+    """Row of a claim in words.
+
+    Args:
+        parts: each part of the claim in words → the measured difference and the claimed sign, as in ``judge``.
+        trained: for the length, as in ``length``; at_end: whether it is about the end of a training.
+    """
+    verdicts = {words: judge(*part) for words, part in parts.items()}
+    whys = {words: _why(found) for words, (found, _) in parts.items()}
+    each = [f"{words}: {verdict}" + (f" ({whys[words]})" if whys[words] else "") for words, verdict in verdicts.items()]
+    remark = "; ".join(filter(None, (note, *(each if len(each) > 1 or any(whys.values()) else ()))))
+    numbers = tuple(intervals.difference(found, "") for found, _ in parts.values())
+    seeds = {run.config.seed for run in trained} if isinstance(trained, Sequence) else ()
+    n = len(seeds) or max((len(found.values) for found, _ in parts.values()), default=0)
+    row = Row(name, ours, together(verdicts.values()), n, length(name, trained), remark, numbers)
+    return _at_the_end(row) if at_end else row
+
+
+def ratio(name: str, where: str, row: Mapping, sign: int, runs: Sequence, remark: str = "") -> Row:
+    """Row of a ratio BN / no BN.
+
+    Args:
+        where: at what it was compared; row: of ``compare.ratio_rows`` or ``compare.matched_rows``; sign: +1 where the
+            source has it larger with BN, −1 where smaller.
+    """
+    found, n = row["paired"], len({run.config.seed for run in runs})
+    ours = f"{where}: BN / no BN {row['in_words']}"
+    if found is None:
+        return Row(name, ours, UNDECIDED, n, length(name, runs), remark or "not compared")
+    if not row["trains"]:
+        text = "; ".join(filter(None, (remark, "not judged: no seed at which both networks train")))
+        return Row(name, ours, UNDECIDED, n, length(name, runs), text, (intervals.ratio(found),))
+    text = "; ".join(filter(None, (remark, _why(found))))
+    return Row(name, ours, judge(found, sign), n, length(name, runs), text, (intervals.ratio(found),))
+
+
+def level(name: str, values: Sequence[float], ours: str, runs: Sequence = (), remark: str = "") -> Row:
+    """Row of one number per seed against the source's ``value``, which agrees where our interval holds it."""
+    n = len(runs) or len(values)
+    if not len(values) or len(values) < n:
+        text = "; ".join(filter(None, (remark, f"{n - len(values)} of {n} seeds have none")))
+        return Row(name, ours, UNDECIDED, n, length(name, runs), text)
+    found = intervals.level(values, "")
+    if found.low is None:
+        text = "; ".join(filter(None, (remark, "one seed")))
+        return Row(name, ours, UNDECIDED, n, length(name, runs), text, (found,))
+    verdict = AGREES if found.low <= REPORTED[name].value <= found.high else CONTRADICTS
+    return Row(name, ours, verdict, n, length(name, runs), remark, (found,))
+
+
+def time(name: str, variants: Sequence[Sequence], among: Sequence = ()) -> Row:
+    """Row of the times of an epoch, upper bounds, for each machine and thread count by itself.
+
+    Another machine's seconds decide nothing, so the verdict is ``undecided``.
+
+    Args:
+        variants: runs of each variant that the source timed; among: other runs; those with the same work count.
+    """
+    variants = [runs for runs in variants if runs]
+    if not variants:
+        return not_run(name)
+    found = [ranking.seconds_per_epoch(runs, among) for runs in variants]
+    ours = []
+    for machine in sorted({name for each in found for name in each}):
+        seconds = ", ".join(f"{each[machine]:.1f}" if machine in each else "–" for each in found)
+        ours.append(f"{seconds} s per epoch ({machine})")
+    remark = "at most: the least of all runs with the same work on the same machine; other hardware than the source's"
+    return Row(name, "; ".join(ours) or "–", UNDECIDED, len(variants[0]), length(name, variants[0]), remark)

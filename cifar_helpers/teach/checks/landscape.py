@@ -1,0 +1,422 @@
+"""Checks of the exercises on the loss landscape, its gradients and β (notebooks 05, 06 and 07)."""
+
+import copy
+import math
+import warnings
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ...measure import quantities
+from ...measure.probe import Probe, probe_along_gradient
+from .engine import Mistake, call, compare, exercise, same
+
+# --- 05: the proxy's band, and the probe ---------------------------------------------------------------------------
+
+
+@exercise("05", "my_curves")
+def min_max_curve(student) -> None:
+    """``min_curve`` and ``max_curve`` over runs of different length (oracle: ``quantities.Band``)."""
+    rng = np.random.default_rng(0)
+    even = [rng.normal(2, 1, 5) for _ in range(3)]
+    uneven = [rng.normal(2, 1, length) for length in (6, 3, 8)]
+    diverged = [loss.copy() for loss in uneven]
+    diverged[0][-1] = diverged[2][-1] = np.nan  # the last step has no value at all
+    for losses in (even, uneven, diverged):
+        table = _padded(losses)
+        steps = table.shape[1]
+        band = quantities.Band(np.arange(steps), table, ())
+        held = np.stack([np.concatenate([loss, np.full(steps - len(loss), loss[-1])]) for loss in losses])
+        known = np.ma.masked_invalid(table)
+        mean, spread = known.mean(0).filled(np.nan), known.std(0).filled(np.nan)
+        with warnings.catch_warnings():  # np.nanmin warns of a step without any value, and gives the NaN that is wanted
+            warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+            got = call(student, losses)
+        compare(
+            got,
+            (band.min_curve, band.max_curve),
+            {
+                "First the smallest, then the largest: yours are the other way round.": (
+                    band.max_curve,
+                    band.min_curve,
+                ),
+                "There is one value per run. A curve has one per step: over what is the extreme to be taken?": (
+                    np.fmin.reduce(table, axis=1),
+                    np.fmax.reduce(table, axis=1),
+                ),
+                "Each curve is a single number, the extreme over all runs and steps.": (
+                    np.nanmin(table),
+                    np.nanmax(table),
+                ),
+                "The curves end with the shortest run. The others went on.": _extremes(
+                    table[:, : min(map(len, losses))]
+                ),
+                "Where one run has no value, you have none; the other runs still have theirs.": (
+                    table.min(0),
+                    table.max(0),
+                ),
+                "Where a run has ended you count a loss of 0, which no run had.": _extremes(_padded(losses, 0.0)),
+                "Where a run has ended you count an infinite loss, which then is the largest.": _extremes(
+                    _padded(losses, np.inf)
+                ),
+                "A NaN takes the other runs' losses with it: `min` and `max` cannot compare anything with NaN.": (
+                    _compared(losses)
+                ),
+                "A loss that is NaN counts as 0, which is better than any real loss.": _extremes(
+                    _padded([np.nan_to_num(loss) for loss in losses])
+                ),
+                "At a step without any value you give 0. No run had that loss.": (
+                    np.nan_to_num(band.min_curve),
+                    np.nan_to_num(band.max_curve),
+                ),
+                "A run that has ended goes on with its last loss. It has no value there.": _extremes(held),
+                "A run that diverged is left out altogether. Its steps before are as good as any.": _extremes(
+                    _padded([loss for loss in losses if not np.isnan(loss).any()])
+                ),
+                "At a step without any value an infinity is left over. Nothing is largest there.": (
+                    np.nan_to_num(band.min_curve, nan=np.inf),
+                    np.nan_to_num(band.max_curve, nan=-np.inf),
+                ),
+                "This is the mean ± a standard deviation. A band of extremes holds every run.": (
+                    mean - spread,
+                    mean + spread,
+                ),
+            },
+            "A curve is off. At each step: the extreme of the runs that have a value, NaN where none has.",
+        )
+
+
+def _padded(losses, value: float = np.nan) -> np.ndarray:
+    table = np.full((len(losses), max(map(len, losses))), value)
+    for row, loss in zip(table, losses, strict=True):
+        row[: len(loss)] = loss
+    return table
+
+
+def _extremes(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.fmin.reduce(table), np.fmax.reduce(table)
+
+
+def _compared(losses) -> tuple[np.ndarray, np.ndarray]:
+    """The extremes by Python's ``min`` and ``max``, whose result with NaN depends on the order."""
+    steps = [[loss[t] for loss in losses if t < len(loss)] for t in range(max(map(len, losses)))]
+    return np.array(list(map(min, steps))), np.array(list(map(max, steps)))
+
+
+@exercise("05", "my_probe")
+def direct_probe(student) -> None:
+    """L(w − η g) on one batch for every η, the model restored (oracle: ``probe.probe_along_gradient``)."""
+    batch = (torch.randn(8, 3, dtype=torch.float64), torch.arange(8) % 4)
+    deep = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 4)).double()
+    normed = nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 4)).double()
+    for model, etas in ((normed, (0.1, 0.4, 0.2, 0.8)), (deep, (0.5, 2.0, 1.0))):
+        given = copy.deepcopy(model)
+        stale = [torch.randn_like(p) for p in given.parameters()]
+        for p, old in zip(given.parameters(), stale, strict=True):
+            p.grad = old.clone()  # as after an earlier batch
+        found = call(student, given, batch, etas)
+        _judge_probe(found, model, batch, etas, stale)
+        if not all(same(p, q, 1e-12) for p, q in zip(given.parameters(), model.parameters(), strict=True)):
+            raise Mistake("The losses are right, but the weights are not where they were. The training has to go on.")
+        if not all(module.training for module in given.modules()):
+            raise Mistake("The losses are right, but the model is left in evaluation mode.")
+        if not all(map(same, given.buffers(), model.buffers())):
+            raise Mistake(
+                "The losses are right and the weights are back, but the running values of batch norm have moved: every "
+                "forward pass in training mode updates them."
+            )
+        if not all(same(p.grad, old, 1e-12) for p, old in zip(given.parameters(), stale, strict=True)):
+            raise Mistake(
+                "The losses are right and the weights are back, but `p.grad` no longer holds what it held: the "
+                "training would go on with a gradient that is not its own."
+            )
+
+
+def _judge_probe(found, model, batch, etas, stale) -> None:
+    def probe(mode: str = "train") -> Probe:
+        return probe_along_gradient(model.train(), batch, etas, mode=mode, precision="fp64")
+
+    right, eta, weights = probe(), np.array(etas), [p.detach() for p in model.parameters()]
+    start = [w.clone().requires_grad_() for w in weights]
+    g = torch.autograd.grad(_loss(model, batch, start), start)
+
+    def along(direction, lengths) -> list[float]:
+        moved = ([w - s * d for w, d in zip(weights, direction, strict=True)] for s in lengths)
+        return [_loss(model, batch, point).item() for point in moved]
+
+    descent, point = [], weights
+    for each in etas:
+        point = [p.detach().requires_grad_() for p in point]
+        there = torch.autograd.grad(_loss(model, batch, point), point)
+        point = [p - each * d for p, d in zip(point, there, strict=True)]
+        descent.append(_loss(model, batch, point).item())
+    compare(
+        found,
+        right.loss,
+        {
+            "It walks uphill: which sign has the gradient in a step of descent?": along(g, -eta),
+            "Each step starts where the last one ended. Every η starts at the same w.": along(g, eta.cumsum()),
+            "You take a new gradient at every point: that is training. The way here is one straight line.": descent,
+            "The gradient is scaled to length 1; η then is the distance itself.": along(g, eta / right.gradient_norm),
+            "The model came with the gradients of an earlier batch, and yours are added to them.": along(
+                [a + b for a, b in zip(g, stale, strict=True)], eta
+            ),
+            "The direction is the gradient of an earlier batch, which the model came with.": along(stale, eta),
+            "The loss is taken in evaluation mode. The training meets the batch's own statistics.": probe("eval").loss,
+            "This is the change of the loss. The loss itself is wanted.": right.loss - right.start_loss,
+            "This is what the slope at w promises. Go there and look.": right.start_loss - eta * right.gradient_norm**2,
+            "Every loss is that at w: the weights of the model itself have not moved.": [right.start_loss] * len(etas),
+            "The loss is taken before the move: the first one is that at w.": along(g, np.concatenate([[0], eta[:-1]])),
+        },
+        "The losses are off. For each η alone: start at w, move by −η g, take the loss on the same batch.",
+    )
+
+
+def _loss(model: nn.Module, batch, weights) -> torch.Tensor:
+    """Loss in training mode at other weights; the model stays as it is."""
+    names = [name for name, _ in model.named_parameters()]
+    values = {name: buffer.clone() for name, buffer in model.named_buffers()} | dict(zip(names, weights, strict=True))
+    return F.cross_entropy(torch.func.functional_call(model.train(), values, (batch[0],)), batch[1])
+
+
+# --- 06: how far one gradient is from another ----------------------------------------------------------------------
+
+
+def _walk(steps: int, scale: float = 1.0) -> list[list[torch.Tensor]]:
+    """A random walk of a small network's parameters: per step a matrix and a vector."""
+    moves = [(scale * torch.randn(steps, *shape, dtype=torch.float64)).cumsum(0) for shape in ((3, 2), (4,))]
+    return [list(tensors) for tensors in zip(*moves, strict=True)]
+
+
+def _flat(tensors) -> np.ndarray:
+    return torch.cat([t.flatten() for t in tensors]).numpy()
+
+
+def _differences(steps, gap: int) -> np.ndarray:
+    """(n, parameters): every step minus the one ``gap`` before; NaN where there is none."""
+    flat = np.stack([_flat(tensors) for tensors in steps])
+    before = np.full_like(flat, np.nan)
+    before[gap:] = flat[:-gap]
+    return flat - before
+
+
+def _norms(rows) -> np.ndarray:
+    return np.linalg.norm(rows, axis=-1)
+
+
+@exercise("06", "my_grad_pred")
+def gradient_predictiveness(student) -> None:
+    """‖g_t − g_{t−gap}‖₂ of every step (handout: ``VGG_Grad_Pred``; oracle: the definition, in numpy)."""
+    for steps, gap in ((5, 1), (6, 2), (7, 4)):
+        gradients = _walk(steps)
+        changes = _differences(gradients, gap)
+        right = _norms(changes)
+        parts = _norms(changes[:, :6]), _norms(changes[:, 6:])  # of the matrix and of the vector
+        wrapped = np.array([_norms(_flat(gradients[t]) - _flat(gradients[t - gap])) for t in range(steps)])
+        length = np.array([_norms(_flat(tensors)) for tensors in gradients])
+        lengths = _differences([[torch.from_numpy(length[i : i + 1])] for i in range(steps)], gap)[:, 0]
+        compare(
+            call(student, gradients, gap),
+            right,
+            {
+                "Two gradients of equal length may point in opposite ways: you compare their lengths only.": abs(
+                    lengths
+                ),
+                "Each part of the network is measured by itself, then the lengths are added. Is that ‖Δg‖₂?": sum(
+                    parts
+                ),
+                "Only the last of the parameters' tensors counts.": parts[1],
+                "Only the first of the parameters' tensors counts.": parts[0],
+                "These are sums of absolute values, the ℓ1 norm; the ℓ2 norm is asked for.": abs(changes).sum(1),
+                "These are squared distances: the last operation of the ℓ2 norm is missing.": right**2,
+                "The squares are averaged, so a larger network looks better. A norm adds them up.": right
+                / math.sqrt(changes.shape[1]),
+                "The gap is ignored: these are neighbouring steps.": _norms(_differences(gradients, 1)),
+                "At the first steps t − gap is negative, and Python counts from the end of the list.": wrapped,
+                "The value of a step compares with a gradient that is yet to come.": np.roll(right, -gap),
+                "The first steps have nothing to be compared with: NaN holds their places.": right[gap:],
+                "The first steps have nothing to be compared with; 0 would say that nothing changed.": np.nan_to_num(
+                    right
+                ),
+                "One number for the whole run? Every step has a distance.": np.nanmean(right),
+            },
+            "A distance is off. All parameters count as one long vector; compare it with the one `gap` steps before.",
+        )
+
+
+@exercise("06", "my_cosine")
+def gradient_cosine(student) -> None:
+    """Cosine of the angle between two gradients (oracle: ``F.cosine_similarity``; NaN where one is zero)."""
+    turned, before = _walk(2)
+    after = [0.6 * a - 2 * b for a, b in zip(turned, before, strict=True)]
+    for first, second in ((before, turned), (before, after)):
+        a, b = torch.from_numpy(_flat(first)), torch.from_numpy(_flat(second))
+        right = F.cosine_similarity(a, b, dim=0).item()
+        each = [F.cosine_similarity(p.flatten(), q.flatten(), dim=0) for p, q in zip(first, second, strict=True)]
+        dot = (a @ b).item()
+        compare(
+            call(student, first, second),
+            right,
+            {
+                "The scalar product still grows with the gradients' lengths; a cosine does not.": dot,
+                "The second gradient's length still counts: double it, and your value doubles.": (dot / a.norm()),
+                "The first gradient's length still counts: double it, and your value doubles.": (dot / b.norm()),
+                "You divide by one gradient's length twice.": dot / a.norm() ** 2,
+                "You divide by the second gradient's length twice.": dot / b.norm() ** 2,
+                "A mean over the tensors gives a bias of ten numbers as much weight as a whole layer's filters.": (
+                    sum(each) / len(each)
+                ),
+                "Only the last of the parameters' tensors counts.": each[-1],
+                "The sign is lost, and with it whether the gradients point the same way.": abs(right),
+                "This is 1 − cos, a distance. For gradients that agree the cosine is large.": 1 - right,
+                "This is the angle. Its cosine is asked for.": math.acos(right),
+            },
+            "The cosine is off. Take all parameters as one long vector: a scalar product and two lengths.",
+        )
+    zero = [torch.zeros_like(t) for t in before]
+    for pair in ((before, zero), (zero, before)):
+        if not same(call(student, *pair), np.nan):
+            raise Mistake("A gradient of zero has no direction, so there is no angle: NaN, neither 0 nor an error.")
+
+
+# --- 07: change of the gradient per distance moved -----------------------------------------------------------------
+
+
+@exercise("07", "my_beta_smooth")
+def beta_smoothness(student) -> None:
+    """β_t = ‖g_t − g_{t−1}‖₂ / ‖w_t − w_{t−1}‖₂ of every step (handout: ``VGG_Beta_Smooth``; oracle: numpy)."""
+    weights = _walk(6, 0.1)
+    bowl = [[6 * t for t in tensors] for tensors in weights]  # ½·6·‖w‖²: β is 6 everywhere
+    still = [*weights[:3], weights[2], *weights[3:]]
+    for w, g in ((weights, _walk(6)), (weights, bowl), (still, _walk(7))):
+        to_w, to_g = _differences(w, 1), _differences(g, 1)
+        moved, changed = _norms(to_w), _norms(to_g)
+        right = np.divide(changed, moved, out=np.full_like(moved, np.nan), where=moved > 0)
+        parts = [(_norms(to_g[:, part]), _norms(to_w[:, part])) for part in (slice(6), slice(6, None))]
+        tensors, sums = [of_g / of_w for of_g, of_w in parts], [sum(lengths) for lengths in zip(*parts, strict=True)]
+        size = {name: _norms(np.stack([_flat(each) for each in values])) for name, values in (("w", w), ("g", g))}
+        longer = {name: abs(np.diff(values, prepend=np.nan)) for name, values in size.items()}
+        compare(
+            call(student, w, g),
+            right,
+            {
+                "This is how far the gradient changed. How far did the weights go meanwhile?": changed,
+                "This is how far the weights went. How far did the gradient change meanwhile?": moved,
+                "The fraction is upside down: β is large where a short step changes the gradient a lot.": moved
+                / changed,
+                "You divide by the length of the weights, not by the length of the way they went.": changed / size["w"],
+                "You divide by the gradient: that is a relative change, and says nothing of the way.": changed
+                / size["g"],
+                "You divide by the gradient before. How far a step goes is up to the optimiser too.": changed
+                / np.concatenate([[np.nan], size["g"][:-1]]),
+                "Numerator and denominator belong to different steps: the weights' move is the next one.": changed
+                / np.concatenate([moved[1:], [np.nan]]),
+                "Numerator and denominator belong to different steps; the weights' move is the one before.": changed
+                / np.concatenate([[np.nan], moved[:-1]]),
+                "The distances are squared.": right**2,
+                "Every tensor has a β of its own, and you average them: a mean of quotients is not β.": sum(tensors)
+                / 2,
+                "Every tensor has a β of its own, and you take the largest.": np.maximum(*tensors),
+                "Every tensor has a β of its own, and you add them up: a sum of quotients is not β.": sum(tensors),
+                "Each tensor is measured by itself, then the lengths are added. Is that the length of one long "
+                "vector?": sums[0] / sums[1],
+                "The lengths are those of ‖g‖ and ‖w‖, compared between steps. A turn is a change too.": longer["g"]
+                / longer["w"],
+                "Above the line, the difference of two lengths is not the length of the difference: a gradient can "
+                "turn and stay as long.": longer["g"] / moved,
+                "Below the line, the difference of two lengths is not the length of the difference: weights can go "
+                "far and stay as long.": changed / longer["w"],
+                "Every β stands one step too early: that of step t is between t − 1 and t.": np.append(
+                    right[1:], np.nan
+                ),
+                "Every β stands one step too late: that of step t is between t − 1 and t.": np.append(
+                    np.nan, right[:-1]
+                ),
+                "A step that did not move the weights gives infinity. There is no quotient there: NaN.": changed
+                / moved,
+                "A small number added to the denominator hides that a step did not move the weights.": changed
+                / (moved + 1e-8),
+                "A step that did not move the weights gives 0, as if the loss were flat there.": np.where(
+                    moved == 0, 0, right
+                ),
+                "The first step has none before it: NaN holds its place, so that steps stay in line.": right[1:],
+                "The first step has none before it, and 0 would say that the loss is flat.": np.concatenate(
+                    [[0], right[1:]]
+                ),
+                "One number for the whole run? The handout's maximum is over models, at every step.": np.nanmax(right),
+            },
+            "A β is off. Over all parameters: change of the gradient by length of the way, between the same two steps.",
+        )
+
+
+class _Valley(nn.Module):
+    """A loss of a few weights, as a module: the probe takes any."""
+
+    def __init__(self, loss, w: torch.Tensor):
+        super().__init__()
+        self.loss, self.w = loss, nn.Parameter(w.clone())
+
+    def forward(self, _):
+        return self.loss(self.w)
+
+
+def _bowl(w: torch.Tensor) -> torch.Tensor:
+    """A quadratic: along its gradient β is the same at every η."""
+    return (w[0] ** 2 + 6 * w[1] ** 2 + 3 * w[2] ** 2) / 2
+
+
+def _banana(w: torch.Tensor) -> torch.Tensor:
+    """A bent valley (Rosenbrock's)."""
+    return (1 - w[0]) ** 2 + 10 * (w[1] - w[0] ** 2) ** 2 + w[2] ** 4
+
+
+def _cone(w: torch.Tensor) -> torch.Tensor:
+    """Curved at the bottom, straight further out."""
+    return (6 * w).cosh().log().sum()
+
+
+@exercise("07", "my_effective_beta")
+def effective_beta(student) -> None:
+    """max over η of ‖∇L(w − ηg) − g‖ / (η‖g‖) (oracle: ``probe.probe_along_gradient``)."""
+    w = torch.tensor([0.8, 0.5, -0.3], dtype=torch.float64)
+    for loss, etas in ((_bowl, (0.1, 0.2, 0.4)), (_cone, (0.1, 0.05, 0.15, 0.12)), (_banana, (0.1, 0.05, 0.2, 0.15))):
+        probe = probe_along_gradient(
+            _Valley(loss, w), (torch.ones(1), torch.ones(1)), etas, lambda out, _: out, precision="fp64"
+        )
+        compare(call(student, torch.func.grad(loss), w, etas), probe.beta, _wrong_betas(loss, w, probe), OFF)
+
+
+OFF = "β is off. For each η: how far is the gradient at w − ηg from g, and how far is w − ηg from w?"
+
+
+def _wrong_betas(loss, w: torch.Tensor, probe: Probe) -> dict[str, object]:
+    gradient, etas, distance = torch.func.grad(loss), probe.etas, probe.gradient_distance
+    g, length = gradient(w), probe.gradient_norm
+    uphill = np.array([(gradient(w + eta * g) - g).norm() for eta in etas])
+    ends, starts, point = [], [], w
+    for eta in etas:
+        starts.append(gradient(point))
+        point = point - eta * starts[-1]
+        ends.append(gradient(point))
+    descent = [(b - a).norm().item() / (eta * a.norm().item()) for a, b, eta in zip(starts, ends, etas, strict=True)]
+    return {
+        "One value per η? The effective β is the steepest of them.": probe.betas,
+        "This is how far the gradient changed, and not yet per distance.": distance.max(),
+        "You divide by η. That is the distance only if the gradient has length 1.": (distance / etas).max(),
+        "You divide by the gradient's length alone. The way is η times as long.": (distance / length).max(),
+        "The gradient's length counts with the wrong power: look at how long the way from w to w − ηg is.": (
+            distance / (etas * length**2)
+        ).max(),
+        "This walks uphill, to w + ηg.": (uphill / (etas * length)).max(),
+        "Each η starts where the one before ended, with a gradient of its own: that is training.": max(descent),
+        "This is the mean over η. A bound has to hold everywhere.": probe.betas.mean(),
+        "This is the smallest quotient. A bound has to hold everywhere.": probe.betas.min(),
+        "Only the longest step counts. The gradient may change fastest near w.": probe.betas[etas.argmax()],
+        "Only the first η counts.": probe.betas[0],
+        "Only the last η counts.": probe.betas[-1],
+        "You compare the gradients' lengths only; a turn is a change too.": max(
+            abs(gradient(w - eta * g).norm().item() - length) / (eta * length) for eta in etas
+        ),
+    }

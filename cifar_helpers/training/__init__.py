@@ -1,0 +1,1 @@
+"""One training run: its configuration, loop, probes and record."""
