@@ -83,6 +83,21 @@ def test_no_circle():
         visit(name, ())
 
 
+def test_the_readme_draws_the_floors_as_they_are():
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## What is inside")[2].split("```")[1]
+    drawn = [line[:16].strip() for line in text.strip().splitlines()]
+    floor = {name: number for number, names in enumerate(FLOORS) for name in names}
+    assert drawn[-1] == "" and set(drawn[:-1]) == {
+        name for name in floor if (ROOT / "cifar_helpers" / name).is_dir()
+    } | {"cifar_course"}
+    heights = [floor[name] for name in drawn[:-1]]
+    assert heights == sorted(heights, reverse=True)
+    for line in text.strip().splitlines():
+        folder = ROOT / ("cifar_course" if line.startswith("cifar_course") else f"cifar_helpers/{line[:16].strip()}")
+        for room in line[16:60].replace("…", "").split("  ")[0].split("·"):
+            assert (folder / f"{room.strip()}.py").exists() or (folder / room.strip()).is_dir(), room
+
+
 def test_rooms_and_folders_stay_small():
     for name, path in ALL.items():
         assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES, f"{name} has more than {LINES} lines"
