@@ -53,7 +53,7 @@ TINY = RunConfig("LeNet5", optimizer="SGD", lr=0.05, steps=8, batch_size=16, eva
 
 @pytest.mark.parametrize("make", SWEEPS, ids=lambda make: make.__name__)
 def test_a_sweep_changes_only_what_it_says_and_pairs_its_seeds(make):
-    for profile in plans.budgets.BUDGETS:
+    for profile in plans.profiles.PROFILES:
         sweep = make(profile, seed=5)
         seeds = [[config.seed for config in configs] for configs in sweep.variants.values()]
         assert all(mine == seeds[0] for mine in seeds) and seeds[0][0] == 5
@@ -713,11 +713,11 @@ def test_a_network_of_the_readers_own_that_does_not_fit_says_why(small_data, sto
 # --- Notebooks 08 and 10 -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("profile", plans.batchnorm.BUDGETS)
+@pytest.mark.parametrize("profile", plans.profiles.PROFILES)
 def test_the_studies_differ_only_in_what_they_compare(profile):
-    plan = plans.batchnorm.budget(profile)
+    plan = plans.profiles.get_profile(profile)
     sweep = plans.batchnorm.controls(profile)
-    assert len(sweep.variants) == 8 and len(sweep.configs) == 8 * plan.seeds == len(set(sweep.configs))
+    assert len(sweep.variants) == 8 and len(sweep.configs) == 8 * plan.norm_seeds == len(set(sweep.configs))
     for configs in sweep.variants.values():
         for seed, config in enumerate(configs):
             reference = sweep.variants["batch norm",][seed]
@@ -725,9 +725,9 @@ def test_the_studies_differ_only_in_what_they_compare(profile):
             assert max(config.snapshots, default=0) < config.steps and not config.optimizer_args  # plain SGD: the shift
     assert [bool(configs[0].snapshots) for configs in sweep.variants.values()] == [True] * 3 + [False] * 5
     cells = plans.batchnorm.tolerance_map(profile)
-    assert len(set(cells.values())) == len(cells) == 2 * plan.rates * plan.scales
+    assert len(set(cells.values())) == len(cells) == 2 * plan.map_rates * plan.map_scales
     seen = {c.steps * c.batch_size for mine in plans.batchnorm.batch_sizes(profile).values() for c in mine}
-    assert max(seen) - min(seen) < max(plan.batches)
+    assert max(seen) - min(seen) < max(plan.norm_batches)
     assert all(config.keep_weights for config in plans.batchnorm.looked_into(profile).values())
 
 
@@ -750,4 +750,4 @@ def test_a_mistake_in_the_settings_is_said_before_the_images_are_read(given, mes
 
 def test_an_unknown_profile_of_the_studies_lists_those_known():
     with pytest.raises(CourseError, match="smoke, quick, laptop, full"):
-        plans.batchnorm.budget("fast")
+        plans.profiles.get_profile("fast")

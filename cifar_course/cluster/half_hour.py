@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cifar_helpers import signals
 from cifar_helpers.env import ROOT, CourseError, read_json, runs_dir, write_atomically
-from cifar_helpers.plans.budgets import BUDGETS
+from cifar_helpers.plans.profiles import PROFILES
 
 from ..report.benchmarks import made, table
 
@@ -128,7 +128,7 @@ def summary(call: Call, states: Mapping[str, dict]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line behind ``batch/half_hour.sh``."""
     parser = argparse.ArgumentParser(prog="batch/half_hour.sh", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="full", choices=BUDGETS, help="what the runs are (default: full)")
+    parser.add_argument("--profile", default="full", choices=PROFILES, help="what the runs are (default: full)")
     parser.add_argument("--data", help="auto, cifar10, synthetic or a path (default: cifar10; synthetic for smoke)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     parser.add_argument("--jobs", type=int, default=4, help="runs at a time on the device (default: 4)")

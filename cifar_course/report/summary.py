@@ -23,7 +23,6 @@ from cifar_helpers.env import (
     write_atomically,
 )
 from cifar_helpers.measure.compare import BINS, NOT_TRAINING, SPAN, window_steps
-from cifar_helpers.plans.budgets import budget as part_one_budget
 from cifar_helpers.plans.landscape import BASE_RATE, NETWORKS, PAPER_RATE, bn_sweep, direct_probe, direct_runs
 from cifar_helpers.plans.profiles import PROFILES
 from cifar_helpers.sources.reported import DOCUMENTS
@@ -172,7 +171,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
 def protocol(report: dict) -> list[str]:
     """What was fixed before any outcome was looked at, from the configs that the notebooks ask for."""
     budget, configs = PROFILES[report["profile"]], bn_sweep(report["profile"])
-    part_one, inside = part_one_budget(report["profile"]), plans.batchnorm.budget(report["profile"])
+    convnet = ", ".join(f"{steps} at batch {size}" for size, steps in budget.convnet.items())
     config = configs[0]
     direct, probe = direct_runs(report["profile"])[0], direct_probe(report["profile"])
     rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(c.lr for c in configs))
@@ -193,7 +192,7 @@ def protocol(report: dict) -> list[str]:
         f"- One number per probe: width of the band of the loss (max − min over the step lengths), largest gradient "
         f"distance, largest β. At the same loss (mean of {SPAN} batches, training steps only) and at the same relative "
         f"distance the shared range is cut into {BINS} bins, and the log-ratio is the mean over them.",
-        f"- Seeds: {budget.seeds} at rate {BASE_RATE:g}, {budget.rate_seeds} at the others. A seed sets initial "
+        f"- Seeds: {budget.bn_seeds} at rate {BASE_RATE:g}, {budget.rate_seeds} at the others. A seed sets initial "
         "weights and data order; both networks and all rates of a seed see the same batches.",
         f"- One window for every comparison: the last fifth of a run's steps ({window_steps(config.steps)} of the "
         f"sweep, {window_steps(direct.steps)} of the runs with the direct probe). Losses are compared "
@@ -205,15 +204,15 @@ def protocol(report: dict) -> list[str]:
         "It is counted and named, and enters no mean: a comparison is over the seeds at which both networks train, and "
         "behind it stands that over all seeds. Where they train together at no seed, all are compared, and it is said. "
         f"The strips above the figures mark single steps in the same way, by the mean over {SPAN} steps.",
-        f"- The sweeps of 02 and 03 (batch {part_one.batch_size}): MyNet {part_one.mynet} steps, LeNet-5 "
-        f"{part_one.lenet} (until it overfits: {part_one.long}), the ConvNet {part_one.convnet}; seeds: "
-        f"{part_one.seeds} for these, {part_one.large_seeds} for larger networks. Ranked by validation accuracy; a "
+        f"- The sweeps of 02 and 03 (batch {budget.batch_size}): MyNet {budget.mynet} steps, LeNet-5 "
+        f"{budget.lenet} (until it overfits: {budget.overfit}), the ConvNet {convnet}; seeds: "
+        f"{budget.small_seeds} for these, {budget.large_seeds} for larger networks. Ranked by validation accuracy; a "
         "variant is undecided against the best where the 95 % interval of their paired difference includes zero, and "
         "tied only where all values are equal, or where it is the same algorithm written twice. What is at chance is "
         "not ranked, and a seed at chance enters no mean.",
         f"- 08 and 10: VGG-A at {plans.batchnorm.WIDTH:g} of its width, fp32. 10 trains plain SGD at {PAPER_RATE:g}, "
-        f"batch "
-        f"{inside.batch_size}, {inside.steps} steps, {inside.seeds} seed{'s' * (inside.seeds > 1)}; internal covariate "
+        f"batch {budget.batch_size}, {budget.norm_steps} steps, {budget.norm_seeds} seed{'s' * (budget.norm_seeds > 1)}; "
+        "internal covariate "
         "shift is the mean over the measured layers and the last half of the measured steps, both gradients under the "
         "same noise. Noisy batch norm: per step and channel μ ~ U(−0.5, 0.5), σ ~ U(1, 1.25), per image m ~ U(μ ± 0.1) "
         "and s ~ N(σ, 0.1). The map of rates and scales has one seed per cell.",
@@ -382,8 +381,8 @@ def profile_rows(profiles: dict) -> list[dict]:
     for name, budget in PROFILES.items():
         measured = profiles.get(name)
         took = f"{measured['minutes']:g} min on {measured['machine']}" if measured else "not measured yet"
-        seeds = f"{budget.seeds} seeds" if budget.seeds > 1 else "one seed"
-        size = f"MyNet × {part_one_budget(name).mynet} steps, VGG-A: four rates × {budget.steps} steps, "
+        seeds = f"{budget.bn_seeds} seeds" if budget.bn_seeds > 1 else "one seed"
+        size = f"MyNet × {budget.mynet} steps, VGG-A: four rates × {budget.bn_steps} steps, "
         size += f"probes along {budget.direct_steps} steps, "
         size += f"batch {budget.batch_size}, {seeds}"
         data = "synthetic" if budget.data == "synthetic" else "CIFAR-10"

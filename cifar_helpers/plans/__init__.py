@@ -1,5 +1,5 @@
-"""What is trained: budgets, sweeps and recipes as plain lists of configurations. Nothing here imports torch."""
+"""What is trained: sweeps and recipes as plain lists of configurations. Nothing here imports torch."""
 
-from . import batchnorm, budgets, forecast, jobs, landscape, profiles, recipes, settings, sweeps
+from . import batchnorm, forecast, jobs, landscape, profiles, recipes, settings, sweeps
 
-__all__ = ["batchnorm", "budgets", "forecast", "jobs", "landscape", "profiles", "recipes", "settings", "sweeps"]
+__all__ = ["batchnorm", "forecast", "jobs", "landscape", "profiles", "recipes", "settings", "sweeps"]

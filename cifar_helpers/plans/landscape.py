@@ -1,4 +1,4 @@
-"""What each notebook trains under each profile: plain lists of ``RunConfig``, and the one place with budgets.
+"""What notebooks 04 to 07 train and probe under each profile: plain lists of ``RunConfig``.
 
 Nothing here imports torch, so a plan can be printed anywhere.
 """
@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from ..env import CourseError
 from ..training.config import RunConfig
 from ..training.probes import ProbeConfig, eta_grid
-from .budgets import EPOCH
-from .profiles import Profile, get_profile
+from .profiles import EPOCH, Profile, get_profile
 
 RATES = (1e-3, 2e-3, 1e-4, 5e-4)  # the handout's
 BASE_RATE = 1e-3  # the rate that gets several seeds
@@ -55,11 +54,11 @@ def bn_sweep(
             lr=rate,
             steps=steps,
             n_items=n_items,
-            test=budget.test and rate == BASE_RATE,
+            test=budget.bn_test and rate == BASE_RATE,
         )
         for network in NETWORKS
         for rate in rates or RATES
-        for offset in range(budget.seeds if rate == BASE_RATE else budget.rate_seeds)
+        for offset in range(budget.bn_seeds if rate == BASE_RATE else budget.rate_seeds)
     ]
 
 
@@ -68,7 +67,7 @@ def bn_family(profile: str, seed: int = 0, steps: int | None = None, n_items: in
     budget = get_profile(profile)
     steps = budget.family_steps if steps is None else steps
     return [
-        _config(budget, network, seed + offset, steps=steps, n_items=n_items, gradients=False, test=budget.test)
+        _config(budget, network, seed + offset, steps=steps, n_items=n_items, gradients=False, test=budget.bn_test)
         for network in FAMILY
         for offset in range(budget.family_seeds)
     ]
@@ -195,13 +194,13 @@ def _config(budget: Profile, model: str, seed: int, steps=None, n_items=None, gr
     return RunConfig(
         model,
         seed=seed,
-        steps=budget.steps if steps is None else steps,
+        steps=budget.bn_steps if steps is None else steps,
         n_items=budget.n_items if n_items is None else n_items,
         batch_size=budget.batch_size,
         precision="fp32",
         gradients=gradients,
         gaps=GAPS,
-        eval_every=budget.eval_every,
-        eval_items=budget.eval_items,
+        eval_every=budget.bn_every,
+        eval_items=budget.bn_eval_items,
         **settings,
     )

@@ -1,159 +1,107 @@
-"""The profiles: how much notebooks 04 to 07 train under each."""
+"""The one table of budgets: how much every notebook trains under each profile.
 
-from dataclasses import dataclass
+Steps are of batch 128 unless a row says otherwise. ``laptop`` and ``full`` train as long as the sources did and so
+share their runs; a GPU also takes more seeds and finer grids. Nothing here imports torch.
+"""
+
+from dataclasses import make_dataclass
 
 from ..env import CourseError
-from .budgets import EPOCH
 
+EPOCH = 351  # steps of batch 128 in an epoch of the 45 000 training images
+FAST_STEPS = 384  # of the fast recipe while choosing, in every profile but smoke
+CONVNET = {4: 67_500, 128: 20 * EPOCH, 256: 8750}  # 6, 20 and 50 epochs
+BATCHES = (2, 8, 32, 128)
+LOOKS = (0, 10, 25, 50, 100, 150, 200, 250, 300, 350, 399)
 
-@dataclass(frozen=True)
-class Profile:
-    """Budgets of one profile.
-
-    Attributes:
-        data: what ``data=None`` in a notebook means.
-        minutes: what the whole report is planned to take, on the machine the profile is for (``full``: a guess).
-        steps: per run of the sweep over rates (and of the VGG-A family).
-        seeds: number of seeds at ``BASE_RATE``; ``rate_seeds`` at the other rates.
-        hard_steps, hard_settings: steps per run at the hard settings, and how many of these are tried.
-        test: whether runs whose test accuracy is reported read the test split; ``smoke`` reports none.
-        precision_steps: steps at which bf16 is compared with fp32.
-        same_batch_every: steps between two same-batch measurements along the sweep.
-        same_batch_seeds: which of the seeds (the first is 0) are measured so.
-        direct_steps, direct_seeds: of the runs along which the direct probe is taken.
-        probe_every, probe_points: steps between two probes, and step lengths of each.
-        control_steps: steps at which the probe's controls are taken; multiples of ``probe_every``.
-        control_batches: other batches of the noise floor.
-        family_steps, family_seeds: of the VGG-A family at the base rate.
-        narrow_steps, narrow_seeds: of the direct probe on narrow nets, probed every so many steps up to a step, and
-            every so many after it (``narrow_often``), with controls at ``narrow_controls``.
-        narrow_sweep_steps, narrow_sweep_seeds: of the sweep over rates on narrow nets.
-    """
-
-    name: str
-    data: str
-    minutes: float
-    steps: int
-    seeds: int
-    rate_seeds: int
-    hard_steps: int
-    hard_settings: int
-    batch_size: int = 128
-    n_items: int | None = None
-    eval_every: int = 100
-    eval_items: int | None = None
-    test: bool = True
-    precision_steps: tuple[int, ...] = (0, 10, 40)
-    same_batch_every: int = 10
-    same_batch_seeds: tuple[int, ...] = (0,)
-    direct_steps: int = 600
-    direct_seeds: int = 3
-    probe_every: int = 12
-    probe_points: int = 7
-    control_steps: tuple[int, ...] = (12, 300, 588)
-    control_batches: int = 4
-    family_steps: int = EPOCH
-    family_seeds: int = 1
-    narrow_steps: int = 15_000
-    narrow_seeds: int = 5
-    narrow_often: tuple[int, int, int] = (20, 1000, 100)
-    narrow_controls: tuple[int, ...] = (300, 7500, 14_900)
-    narrow_sweep_steps: int = 3 * EPOCH
-    narrow_sweep_seeds: int = 5
-
-
+# fmt: off
+_TABLE = {
+    # quantity: (smoke, quick, laptop, full)
+    # The whole course
+    "data": ("synthetic", "auto", "auto", "auto"),  # what ``data=None`` in a notebook means
+    # the whole report is planned to take, on the machine it is for (``full``: a guess)
+    "minutes": (6, 22, 250, 3000),
+    "n_items": (160, None, None, None),  # size of the training set; None takes all of it
+    "batch_size": (16, 128, 128, 128),  # images per step, where a sweep does not vary it
+    # 02 and 03
+    "small_seeds": (1, 1, 3, 3),  # seeds of MyNet, LeNet-5, the ConvNet
+    "large_seeds": (1, 1, 1, 1),  # of all other networks in 02 and 03
+    "mynet": (3, 60, 50 * EPOCH, 50 * EPOCH),  # steps in the sweeps that stand beside a source
+    "lenet": (3, 120, 50 * EPOCH, 50 * EPOCH),  # the same
+    "overfit": (6, 360, 50 * EPOCH, 50 * EPOCH),  # LeNet-5 until it overfits
+    "grid": (3, 60, 234, 50 * EPOCH),  # MyNet where no source gives a length
+    "penalties": (3, 120, 468, 50 * EPOCH),  # LeNet-5 under L1 and L2, the same
+    "convnet": ({4: 6, 16: 3}, {4: 640, 128: 60}, CONVNET, CONVNET),  # batch size → steps, source 004's lengths
+    "convnet_early": (2, 30, 6 * EPOCH, 6 * EPOCH),  # at batch 128 as long as at its shortest
+    "alexnet_images": (48, 2560, 450_000, 450_000),  # images that a run of the greedy tuning sees
+    "resnet001": (2, 30, 100 * EPOCH, 100 * EPOCH),  # source 001's networks
+    "vggnet": (1, 10, 100 * EPOCH, 100 * EPOCH),
+    "resnet_004": (1, 6, 20 * EPOCH, 20 * EPOCH),  # ResNet-18 as 004 trained it
+    "resnet_002": (1, 6, 105 * EPOCH, 105 * EPOCH),  # and as 002 did
+    "own_vgg": (2, 12, 60, 1755),  # VGG-A + BN under the course's own optimizers
+    "batch_images": (96, 2560, 22_528, 900_000),  # images that a run of the batch-size sweep sees
+    "fast": (2, FAST_STEPS, FAST_STEPS, FAST_STEPS),  # the fast recipe
+    "best": (2, 6, 6, 19_500),  # the best one
+    "timed": (1, 1, 3, 30),  # steps timed for each depth of ResNet
+    "toy": (40, 468, 9360, 9360),  # small networks on drawn points
+    "sweep_every": (3, EPOCH, EPOCH, EPOCH),  # steps between two evaluations in 02 and 03
+    "sweep_eval_items": (60, 1000, None, None),  # validation images of an evaluation; None takes all
+    "sweep_test": (False, False, True, True),  # whether the test split is read beside a source
+    # 04 to 07
+    "bn_steps": (8, 60, EPOCH, 20 * EPOCH),  # the sweep over rates
+    "bn_seeds": (2, 1, 3, 5),  # at the base rate
+    "rate_seeds": (1, 1, 3, 5),  # at the other rates
+    "bn_every": (8, 30, 117, EPOCH),  # steps between two evaluations in 04 to 07
+    "bn_eval_items": (60, 1000, 2000, None),
+    "bn_test": (False, True, True, True),
+    "family_steps": (8, 60, EPOCH, EPOCH),  # the rest of the VGG-A family
+    "family_seeds": (1, 1, 1, 1),
+    "hard_steps": (6, 50, 150, 4 * EPOCH),  # hard settings
+    "hard_settings": (1, 2, 4, 4),  # how many of them
+    "precision_steps": ((0, 2), (0, 10), (0, 10, 40), (0, 10, 40)),  # where bf16 is compared with fp32
+    "same_batch_every": (2, 10, 10, 20),  # steps between two same-batch measurements
+    "same_batch_seeds": ((0,), (0,), (2,), (0, 1, 2, 3, 4)),  # which seeds are measured so
+    "direct_steps": (10, 61, 600, 15_000),  # the direct probe at full width
+    "direct_seeds": (2, 1, 3, 5),
+    "probe_every": (3, 10, 12, 50),  # steps between two probes
+    "probe_points": (3, 7, 7, 7),  # step lengths of each
+    # where its controls are taken; multiples of ``probe_every``
+    "control_steps": ((6,), (60,), (12, 300, 588), (300, 7500, 14_950)),
+    "control_batches": (1, 2, 4, 4),  # other batches of the noise floor
+    "narrow_steps": (10, 1200, 15_000, 15_000),  # the direct probe on narrow nets
+    "narrow_seeds": (2, 3, 5, 5),
+    # probed every so many steps up to a step, and every so many after
+    "narrow_often": ((2, 4, 3), (20, 1200, 100), (20, 1000, 100), (20, 1000, 100)),
+    "narrow_controls": ((4,), (100, 600, 1180), (300, 7500, 14_900), (300, 7500, 14_900)),
+    "narrow_sweep_steps": (8, 60, 3 * EPOCH, 3 * EPOCH),  # the sweep over rates on narrow nets
+    "narrow_sweep_seeds": (1, 1, 5, 5),
+    # 08 and 10
+    "norm_seeds": (1, 1, 3, 5),  # seeds of every comparison in 10; grids have one
+    "inside_steps": (4, 100, 2 * EPOCH, 20 * EPOCH),  # the networks that 08 looks into
+    "path": (2, 3, 8, 20),  # snapshots along them
+    "norm_steps": (3, 40, 400, 20 * EPOCH),  # networks that differ in their norm
+    # steps at which they are looked into
+    "norm_snapshots": ((0, 2), (0, 20, 39), LOOKS, (0, 10, 50, 100, 200, 400, 800, 1600, 3200, 6400, 7019)),
+    "map_steps": (1, 10, 60, 4 * EPOCH),  # a cell of the tolerance map
+    "map_rates": (2, 4, 7, 7),  # how many rates
+    "map_scales": (1, 2, 5, 5),  # and scales of it
+    "decay_steps": (2, 40, 300, 20 * EPOCH),  # runs with weight decay
+    "norm_images": (32, 1280, 6400, 450_000),  # images that a run of the batch-size study sees
+    "norm_batches": ((2, 8), (8, 128), BATCHES, BATCHES),  # its batch sizes
+    "surface": (3, 5, 11, 31),  # points along each side of the loss surface
+    "surface_images": (32, 500, 500, 5000),  # images that each is evaluated on
+    "eigenvalues": (1, 1, 2, 3),  # of the Hessian, the largest
+    "curvature_images": (8, 40, 256, 5000),  # images of that Hessian
+    "tolerance": (0.5, 0.01, 0.001, 0.001),  # relative, of the eigenvalues
+    "norm_every": (4, 40, 100, EPOCH),  # steps between two evaluations in 08 and 10
+    "norm_eval_items": (60, 1000, 2000, None),
+}
+# fmt: on
+Profile = make_dataclass("Profile", ["name", *_TABLE], frozen=True)
+Profile.__doc__ = "Budgets of one profile: its name, and a column of the table above."
 PROFILES = {
-    profile.name: profile
-    for profile in (
-        Profile(
-            "smoke",
-            "synthetic",
-            6,
-            steps=8,
-            seeds=2,
-            rate_seeds=1,
-            hard_steps=6,
-            hard_settings=1,
-            batch_size=16,
-            n_items=160,
-            eval_every=8,
-            eval_items=60,
-            test=False,
-            precision_steps=(0, 2),
-            same_batch_every=2,
-            direct_steps=10,
-            direct_seeds=2,
-            probe_every=3,
-            probe_points=3,
-            control_steps=(6,),
-            control_batches=1,
-            family_steps=8,
-            narrow_steps=10,
-            narrow_seeds=2,
-            narrow_often=(2, 4, 3),
-            narrow_controls=(4,),
-            narrow_sweep_steps=8,
-            narrow_sweep_seeds=1,
-        ),
-        Profile(
-            "quick",
-            "auto",
-            22,
-            steps=60,
-            seeds=1,
-            rate_seeds=1,
-            hard_steps=50,
-            hard_settings=2,
-            eval_every=30,
-            eval_items=1000,
-            precision_steps=(0, 10),
-            same_batch_every=10,
-            direct_steps=61,
-            direct_seeds=1,
-            probe_every=10,
-            control_steps=(60,),
-            control_batches=2,
-            family_steps=60,
-            narrow_steps=1200,
-            narrow_seeds=3,
-            narrow_often=(20, 1200, 100),
-            narrow_controls=(100, 600, 1180),
-            narrow_sweep_steps=60,
-            narrow_sweep_seeds=1,
-        ),
-        # 351 steps: one epoch. With SGD the plain net leaves its plateau after 150 to 200 steps.
-        Profile(
-            "laptop",
-            "auto",
-            250,
-            steps=351,
-            seeds=3,
-            rate_seeds=3,
-            hard_steps=150,
-            hard_settings=4,
-            eval_every=117,
-            eval_items=2000,
-            same_batch_seeds=(2,),  # one, for time
-        ),
-        # 20 epochs, the sample code's; 15 000 steps, the paper's.
-        Profile(
-            "full",
-            "auto",
-            3000,
-            steps=7020,
-            seeds=5,
-            rate_seeds=5,
-            hard_steps=1404,
-            hard_settings=4,
-            eval_every=351,
-            same_batch_every=20,
-            same_batch_seeds=(0, 1, 2, 3, 4),
-            direct_steps=15_000,
-            direct_seeds=5,
-            probe_every=50,
-            control_steps=(300, 7500, 14_950),
-        ),
-    )
+    name: Profile(name, *(row[column] for row in _TABLE.values()))
+    for column, name in enumerate(("smoke", "quick", "laptop", "full"))
 }
 
 

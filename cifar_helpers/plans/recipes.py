@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..env import CourseError
 from ..training.config import RunConfig
-from .budgets import budget
+from .profiles import get_profile
 from .sweeps import configured, seeded, sgd
 
 FAST_BATCH, FAST_SEEDS = 1000, 2
@@ -41,9 +41,9 @@ GREEDY = (  # source 003's order
 
 def alexnet(profile: str, seed: int = 0, batch_norm=False, optimizer="Adam", lr=1e-3, batch_size=100) -> RunConfig:
     """AlexNet with the settings that the greedy tuning chooses among; every run sees the same number of images."""
-    plan = budget(profile)
-    batch_size = min(batch_size, plan.alexnet_items)
-    steps = max(1, plan.alexnet_items // batch_size)
+    plan = get_profile(profile)
+    batch_size = min(batch_size, plan.alexnet_images)
+    steps = max(1, plan.alexnet_images // batch_size)
     settings = {"optimizer": optimizer, "lr": lr, "model_args": {"batch_norm": True} if batch_norm else {}}
     settings |= {"optimizer_args": {"momentum": 0.9}} if optimizer == "SGD" else {}
     return configured(profile, "AlexNet", steps, seed=seed, batch_size=batch_size, **settings | {"eval_every": steps})
@@ -112,7 +112,7 @@ def fast(profile: str, seed: int = 0, split: str = "train", seeds: int = FAST_SE
             steps.
         seeds: number of seeds.
     """
-    plan = budget(profile)
+    plan = get_profile(profile)
     steps = plan.fast if split == "train" else math.ceil(FAST_LONGER * plan.fast)
     config = configured(
         profile,
@@ -143,7 +143,7 @@ def best(profile: str, seed: int = 0, split: str = "train") -> RunConfig:
     Args:
         split: ``train`` where it competes; ``all`` for the run whose test accuracy is reported.
     """
-    plan = budget(profile)
+    plan = get_profile(profile)
     batch = plan.batch_size if plan.n_items else 512
     return configured(
         profile,

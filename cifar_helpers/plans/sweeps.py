@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..training.config import RunConfig
-from .budgets import EPOCH, budget
+from .profiles import EPOCH, get_profile
 
 # Optimizer → (class, rate, arguments). Rates are torch's defaults; SGD has none, so it gets the customary pair.
 OPTIMIZERS = {
@@ -53,9 +53,9 @@ class Sweep:
 
 def configured(profile: str, model: str, steps: int, **settings) -> RunConfig:
     """A run of so many steps with the profile's batch, evaluations and use of the test split, where not given."""
-    plan = budget(profile)
-    given = {"batch_size": plan.batch_size, "n_items": plan.n_items, "eval_every": plan.every} | settings
-    given = {"eval_items": plan.eval_items, "test": plan.test} | given
+    plan = get_profile(profile)
+    given = {"batch_size": plan.batch_size, "n_items": plan.n_items, "eval_every": plan.sweep_every} | settings
+    given = {"eval_items": plan.sweep_eval_items, "test": plan.sweep_test} | given
     return RunConfig(model, steps=steps, **given)
 
 
@@ -88,20 +88,20 @@ def mynet(profile: str, hidden: int = 100, steps: int | None = None, **settings)
     """MyNet as the sweeps start from it: SGD with momentum 0.9 at rate 0.01, cross-entropy."""
     arguments = settings.pop("model_args", {})
     arguments = ({"hidden": hidden} if hidden != 100 else {}) | arguments
-    steps = budget(profile).mynet if steps is None else steps
+    steps = get_profile(profile).mynet if steps is None else steps
     return configured(profile, "MyNet", steps, model_args=arguments, **(sgd() | settings))
 
 
 def losses_and_optimizers(profile: str, seed: int = 0) -> Sweep:
     """Four losses crossed with four optimizers on MyNet, each from the same fresh weights (SPEC §1, §2, §5)."""
-    steps = budget(profile).grid
+    steps = get_profile(profile).grid
     variants = {
         (optimizer, loss): mynet(profile, steps=steps, loss=loss, **optimizer_settings(optimizer))
         for optimizer in OPTIMIZERS
         for loss in LOSSES
     }
     title = "MyNet under four losses and four optimizers"
-    return _sweep("02_losses", title, "optimizer|loss", variants, seed, budget(profile).seeds)
+    return _sweep("02_losses", title, "optimizer|loss", variants, seed, get_profile(profile).small_seeds)
 
 
 def nll_identity(profile: str, seed: int = 0) -> Sweep:
@@ -117,14 +117,16 @@ def nll_identity(profile: str, seed: int = 0) -> Sweep:
         "optimizer and loss",
         variants,
         seed,
-        budget(profile).seeds,
+        get_profile(profile).small_seeds,
     )
 
 
 def activations(profile: str, seed: int = 0) -> Sweep:
     """Six activations on MyNet (SPEC §2, §5)."""
     variants = {name: mynet(profile, model_args={} if name == "relu" else {"activation": name}) for name in ACTIVATIONS}
-    return _sweep("02_activations", "MyNet under six activations", "activation", variants, seed, budget(profile).seeds)
+    return _sweep(
+        "02_activations", "MyNet under six activations", "activation", variants, seed, get_profile(profile).small_seeds
+    )
 
 
 def structure(profile: str, seed: int = 0) -> Sweep:
@@ -136,19 +138,19 @@ def structure(profile: str, seed: int = 0) -> Sweep:
         "h = 500, tanh": mynet(profile, 500, model_args={"activation": "tanh"}),
     }
     title = "MyNet with other hidden sizes, filter sizes and activations"
-    return _sweep("02_structure", title, "change", variants, seed, budget(profile).seeds)
+    return _sweep("02_structure", title, "change", variants, seed, get_profile(profile).small_seeds)
 
 
 def filters(profile: str, seed: int = 0) -> Sweep:
     """Number of filters of MyNet's two convolutions (SPEC §1)."""
-    plan = budget(profile)
+    plan = get_profile(profile)
     variants = {
         f"{first} and {second}": mynet(
             profile, steps=plan.grid, model_args={} if first == 20 else {"filters": [first, second]}
         )
         for first, second in ((10, 25), (20, 50), (40, 100))
     }
-    return _sweep("02_filters", "MyNet with three numbers of filters", "filters", variants, seed, plan.seeds)
+    return _sweep("02_filters", "MyNet with three numbers of filters", "filters", variants, seed, plan.small_seeds)
 
 
 def own_optimizers(profile: str, seed: int = 0, muon: bool = True) -> Sweep:
@@ -157,7 +159,7 @@ def own_optimizers(profile: str, seed: int = 0, muon: bool = True) -> Sweep:
     Args:
         muon: whether the installed torch has Muon.
     """
-    plan = budget(profile)
+    plan = get_profile(profile)
     steps = plan.grid
     variants = {
         "SGD (torch)": mynet(profile, steps=steps),
@@ -171,12 +173,12 @@ def own_optimizers(profile: str, seed: int = 0, muon: bool = True) -> Sweep:
         muon_settings = {"optimizer": "course.MuonAndAdamW", "lr": 0.02, "optimizer_args": {}}
         variants["Muon and AdamW"] = mynet(profile, steps=steps, **muon_settings)
     title = "MyNet under optimizers of one's own and of torch"
-    return _sweep("02_own_optimizers", title, "optimizer", variants, seed, plan.seeds)
+    return _sweep("02_own_optimizers", title, "optimizer", variants, seed, plan.small_seeds)
 
 
 def lenet(profile: str, lr: float = 0.01, steps: int | None = None, **settings) -> RunConfig:
     """LeNet-5 as the sweeps start from it: SGD with momentum 0.9 (source 002 does not give its settings)."""
-    steps = budget(profile).lenet if steps is None else steps
+    steps = get_profile(profile).lenet if steps is None else steps
     return configured(profile, "LeNet5", steps, **(sgd(lr) | settings))
 
 
@@ -199,26 +201,28 @@ def lenet_changes(profile: str, seed: int = 0) -> Sweep:
         "+ all three": improved(profile, 0.01),
     }
     title = "LeNet-5 with batch norm, Swish and augmentation"
-    return _sweep("02_lenet", title, "change", variants, seed, budget(profile).seeds)
+    return _sweep("02_lenet", title, "change", variants, seed, get_profile(profile).small_seeds)
 
 
 def lenet_long(profile: str, seed: int = 0) -> Sweep:
     """LeNet-5 until it overfits, and two remedies: augmentation and a lower rate (SPEC §3)."""
-    plan = budget(profile)
-    every = min(EPOCH, plan.every)  # an epoch, to see where it turns
+    plan = get_profile(profile)
+    every = min(EPOCH, plan.sweep_every)  # an epoch, to see where it turns
     variants = {
-        "LeNet-5": lenet(profile, steps=plan.long, eval_every=every),
-        "+ augmentation": lenet(profile, steps=plan.long, augmentation=AUGMENTED, keep_weights=True, eval_every=every),
-        "rate 0.002": lenet(profile, 0.002, steps=plan.long, eval_every=every),
+        "LeNet-5": lenet(profile, steps=plan.overfit, eval_every=every),
+        "+ augmentation": lenet(
+            profile, steps=plan.overfit, augmentation=AUGMENTED, keep_weights=True, eval_every=every
+        ),
+        "rate 0.002": lenet(profile, 0.002, steps=plan.overfit, eval_every=every),
     }
     title = "LeNet-5 trained for long, with augmentation and at a lower rate"
-    return _sweep("02_overfitting", title, "change", variants, seed, plan.seeds)
+    return _sweep("02_overfitting", title, "change", variants, seed, plan.small_seeds)
 
 
 def initialisations(profile: str, seed: int = 0) -> Sweep:
     """Four initialisations of LeNet-5 (SPEC §3)."""
     variants = {name: lenet(profile, model_args={} if name == "default" else {"init": name}) for name in INITS}
-    count = budget(profile).seeds
+    count = get_profile(profile).small_seeds
     return _sweep("02_initialisation", "LeNet-5 from four initialisations", "initialisation", variants, seed, count)
 
 
@@ -230,7 +234,7 @@ def rates(profile: str, seed: int = 0) -> Sweep:
         for name, batch_norm in (("without BN", False), ("with BN", True))
     }
     title = "The improved LeNet-5 at eight learning rates, with and without batch norm"
-    return _sweep("02_rates", title, "learning rate|network", variants, seed, budget(profile).seeds)
+    return _sweep("02_rates", title, "learning rate|network", variants, seed, get_profile(profile).small_seeds)
 
 
 def bn_at_high_rate(profile: str, seed: int = 0) -> Sweep:
@@ -240,7 +244,7 @@ def bn_at_high_rate(profile: str, seed: int = 0) -> Sweep:
         for name, arguments in (("without BN", {}), ("with BN", {"batch_norm": True}))
     }
     title = "LeNet-5 at rate 0.1 with and without batch norm"
-    return _sweep("02_bn_at_high_rate", title, "network", variants, seed, budget(profile).seeds)
+    return _sweep("02_bn_at_high_rate", title, "network", variants, seed, get_profile(profile).small_seeds)
 
 
 def l2(profile: str, seed: int = 0) -> Sweep:
@@ -250,7 +254,7 @@ def l2(profile: str, seed: int = 0) -> Sweep:
         momentum = sgd(CARRIED_RATE, **({"weight_decay": strength} if strength else {}))
         variants[f"{strength:g}"] = improved(profile, CARRIED_RATE, optimizer_args=momentum["optimizer_args"])
     title = "The improved LeNet-5 under five strengths of L2"
-    return _sweep("02_l2", title, "L2 strength", variants, seed, budget(profile).seeds)
+    return _sweep("02_l2", title, "L2 strength", variants, seed, get_profile(profile).small_seeds)
 
 
 def matched_l1(l2_strength: float) -> float:
@@ -265,7 +269,7 @@ def matched_l1(l2_strength: float) -> float:
 
 def penalties(profile: str, seed: int = 0) -> Sweep:
     """L1 in the loss against L2: at the source's strengths and where both penalties begin equal (SPEC §3)."""
-    plan = budget(profile)
+    plan = get_profile(profile)
     kept = {"steps": plan.penalties, "keep_weights": True}
     variants = {
         "none": lenet(profile, **kept),
@@ -275,53 +279,60 @@ def penalties(profile: str, seed: int = 0) -> Sweep:
         f"L1 {matched_l1(1e-3):g} (as strong)": lenet(profile, l1=matched_l1(1e-3), **kept),
         "L1 1 (source's λ)": lenet(profile, l1=1.0, **kept),
     }
-    return _sweep("02_penalties", "LeNet-5 under L2 and under L1", "penalty", variants, seed, plan.seeds)
+    return _sweep("02_penalties", "LeNet-5 under L2 and under L1", "penalty", variants, seed, plan.small_seeds)
 
 
 def batch_sizes(profile: str, seed: int = 0) -> Sweep:
     """Batch sizes 4 to 500 on the basic ConvNet at one rate, all for the same number of images (SPEC §5)."""
-    plan = budget(profile)
-    sizes = [size for size in BATCH_SIZES if size <= plan.sgd_items // 2]
+    plan = get_profile(profile)
+    sizes = [size for size in BATCH_SIZES if size <= plan.batch_images // 2]
     variants = {
         str(size): configured(
-            profile, "ConvNet", plan.sgd_items // size, batch_size=size, **sgd(1e-3), eval_every=plan.sgd_items // size
+            profile,
+            "ConvNet",
+            plan.batch_images // size,
+            batch_size=size,
+            **sgd(1e-3),
+            eval_every=plan.batch_images // size,
         )
         for size in sizes
     }
     title = "The basic ConvNet at five batch sizes, the same images and rate"
-    return _sweep("02_batch_size", title, "batch size", variants, seed, plan.seeds)
+    return _sweep("02_batch_size", title, "batch size", variants, seed, plan.small_seeds)
 
 
 def convnet(profile: str, batch_size: int, steps: int, lr: float = 1e-3, **settings) -> RunConfig:
     """The basic ConvNet as source 004 trained it: SGD with momentum 0.9, rate 1e-3; evaluated once an epoch."""
-    plan = budget(profile)
-    every = max(1, plan.every * plan.batch_size // batch_size)
+    plan = get_profile(profile)
+    every = max(1, plan.sweep_every * plan.batch_size // batch_size)
     return configured(profile, "ConvNet", steps, batch_size=batch_size, **sgd(lr), **({"eval_every": every} | settings))
 
 
 def convnet_lengths(profile: str, seed: int = 0) -> Sweep:
     """The ConvNet at three batch sizes, each at source 004's length, and one as short as at batch 4 (SPEC §5)."""
-    plan = budget(profile)
+    plan = get_profile(profile)
     variants = {f"batch {size}": convnet(profile, size, steps) for size, steps in plan.convnet.items()}
     middle = min(128, plan.batch_size)
     variants[f"batch {middle}, short"] = convnet(profile, middle, plan.convnet_early)
     title = "The basic ConvNet at three batch sizes, each at its source's length"
-    return _sweep("02_convnet", title, "batch size", variants, seed, plan.seeds)
+    return _sweep("02_convnet", title, "batch size", variants, seed, plan.small_seeds)
 
 
 def dropout(profile: str, seed: int = 0) -> Sweep:
     """Dropout after each hidden linear layer of the basic ConvNet, at source 004's batch and rate (SPEC §5)."""
-    plan = budget(profile)
+    plan = get_profile(profile)
     variants = {
         name: convnet(profile, 4, plan.convnet[4], model_args=arguments)
         for name, arguments in (("without", {}), ("dropout 0.5", {"dropout": 0.5}))
     }
-    return _sweep("02_dropout", "The basic ConvNet with and without dropout", "dropout", variants, seed, plan.seeds)
+    return _sweep(
+        "02_dropout", "The basic ConvNet with and without dropout", "dropout", variants, seed, plan.small_seeds
+    )
 
 
 def high_rate(profile: str, seed: int = 0) -> Sweep:
     """The ConvNet at rate 0.1 under four losses, at source 004's batch and a larger one: it saw NaN (SPEC §5)."""
-    plan = budget(profile)
+    plan = get_profile(profile)
     sizes = (4, plan.batch_size)
     variants = {
         (loss, str(size)): convnet(profile, size, min(100, plan.grid), 0.1, loss=loss, test=False)
@@ -329,7 +340,7 @@ def high_rate(profile: str, seed: int = 0) -> Sweep:
         for size in sizes
     }
     title = "The basic ConvNet at rate 0.1 under four losses and two batch sizes"
-    return _sweep("02_high_rate", title, "loss|batch size", variants, seed, plan.seeds)
+    return _sweep("02_high_rate", title, "loss|batch size", variants, seed, plan.small_seeds)
 
 
 # --- 03: large networks --------------------------------------------------------------------------------------------
@@ -337,7 +348,7 @@ def high_rate(profile: str, seed: int = 0) -> Sweep:
 
 def source_001(profile: str, seed: int = 0) -> Sweep:
     """Source 001's ResNet and VGGNet, from PyTorch's default and from Xavier-uniform (SPEC §2)."""
-    plan = budget(profile)
+    plan = get_profile(profile)
     variants = {
         (name, init): configured(profile, model, steps, model_args={} if init == "default" else {"init": init}, **sgd())
         for name, model, steps in (("ResNet", "ResNet001", plan.resnet001), ("VGGNet", "VGGNet", plan.vggnet))
@@ -349,7 +360,7 @@ def source_001(profile: str, seed: int = 0) -> Sweep:
 
 def resnets(profile: str, seed: int = 0) -> Sweep:
     """ResNet-18 as 004 and as 002 trained theirs, as far as they say how (SPEC §3, §5)."""
-    plan = budget(profile)
+    plan = get_profile(profile)
     down = {"schedule": "step_down", "schedule_args": {"every": 25 / 105, "drops": 1}}
     variants = {
         "as in 004": configured(profile, "resnet18", plan.resnet_004, **sgd(0.05)),
@@ -362,10 +373,10 @@ def resnets(profile: str, seed: int = 0) -> Sweep:
 
 def own_on_vgg(profile: str, seed: int = 0) -> Sweep:
     """The course's own optimizers beside torch's on the full VGG-A + BN (SPEC §1)."""
-    plan = budget(profile)
+    plan = get_profile(profile)
     variants = {
         f"{name} ({house})": configured(
-            *(profile, "VGG_A_BatchNorm", plan.own),
+            *(profile, "VGG_A_BatchNorm", plan.own_vgg),
             test=False,
             **(optimizer_settings(name) | {"optimizer": prefix + name}),
         )
