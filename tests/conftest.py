@@ -23,6 +23,7 @@ LONG = (
     "test_report",
     "test_faults",
     "test_batch",
+    "test_rehearsal",
     "test_student",
     "test_sweeps",
 )

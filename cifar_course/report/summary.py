@@ -211,9 +211,9 @@ def protocol(report: dict) -> list[str]:
         "tied only where all values are equal, or where it is the same algorithm written twice. What is at chance is "
         "not ranked, and a seed at chance enters no mean.",
         f"- 08 and 10: VGG-A at {plans.batchnorm.WIDTH:g} of its width, fp32. 10 trains plain SGD at {PAPER_RATE:g}, "
-        f"batch {budget.batch_size}, {budget.norm_steps} steps, {budget.norm_seeds} seed{'s' * (budget.norm_seeds > 1)}; "
-        "internal covariate "
-        "shift is the mean over the measured layers and the last half of the measured steps, both gradients under the "
+        f"batch {budget.batch_size}, {budget.norm_steps} steps, {budget.norm_seeds} "
+        f"seed{'s' * (budget.norm_seeds > 1)}; internal covariate shift is the mean over the "
+        "measured layers and the last half of the measured steps, both gradients under the "
         "same noise. Noisy batch norm: per step and channel μ ~ U(−0.5, 0.5), σ ~ U(1, 1.25), per image m ~ U(μ ± 0.1) "
         "and s ~ N(σ, 0.1). The map of rates and scales has one seed per cell.",
         "- The test split was read once per run, at its end; nothing was chosen by it.",

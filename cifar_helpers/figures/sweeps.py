@@ -47,7 +47,7 @@ def sweep_dots(found, reported: dict | None = None) -> Figure:
         if np.isfinite(values).all():
             style = {"ms": 8, "mfc": "white", "mew": 1.6, "color": colour}
             axis.plot(values, [y] * len(values), marker, **style)
-            axis.plot([values.mean()] * 2, [y - 0.38 * height, y + 0.38 * height], color=colour, linewidth=3)
+            axis.plot([100 * o.mean] * 2, [y - 0.38 * height, y + 0.38 * height], color=colour, linewidth=3)
         else:
             place = axis.get_yaxis_transform()
             axis.text(0.02, y, f"× {o.verdict}", transform=place, va="center", color=colour, size=10)
