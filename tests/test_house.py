@@ -14,6 +14,7 @@ from cifar_helpers.training.config import RunConfig
 ROOT = Path(__file__).resolve().parents[1]
 # From the ground up: a room stands above what it imports, and folders of one floor do not import one another.
 FLOORS = (
+    ("moved",),
     ("gpus", "signals"),
     ("env",),
     ("intervals",),
@@ -63,10 +64,11 @@ def subject(name: str) -> str:
 def test_no_arrow_runs_up_and_no_folder_imports_its_neighbour():
     floor = {name: number for number, names in enumerate(FLOORS) for name in names}
     assert {subject(name) for name in ALL} == {*floor, "cifar_helpers"}
+    floor["cifar_helpers"] = 1  # above the table of what has moved, and below all else
     for name in ALL:
         for other in arrows(name):
             mine, below = subject(name), subject(other)
-            assert mine == below or below == "cifar_helpers" or floor[below] < floor[mine], f"{name} imports {other}"
+            assert mine == below or floor[below] < floor[mine], f"{name} imports {other}"
 
 
 def test_no_circle():
