@@ -37,15 +37,16 @@ JOBS = (
 DRIVER = """
 import sys
 from pathlib import Path
-from cifar_helpers import batch, worker
+from cifar_course.cluster import pool, worker
 plan = worker.read_plan(Path(sys.argv[1]))
-failed = batch.train(plan["jobs"], plan["data"], plan["fingerprint"], ["cpu"], threads=1)
+failed = pool.train(plan["jobs"], plan["data"], plan["fingerprint"], ["cpu"], threads=1)
 sys.exit(bool(failed))
 """
 CELL = """
 import torch
-from cifar_helpers import run, worker
+from cifar_course.cluster import worker
 from cifar_helpers.data.images import load_cifar10
+from cifar_helpers.training import run
 torch.set_num_threads(1)
 plan, images = worker.read_plan(worker.Path("PLAN")), load_cifar10("synthetic")
 for job in plan["jobs"]:
@@ -54,8 +55,8 @@ for job in plan["jobs"]:
 NOTEBOOK = """
 import sys
 from pathlib import Path
-from cifar_helpers import notebooks
-sys.exit(notebooks.execute(Path(sys.argv[1]), Path(sys.argv[2]), {})["verdict"] != "ok")
+from cifar_course.report import execute
+sys.exit(execute.execute(Path(sys.argv[1]), Path(sys.argv[2]), {})["verdict"] != "ok")
 """
 
 

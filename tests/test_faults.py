@@ -144,10 +144,9 @@ def test_a_notebook_that_hangs_is_ended(tmp_path):
 def test_a_stopped_report_takes_its_notebook_and_kernel_along(tmp_path):
     path = tmp_path / "long.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("import time\ntime.sleep(600)")]), path)
-    call = f"notebooks.execute(Path({str(path)!r}), Path({str(tmp_path / 'out.ipynb')!r}), {{}})"
-    code = (
-        f"from pathlib import Path; from cifar_helpers import notebooks, stopping\nwith stopping.interrupting(): {call}"
-    )
+    call = f"execute.execute(Path({str(path)!r}), Path({str(tmp_path / 'out.ipynb')!r}), {{}})"
+    code = "from pathlib import Path; from cifar_course.report import execute; from cifar_helpers import signals\n"
+    code += f"with signals.interrupting(): {call}"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, cwd=ROOT)
     until = time.monotonic() + 60
     while not (kernel := campaigns.kernel_below(process.pid)):

@@ -187,7 +187,7 @@ def test_what_the_class_does_not_run_counts_for_nothing(before, after):
 
 def test_the_digest_is_the_same_in_every_process(tmp_path):
     """Whatever the order of sets, and read from a source or from compiled files, in any folder."""
-    code = "import sys; sys.path.insert(0, sys.argv[1])\nimport mine\nfrom cifar_helpers import owncode\n"
+    code = "import sys; sys.path.insert(0, sys.argv[1])\nimport mine\nfrom cifar_helpers.models import owncode\n"
     code += "mine.Own()\nprint(owncode.digest(mine.Own))\n"
     found = set()
     for number, seed in enumerate("012"):
@@ -284,10 +284,11 @@ def test_a_helper_redefined_in_its_own_cell_is_noticed(cell, small_data, store):
 def test_a_new_kernel_reads_the_record(tmp_path, cell, small_data):
     """Another process, with sets in another order, finds the record of a class with a property its own."""
     code = NETWORK + (
-        "import sys\nfrom cifar_helpers import data, record, run\n"
-        f"config = record.RunConfig.from_json({TINY.to_json()!r})\n"
-        "images = data.load_cifar10('synthetic')\n"
-        "run.get_runs([config], images, 'cpu', record.Store(sys.argv[1]))\n"
+        "import sys\nfrom cifar_helpers.data.images import load_cifar10\n"
+        "from cifar_helpers.training import run, store\nfrom cifar_helpers.training.config import RunConfig\n"
+        f"config = RunConfig.from_json({TINY.to_json()!r})\n"
+        "images = load_cifar10('synthetic')\n"
+        "run.get_runs([config], images, 'cpu', store.Store(sys.argv[1]))\n"
     )
     for seed, said in (("1", "1 trained now"), ("2", "0 trained now, 1 read")):
         surroundings = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
@@ -300,9 +301,9 @@ def test_a_registered_network_survives_a_reload_of_models():
     """As ``%autoreload`` does it, in a process of its own."""
     code = NETWORK + (
         "import importlib, sys\nfrom IPython.extensions.autoreload import superreload\n"
-        "from cifar_helpers import build, record\n"
+        "from cifar_helpers.training import build\nfrom cifar_helpers.training.config import RunConfig\n"
         "superreload(models, importlib.reload, {})\n"
-        "build.build_model(record.RunConfig('Own'))\n"
+        "build.build_model(RunConfig('Own'))\n"
         "assert models.Own is Own and 'Own' in models.known()\n"
         "models.register(Own)\n"
     )

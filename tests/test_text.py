@@ -126,7 +126,7 @@ def test_a_write_up_is_utf8_under_any_locale_and_not_taken_for_edited(tmp_path):
     template = tmp_path / "docs" / "report_template.md"
     template.parent.mkdir()
     template.write_text("# Größe ≥ η\n", encoding="utf-8")
-    write = "import sys, pathlib; from cifar_helpers import handin; root = pathlib.Path(sys.argv[1])\n"
+    write = "import sys, pathlib; from cifar_course.hand import handin; root = pathlib.Path(sys.argv[1])\n"
     write += "handin.write_report('quick', root); assert not handin.is_edited(root / 'report.md')"
     done = python("-c", write, str(tmp_path), CIFAR_FIGURES=str(tmp_path / "figures"))
     assert done.returncode == 0, done.stderr

@@ -212,7 +212,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(small_data, tmp_path, monke
 
 WORKER = """
 import json, sys, torch
-from cifar_helpers import run
+from cifar_helpers.training import run
 torch.set_num_threads(1)
 run.CHECKPOINT_SECONDS, run.FLUSH_EVERY = 0.0, 5
 sys.exit(run.main(sys.argv[1:]))

@@ -53,7 +53,7 @@ def course_files(root: Path) -> list[str]:
 
 def walk(folder: Path, root: Path) -> Iterator[str]:
     """Paths of the files below ``folder``, relative to ``root``, without hidden, local and built ones."""
-    unwanted = {"__pycache__", "data", "runs", "build", "local", MANIFEST}
+    unwanted = {"__pycache__", "build", "local", MANIFEST} | ({"data", "runs"} if folder == root else set())
     kept_though_hidden = {".gitattributes", ".gitignore", ".dockerignore"}
     for path in folder.iterdir():
         hidden = path.name.startswith(".") and path.name not in kept_though_hidden
