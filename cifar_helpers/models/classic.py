@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from . import owncode
 from .layers import ACTIVATIONS, initialise, lookup
 
 
@@ -157,6 +156,3 @@ class AlexNet(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(images).flatten(1))
-
-
-globals().update(owncode.REGISTERED)  # this room may have been reloaded
