@@ -29,7 +29,7 @@ def data_cell(notebook: Path) -> str:
     """The call that loads the images."""
     cells = nbformat.read(notebook, as_version=4).cells
     (source,) = [cell.source for cell in cells if cell.cell_type == "code" and "image_source(profile" in cell.source]
-    return source.splitlines()[0]
+    return next(line for line in source.splitlines() if "image_source(profile" in line)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)

@@ -180,10 +180,11 @@ def test_guides_speak_of_what_exists(guide):
 @pytest.mark.parametrize("guide", GUIDES[:2], ids=lambda path: path.stem)
 def test_the_guides_commands_are_understood(guide):
     """The commands of the package's own programs, by these programs' own parsers."""
-    found = re.findall(r"^\s*\.venv/bin/python -m cifar_helpers\.(\w+) ?([^#\n]*)", guide.read_text(), re.MULTILINE)
+    found = re.findall(r"^\s*\.venv/bin/python -m cifar_course\.([\w.]+) ?([^#\n]*)", guide.read_text(), re.MULTILINE)
     assert len(found) >= 3
     for module, arguments in found:
-        parser = importlib.import_module(f"cifar_helpers.{module}").parser()
+        room = importlib.import_module(f"cifar_course.{module}")
+        parser = getattr(room, "cli", room).parser()
         parser.parse_args(arguments.split())
 
 

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cifar_helpers import env
 from cifar_helpers.env import CourseError, show_anything
 
 from . import edition, handin
@@ -26,9 +25,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _build(out: Path) -> list[str]:
-    if (env.ROOT / edition.MANIFEST).is_file():
+    if (edition.ROOT / edition.MANIFEST).is_file():
         raise CourseError(
-            f"{env.ROOT} is already a student edition: there is nothing to take out. "
+            f"{edition.ROOT} is already a student edition: there is nothing to take out. "
             "An instructor builds one in the course that holds the solutions."
         )
     try:
