@@ -24,11 +24,11 @@ class BoundedExecute(Execute):
     def output(self, outs, msg, display_id, cell_index):
         """Keep one message from the kernel among the cell's outputs, or drop it."""
         if msg["msg_type"] == "stream":
-            room = PRINTED - sum(len(out.get("text", "")) for out in outs)
-            if room <= 0:
+            kept, text = sum(len(out.get("text", "")) for out in outs), msg["content"]["text"]
+            if kept > PRINTED:
                 return None
-            text = msg["content"]["text"]
-            msg["content"]["text"] = text if len(text) <= room else text[:room] + "\n... Output truncated ..."
+            if kept + len(text) > PRINTED:
+                msg["content"]["text"] = text[: PRINTED - kept] + "\n... Output truncated ..."
         return super().output(outs, msg, display_id, cell_index)
 
 
