@@ -132,6 +132,27 @@ def VGG_Grad_Pred(runs: Sequence, gap: int = 1, layer: str = "all") -> Band:
     return _band(runs, lambda run: _column(run, f"grad_dist_{gap}", layer))
 
 
+def direction(runs: Sequence, layer: str = "all") -> Band:
+    """Cosine of the angle between the gradients of successive steps, of every run at every step.
+
+    1 is the same direction. Recorded are lengths and distance, and the law of cosines gives the angle:
+    ‖g_t − g_{t−1}‖² = ‖g_t‖² + ‖g_{t−1}‖² − 2 ‖g_t‖ ‖g_{t−1}‖ cos. NaN at the first step, and where a gradient is zero.
+
+    Args:
+        layer: ``all`` parameters, or the ``output`` layer alone.
+
+    Raises:
+        CourseError: no runs, or the quantity was not recorded.
+    """
+
+    def cosine(run) -> np.ndarray:
+        norm, distance = _column(run, "grad_norm", layer), _column(run, "grad_dist_1", layer)
+        before = np.concatenate([[np.nan], norm[:-1]])
+        return _over(norm**2 + before**2 - distance**2, 2 * norm * before)
+
+    return _band(runs, cosine)
+
+
 def VGG_Beta_Smooth(runs: Sequence, layer: str = "all") -> Band:
     """Effective β-smoothness of the handout (§2.4.2): β_t = ‖g_t − g_{t−1}‖₂ / ‖w_t − w_{t−1}‖₂ at every step.
 

@@ -150,6 +150,9 @@ REPORTED = {
     "loss_ahead": Reported("001", "training loss at the same step", "lower with BN, throughout", epochs=20),
     "loss_band": Reported("004", "band of the loss over the four rates, 25 epochs", "narrower with BN", epochs=25),
     "grad_dist_all": Reported("001", "gradient distance between steps", "larger with BN (“drastic”)", epochs=20),
+    "grad_direction": Reported(
+        "001", "direction of the gradient from step to step", "kept with BN (“not much different”)", epochs=20
+    ),
     "grad_dist_output": Reported("004", "gradient distance between steps, output layer", "smaller with BN", epochs=25),
     "probe_loss": Reported(
         "paper", "variation of the loss along the gradient (VGG, 15 000 steps)", "smaller with BN", steps=15_000
