@@ -73,6 +73,9 @@ def test_notebook_anatomy(path):
     assert {"profile", "data", "device", "seed", "published"} <= set(values)
     mock = parameters[0].metadata["nbmake"]["mock"]
     assert mock["profile"] == "smoke" and mock["data"] == "synthetic"
+    for cell in notebook.cells:  # the report finds a part of a notebook by the cell that its heading begins
+        lines = cell.source.splitlines() if cell.cell_type == "markdown" else []
+        assert not any(re.match("#+ ", line) for line in lines[1:]), f"{cell.id}: a heading begins a cell of its own"
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     for part in ("**Goals.**", "**Needs**", "**Takes**", "**Makes**", "## What we saw", "**What it does not show.**"):
         assert part in text, part
