@@ -587,6 +587,17 @@ def test_a_prediction_counts_only_what_is_left(small_data, store):
     assert "nothing" in timing.prediction_table([])[0]["runs of"]
 
 
+def test_skewness_is_read_off_the_histogram():
+    from scipy import stats
+
+    drawn = np.random.default_rng(0)
+    for w in (drawn.normal(0, 0.05, 50_000), drawn.gamma(2, 0.03, 50_000) - 0.1, 0.15 - drawn.gamma(4, 0.02, 50_000)):
+        counts, _ = np.histogram(w.clip(-0.3, 0.3), bins=inside.features.BINS, range=(-0.3, 0.3))
+        expected = stats.skew(w.clip(-0.3, 0.3))
+        assert inside.features.skewness({"counts": counts.tolist()}) == pytest.approx(expected, abs=0.02)
+    assert np.isnan(inside.features.skewness({"counts": [7] + [0] * (inside.features.BINS - 1)}))
+
+
 def test_weights_and_confusion_are_computed_once_and_read_without_weights(small_data, store):
     record = run.get_run(replace(TINY, keep_weights=True), small_data, "cpu", store)
     rows = inside.features.weight_summary(record, store)

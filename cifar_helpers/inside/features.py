@@ -49,6 +49,18 @@ def weight_summary(run: RunRecord, store: Store) -> list[dict]:
     return store.measurement("weight_summary", inputs, compute)["rows"]
 
 
+def skewness(row: dict) -> float:
+    """Skewness of a layer's weights from its histogram (a row of ``weight_summary``): 0 where left and right are alike.
+
+    Weights outside the histogram count at its ends; NaN where all lie in one bin.
+    """
+    edges = np.linspace(-RANGE, RANGE, BINS + 1)
+    middles, share = (edges[1:] + edges[:-1]) / 2, np.asarray(row["counts"]) / sum(row["counts"])
+    away = middles - (share * middles).sum()
+    variance = (share * away**2).sum()
+    return float((share * away**3).sum() / variance**1.5) if variance > 0 else float("nan")
+
+
 def fresh(run: RunRecord, device="auto") -> nn.Module:
     """An untrained network like the run's, for its names and shapes."""
     return move(build_model(run.config), choose_device(device)).eval()
