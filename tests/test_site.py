@@ -48,7 +48,7 @@ def world(tmp_path, monkeypatch):
     notebook = nbformat.read(NOTEBOOKS["01"], as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [picture()] if "figures.save(" in cell.source else [new_output("stream", text="one line\n")]
+            cell.outputs = [picture()] if "page.figure(" in cell.source else [new_output("stream", text="one line\n")]
     table = "<style></style><table><tr><td>1</td></tr></table>"
     notebook.cells.append(code("table", new_output("execute_result", data={"text/html": table, "text/plain": "1"})))
     notebook.cells.append(code("explore()", widget(), picture()))
@@ -112,20 +112,26 @@ def test_the_pages_stand_alone(world, capfd):
 def test_every_picture_gets_its_text():
     cells = [
         new_markdown_cell("# One\n\n## Two"),
-        code('figures.save(figure, "05_a", f"{x}", images)', picture()),
+        code('page.figure(figure, "05_a", f"{x}", runs)', picture()),
         code('caption = "Written."\nfigures.save(figure, sweep.name, caption, images)', picture()),
+        code('found["02_l2"] = page.sweep(plans.sweeps.l2(profile, seed))', picture()),
         code("%matplotlib inline", picture()),
     ]
     notebook = site.readable(new_notebook(cells=cells), {"05_a": "Recorded."})
     texts = [cell.metadata.mystnb.image.alt for cell in notebook.cells[1:]]
-    assert texts == ["Recorded.", "Written.", "Figure under the heading “Two”"]
+    assert texts == [
+        "Recorded.",
+        "Written.",
+        "The improved LeNet-5 under five strengths of L2.",
+        "Figure under the heading “Two”",
+    ]
 
 
 def test_the_notebooks_figures_all_have_captions():
     captions = site.figure_captions((ROOT / "figures").glob("[0-9]*.json"))
     for path in NOTEBOOKS.values():
         for cell in nbformat.read(path, as_version=4).cells:
-            if cell.cell_type == "code" and re.search(r"^\s*figures\.save\(", cell.source, re.MULTILINE):
+            if cell.cell_type == "code" and re.search(r"\bpage\.(figure|sweep)\(", cell.source):
                 assert site.caption_in(cell.source, captions), f"{path.stem}, {cell.id}"
 
 
@@ -183,8 +189,8 @@ def test_the_guides_commands_are_understood(guide):
     found = re.findall(r"^\s*\.venv/bin/python -m cifar_course\.([\w.]+) ?([^#\n]*)", guide.read_text(), re.MULTILINE)
     assert len(found) >= 3
     for module, arguments in found:
-        room = importlib.import_module(f"cifar_course.{module}")
-        parser = getattr(room, "cli", room).parser()
+        folder = (ROOT / "cifar_course" / module.replace(".", "/")).is_dir()
+        parser = importlib.import_module(f"cifar_course.{module}{'.cli' * folder}").parser()
         parser.parse_args(arguments.split())
 
 

@@ -18,6 +18,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
+from cifar_helpers import plans
 from cifar_helpers.env import ROOT, CourseError, figures_dir, read_json, runs_dir, show_anything
 
 SETTINGS = ROOT / "docs" / "site"
@@ -135,9 +136,13 @@ def caption_in(source: str, captions: dict[str, str]) -> str | None:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
             texts[ast.unparse(node.targets[0])] = node.value.value
     for node in nodes:
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "figures.save":
+        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if called in ("page.figure", "figures.save"):
             name, caption = (_value(part, texts) for part in (*node.args, None, None, None)[1:3])
             return captions.get(name, caption)
+        if called.startswith("plans.sweeps.") and "page.sweep(" in source:
+            sweep = getattr(plans.sweeps, called.rpartition(".")[2])("smoke")
+            return captions.get(sweep.name, f"{sweep.title}.")
     return None
 
 

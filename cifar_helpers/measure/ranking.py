@@ -139,6 +139,11 @@ class Ranked:
         return next((outcome for outcome in self.outcomes if outcome.variant == wanted), None)
 
     @property
+    def runs(self) -> list:
+        """All runs, variant by variant."""
+        return [run for outcome in self.outcomes for run in outcome.runs]
+
+    @property
     def best(self) -> Outcome | None:
         """The variant with the highest mean; None where none trained."""
         return next((outcome for outcome in self.outcomes if outcome.verdict == "best"), None)
