@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import figures, intervals, words
+from cifar_helpers import figures, intervals, models, words
 from cifar_helpers.data.images import channel_statistics
 from cifar_helpers.env import figures_dir
 from cifar_helpers.measure import compare, quantities
+from cifar_helpers.models.tables import layer_table
 from cifar_helpers.sources import beside
 from cifar_helpers.training.config import RunConfig
 
@@ -182,3 +183,21 @@ def test_a_legend_outside_the_axes_stays_outside_when_saved(tmp_path, monkeypatc
     figure.draw_without_rendering()
     room = min(axis.get_tightbbox().y0 for axis in figure.axes) - figure.legends[0].get_window_extent().y1
     assert room > -5  # pixels; the legend's own padding may reach into the label's
+
+
+def test_a_chain_draws_every_layer_that_is_not_an_activation():
+    from matplotlib.patches import Rectangle
+
+    rows = layer_table(models.VGG_A_BatchNorm())
+    figure = figures.diagrams.chains({"VGG-A + BN": rows}, "A title")
+    drawn = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
+    assert len(drawn) == sum(row["layer"] != "ReLU" for row in rows) == 8 + 8 + 5 + 3
+    colours = [patch.get_facecolor() for patch in drawn]
+    assert sorted(map(colours.count, set(colours))) == [3, 5, 8, 8]
+    heights = [patch.get_height() for patch in drawn]
+    assert heights[0] == max(heights)  # the largest maps
+
+
+def test_the_residual_block_alone_has_a_shortcut():
+    texts = [[text.get_text() for text in axis.texts] for axis in figures.diagrams.residual_block("A title").axes]
+    assert "+" not in texts[0] and "+" in texts[1] and "the input, unchanged" in texts[1]
