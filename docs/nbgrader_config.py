@@ -71,7 +71,7 @@ c.Autograde.autograde_preprocessors = [
 ]
 
 # What a learning platform delivers, unpacked or not, lies in downloaded/archive/ for all notebooks together.
-# A student is known by the number in Project2-<id>_<name>, as `student pack` names it, else by the first folder.
+# A student is known by the number in Project2-<id>_<name>, as `hand pack` names it, else by the first folder.
 c.ZipCollectApp.collect_directory_structure = "{downloaded}/{collect_step}"
 c.ZipCollectApp.strict = True  # other notebooks and 01_data-Copy1.ipynb stay out
 c.FileNameCollectorPlugin.named_regexp = (

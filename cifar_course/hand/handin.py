@@ -17,7 +17,7 @@ REPORTS = ("report.pdf", "report.md", "report.docx", "report.odt", "report.tex",
 CODE = {".py", ".sh", ".sbatch", ".toml", ".yml", ".yaml", ".ipynb"}
 MOST_BYTES = 20 * 2**20  # of one file; a notebook with outputs has a few
 FIELD = re.compile(r"^\{\{(figure|table) (\w+)\}\}$", re.MULTILINE)
-SEAL = re.compile(r"\n<!-- as written by `student report`: (\w+) -->\n$")
+SEAL = re.compile(r"\n<!-- as written by `(?:hand|student) report`: (\w+) -->\n$")
 PLACEHOLDER = re.compile(r"(?:^|\s)…[ \t]*$", re.MULTILINE)  # the template's, at the end of a line
 NOT_MADE = " yet: run notebook "
 IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
@@ -79,7 +79,7 @@ def filled(template: str, folder: Path, link: str) -> str:
 
 def sealed(text: str) -> str:
     """The text with its own hash as a comment, by which a later edit is noticed."""
-    return f"{text}\n<!-- as written by `student report`: {hashlib.sha256(text.encode()).hexdigest()[:16]} -->\n"
+    return f"{text}\n<!-- as written by `hand report`: {hashlib.sha256(text.encode()).hexdigest()[:16]} -->\n"
 
 
 def is_edited(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Scenes of recorded runs, as ``explorers`` explains them: rates, bands, walks along the gradient, paths on a surface.
+"""Scenes of recorded runs, as ``scenes`` explains them: rates, bands, walks along the gradient, paths on a surface.
 
 They read records and arrays made from records; they train nothing.
 """
