@@ -1,6 +1,7 @@
 """A polite end: a signal asks for it, and the training loop answers after its step, with a checkpoint.
 
-Batch systems send SIGTERM (pre-emption) or SIGUSR1 (the time limit comes near), a terminal SIGINT.
+Batch systems send SIGTERM (pre-emption) or SIGUSR1 (the time limit comes near), a terminal SIGINT, and SIGHUP when it
+is gone, as after a lost connection.
 """
 
 import contextlib
@@ -10,6 +11,8 @@ import threading
 from collections.abc import Iterator
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
+    SIGNALS += (signal.SIGHUP,)
 _asked: list[int] = []  # numbers of the signals received inside ``listening``
 
 

@@ -684,6 +684,15 @@ def test_an_array_without_its_report_is_remembered(cluster, images, capsys):
     assert cli.main(SUBMIT) == 2 and "scancel 17\n" in capsys.readouterr().err
 
 
+def test_a_refusal_where_nothing_is_left_to_train_is_sbatch_s_own_words(cluster, tmp_path):
+    fake(cluster, "sbatch", 'echo "invalid partition" >&2; exit 1')
+    plan = tmp_path / "runs" / ".batch" / "plan.json"
+    plan.parent.mkdir(parents=True)
+    plan.write_text("{}", encoding="utf-8")
+    with pytest.raises(CourseError, match="sbatch refused: invalid partition$"):
+        slurm.submit(plan, 0, [], gpu=False)
+
+
 def test_without_sbatch_it_says_so(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert cli.main(["--profile", "smoke", "--data", "synthetic", "--executor", "slurm"]) == 2

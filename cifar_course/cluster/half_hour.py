@@ -135,6 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=31.0, help="of this call (default: 31)")
     parser.add_argument("--only", nargs="+", choices=STEPS, default=list(STEPS), help="these steps (default: all)")
     options = parser.parse_args(arguments)
+    if options.jobs < 1 or 60 * options.minutes < GRACE + LEAST:
+        parser.error("--jobs must be at least 1, and --minutes at least 1.1: a minute is kept for checkpoints.")
     data = options.data or ("synthetic" if options.profile == "smoke" else "cifar10")
     call = Call(options.profile, data, options.device, options.jobs)
     try:

@@ -82,8 +82,9 @@ def submit(plan: Path, tasks: int, passed: Sequence[str], gpu: bool, at_most: in
     try:
         jobs["report"] = _sbatch(plan, "notebooks.sbatch", [*common, *after, f"--output={logs}/slurm-%j.log"])
     except CourseError as error:
-        stays = f"\nThe training, job {jobs['train']}, stays in the queue: scancel it before you submit again."
-        raise CourseError(f"{error}{stays if jobs else ''}") from error
+        train = jobs.get("train")  # nothing is trained where all is recorded
+        stays = f"\nThe training, job {train}, stays in the queue: scancel it before you submit again." if train else ""
+        raise CourseError(f"{error}{stays}") from error
     _remember(plan, jobs)
     return jobs
 
