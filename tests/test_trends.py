@@ -61,7 +61,7 @@ def test_nine_answers_say_what_the_intervals_say():
         "undecided",
         "not compared",
     ]
-    assert [row["smaller with BN"] for row in rows] == ["3 seeds", "0 seeds", "1 seeds", "–"]
+    assert [row["smaller with BN"] for row in rows] == ["3 of 3 seeds", "0 of 3 seeds", "1 of 3 seeds", "–"]
     words = trends.in_words({"loss": ways, "beta": [fake_way("step", [])]})
     assert words == "Of 4 comparisons 1 smaller with BN, 1 larger with BN, 2 undecided."
 

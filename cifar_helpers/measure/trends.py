@@ -58,7 +58,8 @@ def nine_answers(found: Mapping[str, Sequence]) -> list[dict]:
                 continue
             side = "smaller" if outcome.mean < 0 else "larger"
             says = f"{side} with BN" if outcome.decided else "undecided"
-            row |= {"n": str(len(outcome.values)), "smaller with BN": f"{(outcome.values < 0).sum()} seeds"}
+            n = len(outcome.values)
+            row |= {"n": str(n), "smaller with BN": f"{(outcome.values < 0).sum()} of {n} seeds"}
             rows.append(row | {"the interval says": says})
     return rows
 
