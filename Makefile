@@ -12,9 +12,9 @@ OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DATA),--data "$(DATA)")
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo '  options of report: PROFILE=smoke|quick|laptop|full DATA=auto|cifar10|synthetic|PATH DEVICE=auto|cpu|cuda|mps'
+	@echo '  options of report: PROFILE=published|smoke|quick|laptop|full DATA=auto|cifar10|synthetic|PATH DEVICE=auto|cpu|cuda|mps'
 	@echo '                     ONLY="05 06" PUBLISH=1 FAST=1 JOBS=2'
-	@echo '  option of site: SITE_PROFILE=smoke|quick|laptop|full'
+	@echo '  option of site: SITE_PROFILE=published|smoke|quick|laptop|full'
 
 .venv: $(READY) ## set up the environment and nothing else
 

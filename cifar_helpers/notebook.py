@@ -4,15 +4,20 @@ What is being taught stands in the notebook's cells; what is the same in all of 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from IPython.display import display
 from matplotlib.figure import Figure
 
 from . import figures, plans
+from .data.images import ImageData, load_cifar10
 from .measure import compare, ranking
 from .measure.ranking import Ranked
 from .plans.jobs import Job
+from .plans.profiles import PUBLISHED, PUBLISHED_FROM
+from .teach import checks, skipping
 from .training.config import RunConfig
+from .training.published import NotPublishedError, PublishedStore, whose
 from .training.run import get_runs
 from .training.store import RunRecord, Store
 
@@ -22,26 +27,62 @@ class Page:
 
     Args:
         images: ``ImageData``; profile, device: the notebook's settings.
-        published: read the published records where they fit.
+        reuse: read the published records where they fit.
 
     Attributes:
+        plan: the profile's budgets.
         store: where records are read and written.
+        images: those that runs and measurements are looked up with. Under ``published`` they have the fingerprint of
+            the published records, whatever copy is ``at_hand``.
+        found: the sweeps ranked so far, by name.
     """
 
-    def __init__(self, images, profile: str, device: str, published: bool):
-        self.images, self.profile, self.device = images, profile, device
-        self.store = Store(published=published)
+    def __init__(self, images: ImageData, profile: str, device: str, reuse: bool):
+        self.profile, self.device, self.plan = profile, device, plans.profiles.get_profile(profile)
+        self.images = self.at_hand = images
+        self.found: dict[str, Ranked] = _Found()
+        self.store = Store(published=reuse)
+        if profile == PUBLISHED:
+            skipping.listen()
+            self.store = PublishedStore()
+            self.images = replace(images, fingerprint=self.store.fingerprint)
 
     def announce(self, jobs: Sequence[Job]) -> None:
-        """Say whose images these are, how many of the runs are recorded, and how long the others may take."""
-        print(self.images.label)
-        print(plans.forecast.outlook(jobs, self.images.fingerprint, self.store))
+        """Say whose images and runs these are, how many are recorded, and how long the others may take."""
+        if self.profile != PUBLISHED:
+            print(self.images.label)
+            print(plans.forecast.outlook(jobs, self.images.fingerprint, self.store))
+            return
+        records = [record for job in jobs if (record := self.store.get(job.config, ""))]
+        print(f"Published: {whose(records)}. Nothing is trained here." if records else "None of its runs is published.")
+        if len(records) < len(jobs):
+            print(f"Not published yet: {len(jobs) - len(records)} of {len(jobs)} runs; their cells say so.")
+        print(f"Pictures of single images are made from: {self.at_hand.label}.")
 
     def runs(
         self, configs: Sequence[RunConfig], probes: Callable[[RunConfig], Sequence] | Sequence = ()
     ) -> list[RunRecord]:
         """The records of these runs, in their order; what is missing is trained. As ``training.run.get_runs``."""
+        if self.profile == PUBLISHED:
+            self._refuse_missing(configs)
         return get_runs(configs, self.images, self.device, self.store, probes=probes)
+
+    def _refuse_missing(self, configs: Sequence[RunConfig]) -> None:
+        """Say which of these runs are not published, and what trains them.
+
+        Raises:
+            NotPublishedError: one is not.
+        """
+        missing = [config for config in configs if self.store.get(config, "") is None]
+        if missing:
+            speeds = plans.forecast.Speeds(self.store)
+            known = {card: [speeds.seconds(Job(config), card) for config in missing] for card in speeds.cards}
+            known = {card: sum(seconds) / 60 for card, seconds in known.items() if None not in seconds}
+            took = next((f", about {minutes:.0f} min on {card}" for card, minutes in known.items()), "")
+            raise NotPublishedError(
+                f"{len(missing)} of these {len(configs)} runs are not published, such as {missing[0].describe()}. "
+                f'profile = "{PUBLISHED_FROM}" in the settings trains them{took}; "quick" shorter ones.'
+            )
 
     def sweep(self, sweep: plans.sweeps.Sweep, span: int | None = None) -> Ranked:
         """Train a sweep's runs, rank its variants, show and keep the table and the figure.
@@ -49,19 +90,58 @@ class Page:
         Args:
             span: draw the training curves, averaged over so many steps, and not a dot for every run.
         """
+        sweep = self._recorded(sweep) if self.profile == PUBLISHED else sweep
         runs = self.runs(sweep.configs)
-        found = ranking.rank(sweep, runs)
+        found = self.found[sweep.name] = ranking.rank(sweep, runs)
         display(self.table(ranking.table(found), f"{sweep.name}_table", f"{sweep.title}.", runs))
         drawn = figures.sweeps.sweep_curves(found, span, compare.smooth) if span else figures.sweeps.sweep_dots(found)
         self.figure(drawn, sweep.name, f"{sweep.title}.", runs)
         return found
 
+    def _recorded(self, sweep: plans.sweeps.Sweep) -> plans.sweeps.Sweep:
+        """The part of a sweep that is published; the whole where nothing is."""
+        there = {
+            variant: tuple(config for config in configs if self.store.get(config, ""))
+            for variant, configs in sweep.variants.items()
+        }
+        kept = {variant: configs for variant, configs in there.items() if configs}
+        left = [" ".join(variant) for variant in there if variant not in kept]
+        if kept and left:
+            print(f"Not published yet: {', '.join(left)}.")
+        return replace(sweep, variants=kept) if kept else sweep
+
     def figure(
         self, figure: Figure, name: str, caption: str, runs: Sequence = (), data=None, private: bool = False
     ) -> None:
         """Keep a figure with what it is made of. As ``figures.save``; ``data``: other images than the page's."""
-        figures.save(figure, name, caption, data or self.images, self.profile, runs, private)
+        figures.save(figure, name, caption, data or self._made_from(runs), self.profile, runs, private)
 
     def table(self, rows: Sequence[Mapping], name: str, caption: str, runs: Sequence = (), data=None):
         """Keep a table with what it is made of, and return it to be shown. As ``figures.save_table``."""
-        return figures.save_table(rows, name, caption, data or self.images, self.profile, runs)
+        return figures.save_table(rows, name, caption, data or self._made_from(runs), self.profile, runs)
+
+    def _made_from(self, runs: Sequence) -> ImageData:
+        """The images behind a figure: those of its runs, or without any those at hand."""
+        known = self.profile == PUBLISHED and runs
+        return replace(self.images, label=self.store.label) if known else self.at_hand
+
+
+class _Found(dict):
+    """Sweeps by name; what is missing under ``published`` is not an error of the reader's."""
+
+    def __missing__(self, name: str):
+        raise NotPublishedError(f"The sweep {name} is not published.")
+
+
+def open_page(profile: str, data: str | None, device: str, seed: int, reuse: bool, **settings) -> Page:
+    """The page of a notebook with these settings, images read; while nbgrader executes it, with those of grading.
+
+    Args:
+        settings: of this notebook alone: ``fast``, ``n_items``, ``rates``, ``gap``, ``layer``.
+
+    Raises:
+        CourseError: a setting that is not what it must be, or images that cannot be read; the message says what to do.
+    """
+    profile, data, device = checks.when_graded(profile, data, device)
+    source = plans.settings.image_source(profile, data, seed, device, reuse, **settings)
+    return Page(load_cifar10(source), profile, "cpu" if profile == PUBLISHED else device, reuse)

@@ -549,7 +549,7 @@ def test_the_script_takes_the_profiles_data_which_is_never_drawn_by_surprise(arg
     calls = (tmp_path / "done").read_text().splitlines()
     assert len(calls) == 3 and all(f"-p profile {(arguments or ['full'])[0]} -p data {data} " in call for call in calls)
     device = arguments[2] if len(arguments) > 2 else "auto"
-    assert all(f" -p device {device} -p published False" in call for call in calls)
+    assert all(f" -p device {device} -p reuse False" in call for call in calls)
 
 
 @pytest.mark.parametrize(

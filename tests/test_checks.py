@@ -182,14 +182,14 @@ def test_while_nbgrader_executes_the_settings_are_those_of_grading(monkeypatch, 
     assert not capsys.readouterr().out
     for step in ("autograde", "validate"):
         monkeypatch.setenv("NBGRADER_EXECUTION", step)
-        assert checks.when_graded("laptop", "cifar10", "cuda") == (checks.GRADED_PROFILE, None, "auto")
+        assert checks.when_graded("laptop", "cifar10", "cuda") == (checks.GRADED_PROFILE, "synthetic", "cpu")
         assert f"profile {checks.GRADED_PROFILE}, whatever the settings cell says" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", NOTEBOOKS)
 def test_every_notebook_takes_the_settings_of_grading_before_it_reads_any(number):
     code = [cell.source for cell in NOTEBOOKS[number].cells if cell.cell_type == "code"]
-    taken = next(i for i, source in enumerate(code) if source.startswith("profile, data, device = checks.when_graded("))
+    taken = next(i for i, source in enumerate(code) if source.startswith("page = notebook.open_page("))
     settings = next(i for i, source in enumerate(code) if source.startswith("profile = "))
     assert taken == settings + 1
 

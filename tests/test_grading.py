@@ -128,7 +128,7 @@ def of_habits():
         "    warnings.warn(f'mirrors {half}')\n" + RIGHT_MIRROR
     )
     (settings,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    settings.source = 'profile, data, device, seed, published = "laptop", "cifar10", "cuda", 3, False'
+    settings.source = 'profile, data, device, seed, reuse = "laptop", "cifar10", "cuda", 3, False'
     return notebook
 
 
@@ -157,7 +157,7 @@ def test_magics_helpers_constants_and_a_warning_cost_no_point(place, graded):
 
 def test_a_graded_notebook_says_that_its_settings_do_not_count(place, graded):
     text = handed.feedback(place, "habits", NAME)
-    assert "profile smoke, whatever the settings cell says" in text and "SYNTHETIC" in text
+    assert "profile published, whatever the settings cell says" in text and "SYNTHETIC" in text
 
 
 def test_only_what_is_new_or_was_changed_is_graded(place, graded):

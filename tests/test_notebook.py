@@ -17,7 +17,7 @@ TINY = RunConfig("LeNet5", optimizer="SGD", lr=0.05, steps=4, batch_size=16, eva
 @pytest.fixture
 def page(small_data, scratch, monkeypatch):
     monkeypatch.setattr(notebook, "display", lambda shown: None)
-    return notebook.Page(small_data, "smoke", "cpu", published=False)
+    return notebook.Page(small_data, "smoke", "cpu", reuse=False)
 
 
 def test_a_page_trains_once_and_reads_afterwards(page, capsys):

@@ -20,7 +20,7 @@ from cifar_helpers.training.store import Store
 ROOT = Path(__file__).resolve().parents[1]
 REAL = os.environ.get("CIFAR10_ROOT")  # read before the fixtures hide it
 
-PARAMETERS = 'profile = "quick"\ndata = None\ndevice = "auto"\nseed = 0\npublished = True\nrate = 0.1'
+PARAMETERS = 'profile = "quick"\ndata = None\ndevice = "auto"\nseed = 0\nreuse = True\nrate = 0.1'
 SAVE = """from cifar_helpers import figures
 from cifar_helpers.data.images import load_cifar10
 figures.save_table([{"a": 1}], "NN_table", "A table.", load_cifar10(data), profile)"""
@@ -53,7 +53,7 @@ def test_parameters_are_checked_by_name_and_type(tmp_path):
     execute.check_parameters(notebook, {"seed": 3, "data": "synthetic", "rate": 1})
     with pytest.raises(CourseError, match="no parameter 'sed'; it has profile"):
         execute.check_parameters(notebook, {"sed": 3})
-    for wrong in ({"seed": "3"}, {"seed": 0.5}, {"profile": 3}, {"published": "no"}, {"seed": True}, {"rate": "1e-3"}):
+    for wrong in ({"seed": "3"}, {"seed": 0.5}, {"profile": 3}, {"reuse": "no"}, {"seed": True}, {"rate": "1e-3"}):
         with pytest.raises(CourseError, match="must be of type"):
             execute.check_parameters(notebook, wrong)
 

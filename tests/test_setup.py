@@ -70,7 +70,7 @@ def test_notebook_anatomy(path):
     parameters = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     assert len(parameters) == 1
     values = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(parameters[0].source).body}
-    assert {"profile", "data", "device", "seed", "published"} <= set(values)
+    assert {"profile", "data", "device", "seed", "reuse"} <= set(values)
     mock = parameters[0].metadata["nbmake"]["mock"]
     assert mock["profile"] == "smoke" and mock["data"] == "synthetic"
     for cell in notebook.cells:  # the report finds a part of a notebook by the cell that its heading begins

@@ -30,7 +30,7 @@ from cifar_helpers.env import (
     write_atomically,
 )
 from cifar_helpers.plans.jobs import Job
-from cifar_helpers.plans.profiles import PROFILES, get_profile
+from cifar_helpers.plans.profiles import PROFILES, PUBLISHED, get_profile
 from cifar_helpers.training.store import Store, try_again
 
 from ..cluster import slurm
@@ -78,9 +78,11 @@ class Report:
         taken = sorted(set(self.extra) & {"profile", "data", "device"})
         if taken:
             raise CourseError(f"Use --{taken[0]} instead of -p {taken[0]}.")
+        if "reuse" in self.extra:
+            raise CourseError("A report is made from runs trained here; --profile published shows the published ones.")
         given = options.data
         self.data = given if given in (None, "auto", "cifar10", "synthetic") else _absolute(given)
-        self.parameters = {"profile": self.profile, "data": self.data, "device": self.device, "published": False}
+        self.parameters = {"profile": self.profile, "data": self.data, "device": self.device, "reuse": False}
         self.parameters |= self.extra
         check_all(self.chosen, self.parameters)
         plans.settings.check(self.parameters)
@@ -120,6 +122,8 @@ class Report:
 
     def jobs(self) -> list[Job]:
         """Every training run that the notebooks need, as far as the records decide it."""
+        if self.profile == PUBLISHED:
+            return []
 
         def read(config):
             return self.store.get(config, self.fingerprint) if self.fingerprint else None
@@ -163,6 +167,8 @@ def run_report(report: Report, per_device: int = 1, publish: bool = False, cell_
     """
     target = choose_device(report.device)
     report.read_images()
+    if publish and report.profile == PUBLISHED:
+        raise CourseError("Profile 'published' shows what is published; name the profile that trained (--profile).")
     if publish and report.label == SYNTHETIC:
         raise CourseError(
             "A report on synthetic data is not published: name a copy of CIFAR-10 (--data), or leave --publish out."
@@ -335,7 +341,9 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m cifar_course.report", description="Train what is missing, run the notebooks, write the report."
     )
-    made.add_argument("--profile", help=f"{', '.join(PROFILES)} (default: full on a GPU or with Slurm, else quick)")
+    made.add_argument(
+        "--profile", help=f"{', '.join((PUBLISHED, *PROFILES))} (default: full on a GPU or with Slurm, else quick)"
+    )
     made.add_argument("--data", help="auto, cifar10, synthetic, or a path (default: the profile's)")
     made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     made.add_argument("--only", nargs="+", default=[], metavar="NN", help="notebooks by number or name (default: all)")

@@ -24,7 +24,7 @@ from cifar_helpers.env import (
 )
 from cifar_helpers.measure.compare import BINS, NOT_TRAINING, SPAN, window_steps
 from cifar_helpers.plans.landscape import BASE_RATE, NETWORKS, PAPER_RATE, bn_sweep, direct_probe, direct_runs
-from cifar_helpers.plans.profiles import PROFILES
+from cifar_helpers.plans.profiles import PROFILES, get_profile
 from cifar_helpers.sources.reported import DOCUMENTS
 from cifar_helpers.training.store import DRAWN, SMALL_FILES, Store
 
@@ -170,7 +170,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
 
 def protocol(report: dict) -> list[str]:
     """What was fixed before any outcome was looked at, from the configs that the notebooks ask for."""
-    budget, configs = PROFILES[report["profile"]], bn_sweep(report["profile"])
+    budget, configs = get_profile(report["profile"]), bn_sweep(report["profile"])
     convnet = ", ".join(f"{steps} at batch {size}" for size, steps in budget.convnet.items())
     config = configs[0]
     direct, probe = direct_runs(report["profile"])[0], direct_probe(report["profile"])

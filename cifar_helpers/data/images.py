@@ -144,20 +144,26 @@ def load_cifar10(source: str = "auto") -> ImageData:
     """Return the data set that ``source`` names.
 
     Args:
-        source: ``auto`` (a local copy, else the download, else the synthetic stand-in with a notice), ``cifar10``
-            (never the stand-in), ``synthetic``, or the path of a local copy. A local copy is the one that
-            ``CIFAR10_ROOT`` names, or without that variable the one in ``data/`` of the course folder.
+        source: ``auto`` (a local copy, else the download, else the synthetic stand-in with a notice), ``local`` (as
+            ``auto``, but nothing is downloaded), ``cifar10`` (never the stand-in), ``synthetic``, or the path of a
+            local copy. A local copy is the one that ``CIFAR10_ROOT`` names, or without that variable the one in
+            ``data/`` of the course folder.
 
     Raises:
         CourseError: nothing usable was found; the message says what to do.
     """
     if source == "synthetic":
         return _load_synthetic()
-    if source not in ("auto", "cifar10"):
+    if source not in ("auto", "cifar10", "local"):
         return _load_path(Path(source).expanduser())
     local = local_copy()
     if local:
         return _load_path(local)
+    if source == "local":
+        with contextlib.suppress(CourseError):  # an interrupted download counts as none
+            if (download_folder() / BATCHES).is_dir():
+                return _load_path(download_folder())
+        return _load_synthetic()
     try:
         return _download()
     except CourseError as error:

@@ -157,7 +157,7 @@ def already_read(source: str) -> dict | None:
     if source == "synthetic":
         wanted = SYNTHETIC_IDENTITY
     else:
-        path = local_copy() if source in ("auto", "cifar10") else Path(source).expanduser()
+        path = local_copy() if source in ("auto", "cifar10", "local") else Path(source).expanduser()
         path = path or (download_folder() if (download_folder() / BATCHES).is_dir() else None)
         if path is None:
             return None

@@ -10,6 +10,7 @@ from ..env import choose_device, keep_freed_memory, machine_card, resolve_precis
 from ..models.tables import forward_flops
 from ..training.build import build_criterion, build_model, build_optimizer, forward_context, move, training_batches
 from ..training.config import RunConfig
+from ..training.published import NotPublishedError, PublishedStore
 from ..training.store import Store
 
 TIMED_STEPS, WARM_UP = 10, 2
@@ -48,8 +49,13 @@ def predict(configs: Sequence[RunConfig], data: ImageData, device="auto", store:
 
     Returns:
         One dict per kind: ``what``, ``runs``, ``steps`` of all of them, ``seconds_per_step`` and ``minutes``.
+
+    Raises:
+        NotPublishedError: nothing is timed under ``published``.
     """
     store = store or Store()
+    if isinstance(store, PublishedStore):
+        raise NotPublishedError("What is left to train is timed by the profiles that train.")
     kinds: dict[str, list[RunConfig]] = {}
     for config in dict.fromkeys(configs):
         if store.get(config, data.fingerprint) is None:

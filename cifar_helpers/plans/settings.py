@@ -1,6 +1,6 @@
 """The settings of a notebook, checked by one call in its data cell, before the images are read.
 
-papermill hands on what it was given: ``-p published maybe`` is text, and text counts as true.
+papermill hands on what it was given: ``-p reuse maybe`` is text, and text counts as true.
 """
 
 import math
@@ -33,10 +33,10 @@ def _positive_numbers(values: object) -> bool:
 # Name of a setting → what it must be, in words and as a test. What a notebook has beyond these is its own affair.
 RULES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "profile": ("the name of a profile", _text),
-    "data": ("None, 'auto', 'cifar10', 'synthetic' or a path", lambda value: value is None or _text(value)),
+    "data": ("None, 'auto', 'local', 'cifar10', 'synthetic' or a path", lambda value: value is None or _text(value)),
     "seed": ("a whole number from 0", _whole_from(0)),
     "device": ("the name of a device, such as 'auto' or 'cpu'", _text),
-    "published": ("True or False", _truth),
+    "reuse": ("True or False", _truth),
     "fast": ("True or False", _truth),
     "n_items": ("None or a whole number from 1", lambda value: value is None or _whole_from(1)(value)),
     "rates": (
@@ -68,7 +68,7 @@ def image_source(
     data: str | None = None,
     seed: int = 0,
     device: str = "auto",
-    published: bool = True,
+    reuse: bool = True,
     *,
     fast: bool = False,
     n_items: int | None = None,
@@ -84,7 +84,7 @@ def image_source(
     Raises:
         CourseError: no such profile, a setting that is not what it must be, or a device that this machine lacks.
     """
-    check({"profile": profile, "data": data, "seed": seed, "device": device, "published": published, "fast": fast})
+    check({"profile": profile, "data": data, "seed": seed, "device": device, "reuse": reuse, "fast": fast})
     check({"n_items": n_items, "rates": rates, "gap": gap, "layer": layer})
     usual = get_profile(profile).data
     choose_device(device)

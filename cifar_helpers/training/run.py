@@ -49,6 +49,7 @@ from .build import (
 from .config import RunConfig
 from .loop import ProbeRecorder, Progress, Recorder, evaluate, load_checkpoint, save_checkpoint, train
 from .probes import ProbeConfig
+from .published import PublishedStore
 from .store import RunRecord, Store
 
 FLUSH_EVERY = 50  # steps; also the most that a killed run can lose once CHECKPOINT_SECONDS have passed
@@ -129,6 +130,8 @@ def get_runs(
 
 def _stale(record: RunRecord, store: Store) -> bool:
     """Whether today's model code starts from other weights than the record's; of a published one it is only said."""
+    if isinstance(store, PublishedStore):
+        return False
     config = record.config
     untrained = RunConfig(config.model, config.model_args, seed=config.seed)
     network = getattr(models, config.model, None)

@@ -2,7 +2,7 @@
 
 import os
 
-GRADED_PROFILE = "smoke"  # its points do not depend on what was trained, and whole classes are graded
+GRADED_PROFILE = "published"  # points do not depend on what was trained, and whole classes are graded
 
 
 def is_graded() -> bool:
@@ -15,4 +15,4 @@ def when_graded(profile: str, data: str | None, device: str) -> tuple[str, str |
     if not is_graded():
         return profile, data, device
     print(f"nbgrader executes this notebook: profile {GRADED_PROFILE}, whatever the settings cell says.")
-    return GRADED_PROFILE, None, "auto"
+    return GRADED_PROFILE, "synthetic", "cpu"

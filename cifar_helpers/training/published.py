@@ -1,0 +1,71 @@
+"""The published records, read under their own fingerprint whatever images are at hand: the profile ``published``."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from ..env import CourseError, read_json
+from .config import RunConfig
+from .store import DRAWN, RunRecord, Store, read_record, say_unreadable
+
+
+class NotPublishedError(CourseError):
+    """What was asked for is not among the published records, and this profile trains and measures nothing."""
+
+
+class PublishedStore(Store):
+    """A store that reads the published records alone and makes none.
+
+    Attributes:
+        fingerprint, label: of the images that the records were trained on.
+
+    Raises:
+        CourseError: the course folder has no published records.
+    """
+
+    def __init__(self):
+        super().__init__(published=True)
+        first = next(iter(sorted(self.published.glob("*-*/provenance.json"))), None) if self.published else None
+        if first is None:
+            raise CourseError("The course folder has no figures/records, which profile 'published' shows.")
+        made = read_json(first)
+        self.fingerprint, self.label = made["data_fingerprint"], made["data_label"]
+
+    def get(self, config: RunConfig, fingerprint: str, discard_damaged: bool = False) -> RunRecord | None:
+        """The published record of this run; None where there is none. ``fingerprint`` does not matter."""
+        folder = self.published / config.folder_name(self.fingerprint)
+        try:
+            return read_record(folder) if folder.is_dir() else None
+        except ValueError:
+            say_unreadable(self.published)
+            return None
+
+    def lock(self, config: RunConfig, fingerprint: str, wait: bool = True):
+        """Nothing is trained here.
+
+        Raises:
+            NotPublishedError: always.
+        """
+        raise NotPublishedError(f"{config.describe()} is not published with all that this cell needs.")
+
+    def measurement(self, name: str, inputs: dict, compute: Callable[[], dict]) -> dict:
+        """A published measurement; what is measured on drawn points, which are the same everywhere, is computed here.
+
+        Raises:
+            NotPublishedError: it would have to be measured on the images.
+        """
+
+        def refuse() -> dict:
+            raise NotPublishedError(f"The measurement {name} of this cell is not published.")
+
+        return super().measurement(name, inputs, compute if inputs.get("data") == DRAWN else refuse)
+
+
+def whose(records: list[RunRecord]) -> str:
+    """Whose runs these are: images, days, machines, seeds."""
+    made = [record.provenance for record in records]
+    days = sorted({datetime.fromtimestamp(each["finished_unix"], UTC).date().isoformat() for each in made})
+    seeds = ", ".join(map(str, sorted({record.config.seed for record in records})))
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    labels = ", ".join(sorted({each["data_label"] for each in made}))
+    cards = ", ".join(sorted({record.card for record in records}))
+    return f"{len(records)} runs on {labels}, trained {when} on {cards}, seeds {seeds}"
