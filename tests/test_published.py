@@ -156,6 +156,15 @@ def test_any_other_error_is_an_error(source, error):
         executed(SETTING_UP, "value = missing()", source)
 
 
+def test_a_graded_check_is_never_skipped(monkeypatch):
+    """nbgrader counts a cell without an error as passed."""
+    cells = (SETTING_UP, "answer = missing()", "check = 'checks.swish('\nprint(answer)")
+    assert executed(*cells)[2].startswith("Skipped: it needs answer")
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    with pytest.raises(CellExecutionError, match="NameError"):
+        executed(*cells)
+
+
 def test_the_published_records_are_found_from_another_folder(scratch, published, small_data):
     shutil.rmtree(scratch / "figures")
     assert PublishedStore().published == env.ROOT / "figures" / "records"

@@ -9,6 +9,7 @@ import ast
 from IPython import get_ipython
 
 from ..training.published import NotPublishedError
+from .checks.graded import is_graded
 
 
 def names_made(source: str) -> set[str]:
@@ -34,12 +35,23 @@ class Skipping:
 
     def __init__(self, shell):
         self.missing: set[str] = set()  # names that skipped cells would have made
+        self.cell = ""  # the source of the one that runs
         shell.set_custom_exc((NotPublishedError, NameError), lambda *given, **more: self.say(*given, **more))
+        shell.events.register("pre_run_cell", self.before)
         shell.events.register("post_run_cell", self.after)
         self.shell = shell
 
+    def before(self, info) -> None:
+        """Note what runs."""
+        self.cell = info.raw_cell
+
     def is_skipped(self, error: BaseException | None) -> bool:
-        """Whether a cell ended for want of a published record, its own or that of a cell above."""
+        """Whether the cell ended for want of a published record, its own or that of a cell above.
+
+        A check never counts as skipped while it is graded: without an error it would count as passed.
+        """
+        if is_graded() and "checks." in self.cell:
+            return False
         return isinstance(error, NotPublishedError) or (isinstance(error, NameError) and error.name in self.missing)
 
     def say(self, shell, kind, error, traceback, tb_offset=None) -> None:
@@ -55,12 +67,12 @@ class Skipping:
         """Let a skipped cell count as done, and take away what it would have made."""
         if self.is_skipped(result.error_in_exec):
             result.error_in_exec = None
-            made = names_made(self.shell.transform_cell(result.info.raw_cell))
+            made = names_made(self.shell.transform_cell(self.cell))
             self.missing |= made
             for name in made:
                 self.shell.user_ns.pop(name, None)
         elif result.success and self.missing:
-            self.missing -= names_made(self.shell.transform_cell(result.info.raw_cell))
+            self.missing -= names_made(self.shell.transform_cell(self.cell))
 
 
 def listen() -> None:
