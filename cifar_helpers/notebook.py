@@ -94,21 +94,28 @@ class Page:
         runs = self.runs(sweep.configs)
         found = self.found[sweep.name] = ranking.rank(sweep, runs)
         display(self.table(ranking.table(found), f"{sweep.name}_table", f"{sweep.title}.", runs))
-        drawn = figures.sweeps.sweep_curves(found, span, compare.smooth) if span else figures.sweeps.sweep_dots(found)
+        if span:
+            drawn = figures.sweeps.sweep_curves(found, span, compare.smooth)
+        elif found.factors[0] == "learning rate":
+            drawn = figures.sweeps.sweep_over_scale(found)
+        else:
+            drawn = figures.sweeps.sweep_dots(found)
         self.figure(drawn, sweep.name, f"{sweep.title}.", runs)
         return found
 
     def _recorded(self, sweep: plans.sweeps.Sweep) -> plans.sweeps.Sweep:
-        """The part of a sweep that is published; the whole where nothing is."""
+        """The part of a sweep that is published, with the seeds that all of its variants have; else the whole."""
         there = {
             variant: tuple(config for config in configs if self.store.get(config, ""))
             for variant, configs in sweep.variants.items()
         }
-        kept = {variant: configs for variant, configs in there.items() if configs}
+        known = [{config.seed for config in configs} for configs in there.values() if configs]
+        seeds = set.intersection(*known) if known else set()
+        kept = {variant: tuple(c for c in configs if c.seed in seeds) for variant, configs in there.items() if configs}
         left = [" ".join(variant) for variant in there if variant not in kept]
         if kept and left:
             print(f"Not published yet: {', '.join(left)}.")
-        return replace(sweep, variants=kept) if kept else sweep
+        return replace(sweep, variants=kept) if seeds else sweep
 
     def figure(
         self, figure: Figure, name: str, caption: str, runs: Sequence = (), data=None, private: bool = False

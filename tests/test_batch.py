@@ -555,7 +555,7 @@ def test_the_script_takes_the_profiles_data_which_is_never_drawn_by_surprise(arg
 @pytest.mark.parametrize(
     ("arguments", "python", "message"),
     [
-        (["huge"], None, f"Unknown profile 'huge'; choose one of {', '.join(PROFILES)}."),
+        (["huge"], None, f"Unknown profile 'huge'; choose one of {', '.join(('published', *PROFILES))}."),
         (["quick"], "/no/such/python", "set COURSE_PYTHON"),
         (["quick", "/no/such/images"], sys.executable, "No data at /no/such/images"),
         (["smoke", "synthetic", "gpu"], sys.executable, "Device 'gpu' is not available here"),

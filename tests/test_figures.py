@@ -43,7 +43,6 @@ def all_figures(small_data):
     both = {"VGG_A": quantities.loss_band(PLAIN), "VGG_A_BatchNorm": quantities.loss_band(NORMED)}
     yield figures.training.sample_grid(images, labels, small_data.classes)
     yield figures.training.channel_histograms(images, mean, std)
-    yield figures.training.class_counts({"train": labels, "test": small_data.test_labels}, small_data.classes)
     yield figures.training.augmentation_grid({"none": images[:4] / 255, "flip": images[:4].flip(3) / 255})
     yield figures.training.training_curves(PLAIN[:2] + NORMED[:2], compare.smooth, 5)
     yield figures.training.family_curves([fake(model) for model in figures.NETWORKS])

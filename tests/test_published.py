@@ -71,6 +71,15 @@ def test_a_sweep_shows_the_variants_that_are_published(page, published, capsys):
     plt.close("all")
 
 
+def test_seeds_that_not_all_variants_have_are_left_out(page, published, small_data):
+    other = replace(TINY, lr=0.1)
+    records = Store(published[0].folder.parent)
+    run.get_run(other, replace(small_data, fingerprint="a" * 64), "cpu", records)
+    sweep = plans.sweeps._sweep("02_x", "Two rates", "rate", {"1": TINY, "2": other}, 0, 2)
+    assert page._recorded(sweep).configs == [TINY, other]
+    assert page._recorded(plans.sweeps._sweep("02_y", "T", "rate", {"1": replace(TINY, lr=1.0)}, 0, 1)).configs
+
+
 def test_measurements_are_read_and_never_made_on_other_images(page):
     with pytest.raises(NotPublishedError, match="confusion"):
         page.store.measurement("confusion", {"run": "x", "data": page.images.fingerprint}, dict)

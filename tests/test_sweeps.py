@@ -641,6 +641,10 @@ def test_charts_show_every_seed(small_data, store):
     assert sum(len(line.get_xdata()) == 2 and line.get_marker() == "o" for line in axis.lines) == 2
     curves = figures.sweeps.sweep_curves(found, 3, lambda values, span: values)
     assert len([line for line in curves.axes[0].lines if len(line.get_xdata()) == TINY.steps]) == 2 * 2 + 2
+    assert len(curves.axes) == 1 and "validation images:" in curves.legends[0].texts[0].get_text(), "no lone dots"
+    axis = figures.sweeps.sweep_over_scale(found).axes[0]
+    assert axis.get_xscale() == "log" and axis.lines[0].get_xdata().tolist() == [1, 2]
+    assert axis.lines[0].get_ydata().tolist() == [100 * outcome.mean for outcome in found]
     json.dumps(ranking.table(found))
 
 
@@ -745,7 +749,7 @@ def test_the_studies_differ_only_in_what_they_compare(profile):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (("profil", "synthetic", 0, "cpu"), "Unknown profile 'profil'; choose one of smoke"),
+        (("profil", "synthetic", 0, "cpu"), "Unknown profile 'profil'; choose one of published, smoke"),
         (("smoke", None, "zwei", "cpu"), "seed must be a whole number from 0, not 'zwei'"),
         (("smoke", None, -1, "cpu"), "not -1"),
         (("smoke", None, True, "cpu"), "not True"),

@@ -26,9 +26,9 @@ def filters(found: Mapping, network: str) -> Figure:
         found: ``inside.features.filters``.
     """
     first, deeper = np.asarray(found["first"]), np.asarray(found["deeper"])
-    columns = 16
+    columns = 8
     rows = [-(-len(part) // columns) for part in (first, deeper)]
-    figure = plt.figure(figsize=(11, 0.8 * sum(rows) + 1.6))
+    figure = plt.figure(figsize=(9, 1.1 * sum(rows) + 1.4))
     panels = figure.subfigures(2, 1, height_ratios=rows)
     panels[0].suptitle(f"first layer: {len(first)} filters, each to its own largest weight", fontsize=11)
     panels[1].suptitle(f"{found['layer']}: the {len(deeper)} strongest kernels (red: positive)", fontsize=11)

@@ -212,11 +212,10 @@ def provenance(data, profile: str, runs: Sequence) -> dict:
 
 
 def foot(made_from: dict) -> str:
-    """The line under a figure: data, profile, runs and seeds, precision, a key to find the records by."""
+    """The line under a figure: data, profile, runs and seeds, precision; its JSON has the keys of the runs."""
     parts = [made_from["data_label"], f"profile {made_from['profile']}"]
     if made_from["runs"]:
         runs, seeds = len(made_from["runs"]), len(made_from["seeds"])
         parts.append(f"{runs} run{'s' * (runs > 1)}, {seeds} seed{'s' * (seeds > 1)}")
         parts.append("/".join(made_from["precision"]))
-        parts.append("key " + min(made_from["runs"])[:8] + (f" and {runs - 1} more" if runs > 1 else ""))
     return " · ".join(parts)

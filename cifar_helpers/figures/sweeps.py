@@ -80,13 +80,43 @@ def sweep_dots(found, reported: dict | None = None) -> Figure:
 
 
 @styled
+def sweep_over_scale(found) -> Figure:
+    """Validation accuracy over a number that is varied, such as the rate: each seed a marker, a line through the means.
+
+    Args:
+        found: a ``ranking.Ranked``; its first factor's values are numbers, a second factor goes by colour.
+    """
+    figure, axis = plt.subplots(figsize=(8, 4.6))
+    second = list(dict.fromkeys(o.variant[1:] for o in found))
+    for number, rest in enumerate(second):
+        mine = sorted((o for o in found if o.variant[1:] == rest), key=lambda o: float(o.variant[0]))
+        name = " · ".join(map(label_of, rest))
+        style = {"color": FIXED.get(name, COLOURS[number]), "marker": MARKERS[number]}
+        place = [float(o.variant[0]) for o in mine]
+        line = {"linestyle": DASHES[number % len(DASHES)], "color": style["color"], "label": name or None}
+        axis.plot(place, [100 * o.mean for o in mine], **line)
+        for x, o in zip(place, mine, strict=True):
+            seeds = [100 * s if np.isfinite(s) else 10.0 for s in o.scores]  # what diverged only guesses
+            axis.plot([x] * len(seeds), seeds, linestyle="", mfc="white", mew=1.6, ms=7, **style)
+    axis.axhline(10, color="#777777", linestyle=":", linewidth=1)
+    axis.annotate("guessing", (0.4, 10), xycoords=("axes fraction", "data"), va="bottom", size=10)
+    axis.set(xscale="log", xlabel=f"{found.factors[0]}, log", ylabel="validation accuracy (%)", ylim=(5, None))
+    if len(second) > 1:
+        legend(axis, loc="lower center")
+    title_of(figure, found.title)
+    return figure
+
+
+@styled
 def sweep_curves(found, span: int, smooth) -> Figure:
     """Training loss by step and eval-mode loss on validation images by epoch; seeds thin, their median thick.
 
     Args:
         found: a ``ranking.Ranked``; smooth: ``compare.smooth``, over ``span`` steps.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.4), sharex=True)
+    several = any(len(run.epochs) > 2 for o in found for run in o.runs)  # else no curve, but a number in the legend
+    figure, axes = plt.subplots(1, 1 + several, figsize=(10.5 if several else 8, 4.4), sharex=True, squeeze=False)
+    left, right = axes[0][0], axes[0][-1]
     for number, o in enumerate(found):
         style = {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}
         label = " · ".join(label_of(value) for value in o.variant)
@@ -94,22 +124,27 @@ def sweep_curves(found, span: int, smooth) -> Figure:
         epoch = [run.epochs[-1]["epoch"] / run.epochs[-1]["step"] for run in whole]
         curves = [smooth(run.steps["loss"], span) for run in whole]
         validation = [[(e["epoch"], e["validation_loss"]) for e in run.epochs] for run in whole]
+        if whole and not several:
+            label += f"; validation images: {np.median([points[-1][1] for points in validation]):.2f} at the end"
         for curve, per_step, points in zip(curves, epoch, validation, strict=True):
             thin = style | {"linewidth": 0.7, "alpha": 0.5}
             left.plot(np.arange(len(curve)) * per_step, curve, **thin)
-            right.plot(*np.transpose(points), **thin)
+            if several:
+                right.plot(*np.transpose(points), **thin)
         if whole:
             left.plot(np.arange(len(curves[0])) * epoch[0], np.median(curves, axis=0), **style, label=label)
-            right.plot(*np.median(validation, axis=0).T, **style, marker=MARKERS[number % len(MARKERS)], ms=5)
         else:
             left.plot([], [], **style, label=f"{label}: {o.verdict}")
-    for axis in (left, right):
+        if whole and several:
+            right.plot(*np.median(validation, axis=0).T, **style, marker=MARKERS[number % len(MARKERS)], ms=5)
+    for axis in axes.flat:
         axis.axhline(LN10, color="#777777", linewidth=1, linestyle=":")
         axis.set_xlabel("epoch")
+    if several:
+        right.set(title="validation images, eval mode", ylabel="cross-entropy (nats)")
     left.set(ylabel="training loss (nats)", title=f"loss of each batch, mean over {span} steps")
-    right.set(title="validation images, eval mode", ylabel="cross-entropy (nats)")
     left.annotate("ln 10: guessing", (0.98, LN10), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=10)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=11)
+    figure.legend(loc="outside lower center", ncols=3 if several else 1, fontsize=11)
     title_of(figure, found.title)
     return figure
 
@@ -156,20 +191,26 @@ def weight_histograms(summaries: dict, value_range: float) -> Figure:
     Args:
         summaries: name of the variant → ``features.weight_summary`` of one run; value_range: half the width shown.
     """
-    layers = [row["layer"] for row in next(iter(summaries.values()))]
-    figure, axes = plt.subplots(1, len(layers), figsize=(2.15 * len(layers), 3.9), sharex=True, squeeze=False)
-    for axis, (number, layer) in zip(axes[0], enumerate(layers), strict=True):
-        for i, (name, rows) in enumerate(summaries.items()):
-            counts = np.asarray(rows[number]["counts"])
-            edges = np.linspace(-value_range, value_range, len(counts) + 1)
-            style = {"color": COLOURS[i], "linestyle": DASHES[i % len(DASHES)], "linewidth": 1.6}
-            axis.stairs(100 * counts / counts.sum(), edges, label=name if number == 0 else None, **style)
+    first, *rest = summaries  # no penalty, shown grey behind every pair
+    pairs = [rest[i : i + 2] for i in range(0, len(rest), 2)] or [[]]
+    layers = [row["layer"] for row in summaries[first]]
+    size = (2.1 * len(layers), 2.0 * len(pairs) + 0.8)
+    figure, axes = plt.subplots(len(pairs), len(layers), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for row, pair in zip(axes, pairs, strict=True):
+        for number, axis in enumerate(row):
+            for i, name in enumerate([first, *pair]):
+                counts = np.asarray(summaries[name][number]["counts"])
+                edges = np.linspace(-value_range, value_range, len(counts) + 1)
+                look = (
+                    {"color": "#C8C8C8", "fill": True} if name == first else {"color": COLOURS[i - 1], "linewidth": 1.8}
+                )
+                axis.stairs(100 * counts / counts.sum(), edges, label=name, **look)
+        row[0].set_ylabel("weights (%), log")
+        row[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=10, frameon=False)
+    for axis, layer in zip(axes[0], layers, strict=True):
         axis.set(yscale="log", ylim=(0.02, 110), title=layer)
+    for axis in axes[-1]:
         axis.set_xlabel("weight")
-    axes[0][0].set_ylabel("share of the weights (%), log")
-    for axis in axes[0][1:]:
-        axis.set_yticklabels([])
-    figure.legend(loc="outside lower center", ncols=3, fontsize=11)
     title_of(figure, "Weights of each layer of LeNet-5 under L2 and L1, at the end of training")
     return figure
 

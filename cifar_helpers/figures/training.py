@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from .style import CHANNELS, LN10, NETWORKS, in_order, legend, line_style, steps_axis, styled, title_of
@@ -53,29 +52,6 @@ def channel_histograms(images, mean, std) -> Figure:
     axis.set_ylim(0, 1.6 * top)  # the peaks at 0 and 1 (clipped pixels) would flatten the rest
     axis.legend(loc="upper right")
     title_of(figure, "Pixel values of the training images, by colour channel")
-    return figure
-
-
-@styled
-def class_counts(splits: dict, classes: Sequence[str]) -> Figure:
-    """Number of images of each class in each split.
-
-    Args:
-        splits: name → labels tensor.
-    """
-    figure, axis = plt.subplots(figsize=(8, 3.6))
-    width = 0.8 / len(splits)
-    colours = sns.color_palette("colorblind", len(splits))
-    for i, (name, labels) in enumerate(splits.items()):
-        counts = labels.bincount(minlength=len(classes)).numpy()
-        position = np.arange(len(classes)) + (i - (len(splits) - 1) / 2) * width
-        axis.bar(position, counts, width, label=f"{name}: {len(labels)}", color=colours[i])
-    axis.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
-    axis.grid(axis="x", visible=False)
-    axis.set(ylabel="images")
-    axis.set_ylim(0, axis.get_ylim()[1] * 1.2)
-    axis.legend(ncols=len(splits), loc="upper right")
-    title_of(figure, "Images per class in the three splits")
     return figure
 
 

@@ -45,6 +45,8 @@ _TABLE = {
     "depths": (2, 5, 5, 5),  # how many depths of ResNet are timed
     "timed": (1, 1, 3, 30),  # steps timed for each
     "toy": (40, 468, 9360, 9360),  # small networks on drawn points
+    "own_toy": (40, 468, 9360, 9360),  # the same, by the library that 09 writes
+    "own_toy_seeds": (1, 1, 3, 3),
     "sweep_every": (3, EPOCH, EPOCH, EPOCH),  # steps between two evaluations in 02 and 03
     "sweep_eval_items": (60, 1000, None, None),  # validation images of an evaluation; None takes all
     "sweep_test": (False, False, True, True),  # whether the test split is read beside a source
@@ -116,7 +118,8 @@ _SHORTER = {
     "resnet_004": 40,
     "resnet_002": 40,
 }
-_SHOWN = replace(PROFILES[PUBLISHED_FROM], name=PUBLISHED, data="local", minutes=8, **_SHORTER)
+_LIVE = {"own_toy": 4 * 468, "own_toy_seeds": 1}  # what is computed while one reads
+_SHOWN = replace(PROFILES[PUBLISHED_FROM], name=PUBLISHED, data="local", minutes=8, **_SHORTER, **_LIVE)
 
 
 def get_profile(name: str) -> Profile:
