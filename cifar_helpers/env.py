@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import warnings
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 
 from . import gpus
@@ -37,6 +37,34 @@ def show_anything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def command_line(stopped: str = ""):
+    """Decorate the ``main`` of a command line, so that nothing a person can put right ends in a traceback.
+
+    A ``CourseError`` is printed and gives the exit status 2. Ctrl-C gives 130, as shells have it.
+
+    Args:
+        stopped: printed after a Ctrl-C.
+    """
+
+    def decorate(main):
+        @wraps(main)
+        def guarded(arguments=None) -> int:
+            show_anything()
+            try:
+                return main(arguments)
+            except CourseError as error:
+                print(error, file=sys.stderr)
+                return 2
+            except KeyboardInterrupt:
+                if stopped:
+                    print(f"\n{stopped}", file=sys.stderr)
+                return 130
+
+        return guarded
+
+    return decorate
 
 
 def runs_dir() -> Path:

@@ -1,5 +1,7 @@
+import os
 import re
 import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +21,29 @@ def test_devices_of_this_machine():
     assert env.choose_device(None) == env.choose_device("auto")
     with pytest.raises(CourseError, match="This machine has: cpu"):
         env.choose_device("cuda:99")
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "said"),
+    [(None, 7, ""), (CourseError("No 4 ≥ 5."), 2, "No 4 ≥ 5.\n"), (KeyboardInterrupt(), 130, "\nStopped here.\n")],
+)
+def test_a_command_line_ends_without_a_traceback(raised, status, said, capsys):
+    @env.command_line("Stopped here.")
+    def main(arguments=None):
+        if raised:
+            raise raised
+        return arguments[0]
+
+    assert main([7]) == status and capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("arguments", [["cifar_course.report", "--help"], ["cifar_course.hand", "build"]])
+def test_a_python_without_the_packages_is_told_which_one_has_them(arguments, tmp_path):
+    command = [sys.executable, "-S", "-m", *arguments, *[str(tmp_path / "out")] * ("build" in arguments)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=env.ROOT, env=environment, capture_output=True, text=True)  # -S: none installed
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "has no package" in done.stderr and ".venv" in done.stderr
 
 
 def test_precision_follows_the_processor(monkeypatch):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cifar_helpers import signals
-from cifar_helpers.env import ROOT, CourseError, read_json, runs_dir, write_atomically
+from cifar_helpers.env import ROOT, command_line, read_json, runs_dir, write_atomically
 from cifar_helpers.plans.profiles import PROFILES
 
 from ..report.benchmarks import made, table
@@ -125,6 +125,7 @@ def summary(call: Call, states: Mapping[str, dict]) -> list[str]:
     return lines
 
 
+@command_line("Stopped. The same command goes on from here.")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line behind ``batch/half_hour.sh``."""
     parser = argparse.ArgumentParser(prog="batch/half_hour.sh", description=__doc__.splitlines()[0])
@@ -139,15 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--jobs must be at least 1, and --minutes at least 1.1: a minute is kept for checkpoints.")
     data = options.data or ("synthetic" if options.profile == "smoke" else "cifar10")
     call = Call(options.profile, data, options.device, options.jobs)
-    try:
-        with signals.interrupting():
-            return 0 if go(call, options.only, 60 * options.minutes) else 1
-    except CourseError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Stopped. The same command goes on from here.", file=sys.stderr)
-        return 130
+    with signals.interrupting():
+        return 0 if go(call, options.only, 60 * options.minutes) else 1
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from cifar_helpers.data.images import load_cifar10
 from cifar_helpers.env import (
     CourseError,
     choose_device,
+    command_line,
     keep_freed_memory,
     machine_card,
     read_json,
@@ -247,6 +248,7 @@ PARTS: dict[str, Callable[[Room], None]] = {
 }
 
 
+@command_line()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of one step."""
     parser = argparse.ArgumentParser(
@@ -264,11 +266,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with signals:
             PARTS[options.step](Room(call, options.step))
-    except (CourseError, torch.OutOfMemoryError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    except torch.OutOfMemoryError as error:
+        raise CourseError(str(error)) from error
     return 0
 
 

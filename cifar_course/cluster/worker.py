@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cifar_helpers import signals
-from cifar_helpers.env import CourseError, read_json, show_anything
+from cifar_helpers.env import CourseError, command_line, read_json
 from cifar_helpers.plans.jobs import Job, complete
 from cifar_helpers.training.store import BusyError, Store, failure, give_up, log_path
 
@@ -184,9 +184,9 @@ def _slurm_state(job: str) -> str:
     return ""
 
 
+@command_line()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of one worker."""
-    show_anything()
     parser = argparse.ArgumentParser(
         prog="python -m cifar_course.cluster.worker", description="Train the runs of a plan."
     )
@@ -198,23 +198,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     whose.add_argument("--driven", action="store_true", help="end when standard input closes, wait for other workers")
     whose.add_argument("--requeue", metavar="JOB", help=REQUEUE_HELP)
     options = parser.parse_args(arguments)
-    try:
-        with signals.listening():
-            if options.driven:
-                signals.end_with_parent()
-            try:
-                return _run(options)
-            except signals.Stopped:
-                asked = signals.asked()
-                _say(f"Stopped by {asked.name}; finished runs are kept, the others go on from here.\n")
-                queued, line = requeue(options.requeue)
-                _say(line)
-                return 0 if queued else 128 + asked
-    except CourseError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    with signals.listening():
+        if options.driven:
+            signals.end_with_parent()
+        try:
+            return _run(options)
+        except signals.Stopped:
+            asked = signals.asked()
+            _say(f"Stopped by {asked.name}; finished runs are kept, the others go on from here.\n")
+            queued, line = requeue(options.requeue)
+            _say(line)
+            return 0 if queued else 128 + asked
 
 
 def _say(text: str) -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cifar_helpers.env import CourseError, show_anything
+from cifar_helpers.env import CourseError, command_line
 
 from . import edition, handin
 
@@ -41,23 +41,16 @@ def _build(out: Path) -> list[str]:
         ) from error
 
 
+@command_line("Stopped.")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when all is well, 2 where the input was wrong."""
-    show_anything()
     options = parser().parse_args(arguments)
-    try:
-        if options.command == "build":
-            lines = _build(options.out)
-        elif options.command == "report":
-            lines = handin.write_report(options.profile)
-        else:
-            lines = handin.pack(options.id, options.name)
-    except CourseError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
-        return 130
+    if options.command == "build":
+        lines = _build(options.out)
+    elif options.command == "report":
+        lines = handin.write_report(options.profile)
+    else:
+        lines = handin.pack(options.id, options.name)
     print("\n".join(lines))
     return 0
 

@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from cifar_helpers.env import ROOT, CourseError, read_json, write_atomically
+from cifar_helpers.env import ROOT, CourseError, command_line, read_json, write_atomically
 
 from ..report.execute import choose
 
@@ -316,26 +316,20 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+@command_line("Stopped.")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when all is well, 1 where something could not be graded, 2 where the input was wrong."""
     options = parser().parse_args(arguments)
     course = options.course.expanduser().resolve()
-    try:
-        if course == ROOT or ROOT in course.parents or course in ROOT.parents:
-            raise CourseError(f"{course} is, holds or lies in the course's own folder. Choose another: ../grading.")
-        if options.command != "run":
-            lines = prepare(course) if options.command == "prepare" else collect(course, options.only)
-            print("\n".join(lines))
-            return 0
-        if options.jobs < 1 or not 0 < options.minutes < 1e4:
-            raise CourseError("--jobs must be at least 1, --minutes above 0.")
-        return int(bool(grade_all(course, options.only, options.jobs, options.force, options.minutes)))
-    except CourseError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
-        return 130
+    if course == ROOT or ROOT in course.parents or course in ROOT.parents:
+        raise CourseError(f"{course} is, holds or lies in the course's own folder. Choose another: ../grading.")
+    if options.command != "run":
+        lines = prepare(course) if options.command == "prepare" else collect(course, options.only)
+        print("\n".join(lines))
+        return 0
+    if options.jobs < 1 or not 0 < options.minutes < 1e4:
+        raise CourseError("--jobs must be at least 1, --minutes above 0.")
+    return int(bool(grade_all(course, options.only, options.jobs, options.force, options.minutes)))
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ from cifar_helpers.data.source import SYNTHETIC, already_read
 from cifar_helpers.env import (
     CourseError,
     choose_device,
+    command_line,
     figures_dir,
     read_json,
     runs_dir,
-    show_anything,
     write_atomically,
 )
 from cifar_helpers.plans.jobs import Job
@@ -372,9 +372,9 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+@command_line("Stopped. Finished runs are kept; the same command goes on from here.")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the report."""
-    show_anything()
     options = parser().parse_args(arguments)
     try:
         _refuse_unusable(options)
@@ -398,14 +398,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         with signals.interrupting():
             return _run(report, options)
-    except CourseError as error:
-        print(error, file=sys.stderr)
-        return 2
     except BrokenPipeError:  # | head
         return 0
-    except KeyboardInterrupt:
-        print("\nStopped. Finished runs are kept; the same command goes on from here.", file=sys.stderr)
-        return 130
 
 
 def _run(report: Report, options: argparse.Namespace) -> int:

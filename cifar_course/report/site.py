@@ -19,7 +19,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from cifar_helpers import plans
-from cifar_helpers.env import ROOT, CourseError, figures_dir, read_json, runs_dir, show_anything
+from cifar_helpers.env import ROOT, CourseError, command_line, figures_dir, read_json, runs_dir
 
 SETTINGS = ROOT / "docs" / "site"
 GUIDES = ("student", "instructor", "glossary", "data", "report_template")
@@ -174,18 +174,14 @@ def _sphinx(sources: Path, pages: Path) -> None:
         raise CourseError("Sphinx could not build the pages; its message stands above.")
 
 
+@command_line("Stopped.")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the site."""
-    show_anything()
     made = argparse.ArgumentParser(prog="python -m cifar_course.report.site", description=__doc__.splitlines()[0])
     made.add_argument("--profile", help="whose executed notebooks are shown; else the last report's")
     made.add_argument("--output", type=Path, default=ROOT / "site", help="folder of the pages (site/)")
     options = made.parse_args(arguments)
-    try:
-        print(f"Open {build(options.profile, options.output)} in a browser.")
-    except CourseError as error:
-        print(error, file=sys.stderr)
-        return 2
+    print(f"Open {build(options.profile, options.output)} in a browser.")
     return 0
 
 
