@@ -106,6 +106,9 @@ def bad_source(kind, files, folder):
         path = write_tar(files, folder / "t.tar.xz")
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         return path
+    if kind == "no archive":
+        (folder / "t.tar.gz").write_bytes(b"<html>Not found</html>")
+        return folder / "t.tar.gz"
     if kind == "truncated zip":
         with zipfile.ZipFile(folder / "t.zip", "w") as archive:
             for name, content in files.items():
@@ -150,13 +153,14 @@ def test_a_damaged_list_of_what_was_read_counts_as_none(written, monkeypatch):
     [
         ("missing", "No data at"),
         ("truncated", "truncated or corrupt"),
+        ("no archive", r"no archive \(file could not be opened successfully\)\. Download"),
         ("truncated zip", "truncated or corrupt"),
         ("cut gzip header", "truncated or corrupt"),
         ("traversal", "unsafe path"),
         ("absolute", "unsafe path"),
         ("missing class", "no images of frog"),
         ("other size", "32×40 pixels; the course needs 32×32"),
-        ("broken image", "not a readable image"),
+        ("broken image", r"train/cat/bad\.png in t is not a readable image \(no PNG, JPEG or BMP\)"),
         ("wrong checksum", "wrong checksum"),
         ("nothing in it", "neither"),
     ],
@@ -183,6 +187,12 @@ def test_batches_py_is_read_through_torchvision(tmp_path, monkeypatch):
         loaded = load_cifar10(str(path))
         assert loaded.label == "CIFAR-10"
         assert np.array_equal(loaded.train_images.numpy(), Fake(None, True).data.transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("written", ["CIFAR10", "Cifar-10", "cifar"])
+def test_a_misspelt_name_of_a_source_is_answered_with_the_right_one(written):
+    with pytest.raises(CourseError, match="did you mean 'cifar10'"):
+        load_cifar10(written)
 
 
 def no_network(*args, **kwargs):

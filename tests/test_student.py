@@ -85,7 +85,8 @@ def test_the_edition_works_by_itself(real):
             assert cell.source == before.source or edition.BEGIN in before.source
             assert cell.metadata == before.metadata
     made = real["Makefile"].decode()
-    assert "\nlab:" in made and "\nreport:" in made and "pytest" not in made.replace(".pytest_cache", "")
+    assert {"lab", "report", "clean"} <= set(re.findall(r"^([a-z-]+):", made, re.MULTILINE))
+    assert "pytest" not in made.replace(".pytest_cache", "") and "ruff " not in made
 
 
 def test_its_guides_speak_of_what_it_has(real):
@@ -477,6 +478,23 @@ def test_the_write_up_takes_own_figures_and_keeps_edits(desk):
         handin.write_report("full", desk)
     handin.pack("123", "Ada-Lovelace", desk)
     assert {"report.md", "figures/local/quick/04_loss.png"} <= packed(desk)
+
+
+def test_other_profiles_and_drawn_images_are_named(desk):
+    run(desk)
+    (desk / "report.pdf").write_bytes(b"%PDF")
+    for profile, label in (("smoke", "CIFAR-10"), ("quick", "SYNTHETIC")):
+        folder = desk / "figures/local" / profile
+        folder.mkdir(parents=True)
+        made = {"caption": "c", "profile": profile, "data_label": label, "rows": [{"a": 1}]}
+        (folder / "04_table.json").write_text(json.dumps(made))
+        os.utime(folder, (2000, 1000 + len(list(folder.parent.iterdir()))))  # the second is the newer one
+    said = " ".join(handin.write_report(root=desk))
+    assert "of profile quick." in said and "figures of smoke too" in said and "1 of them are of SYNTHETIC DATA" in said
+    assert "Still open: report.md: 1 × a figure or table of SYNTHETIC DATA, not of CIFAR-10." in handin.pack(root=desk)
+    said = " ".join(handin.write_report("smoke", desk))
+    assert "figures of quick too" in said and "SYNTHETIC" not in said
+    assert not any("SYNTHETIC" in line for line in handin.pack(root=desk))
 
 
 def test_the_templates_figures_exist():

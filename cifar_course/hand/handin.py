@@ -9,6 +9,7 @@ import unicodedata
 import zipfile
 from pathlib import Path
 
+from cifar_helpers.data.source import SYNTHETIC
 from cifar_helpers.env import ROOT, CourseError, figures_dir, read_json, write_atomically
 
 from .edition import MANIFEST, STUB, delivered, hash_of, walk
@@ -20,14 +21,18 @@ FIELD = re.compile(r"^\{\{(figure|table) (\w+)\}\}$", re.MULTILINE)
 SEAL = re.compile(r"\n<!-- as written by `(?:hand|student) report`: (\w+) -->\n$")
 PLACEHOLDER = re.compile(r"(?:^|\s)…[ \t]*$", re.MULTILINE)  # the template's, at the end of a line
 NOT_MADE = " yet: run notebook "
+SYNTHETIC_SOURCE = f"data: {SYNTHETIC}."  # ends the source line under a figure or table
 IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 
 
 # --- the write-up ---------------------------------------------------------------------------------------------------
 
 
-def local_profile(profile: str | None) -> str:
+def local_profile(profile: str | None) -> tuple[str, list[str]]:
     """The profile whose local figures are used: the given one, else that of the newest.
+
+    Returns:
+        Its name, and those of the others that have figures here.
 
     Raises:
         CourseError: there are none.
@@ -35,13 +40,12 @@ def local_profile(profile: str | None) -> str:
     folder = figures_dir("any").parent
     found = sorted((p for p in folder.glob("*/") if any(p.glob("*.json"))), key=lambda p: p.stat().st_mtime)
     names = [path.name for path in found]
-    if profile and profile in names:
-        return profile
-    if profile or not names:
+    if profile and profile not in names or not names:
         asked = f"of profile {profile!r} " if profile else ""
         have = f" There are figures of: {', '.join(names)}." if names else ""
         raise CourseError(f"No figures {asked}in {folder}. Run a notebook first, for instance with `make lab`.{have}")
-    return names[-1]
+    chosen = profile or names[-1]
+    return chosen, [name for name in names if name != chosen]
 
 
 def markdown_table(rows: list[dict]) -> str:
@@ -95,7 +99,7 @@ def write_report(profile: str | None = None, root: Path = ROOT) -> list[str]:
     Raises:
         CourseError: there is no template or there are no figures, or both files were edited.
     """
-    profile = local_profile(profile)
+    profile, others = local_profile(profile)
     template = root / "docs" / "report_template.md"
     if not template.is_file():
         raise CourseError(f"No template at {template}. Copy docs/report_template.md from the course again.")
@@ -109,6 +113,10 @@ def write_report(profile: str | None = None, root: Path = ROOT) -> list[str]:
     write_atomically(free, text)
     missing = text.count(NOT_MADE)
     said = [f"Wrote {free} with the figures and tables of profile {profile}."]
+    if others:
+        said.append(f"There are figures of {', '.join(others)} too, by profile: --profile NAME takes those.")
+    if drawn := text.count(SYNTHETIC_SOURCE):
+        said.append(f"{drawn} of them are of SYNTHETIC DATA, not of CIFAR-10: run the notebooks on the images.")
     said += [f"{missing} are not made yet; the text says which notebook makes each."] if missing else []
     return said + (["report.md was edited: kept."] if free != targets[0] else [])
 
@@ -162,6 +170,8 @@ def _open_points(root: Path, report: list[str]) -> list[str]:
         found.append(f"report.md: {blanks} × … where your own words belong; delete the parts that you did not do.")
     if absent := text.count(NOT_MADE):
         found.append(f"report.md: {absent} × a figure or table not made yet; the text names the notebook to run.")
+    if drawn := text.count(SYNTHETIC_SOURCE):
+        found.append(f"report.md: {drawn} × a figure or table of SYNTHETIC DATA, not of CIFAR-10.")
     return found
 
 

@@ -2,6 +2,11 @@
 
 import sys
 
-from .cli import main
+from .. import wrong_python
 
-sys.exit(main())
+try:
+    from .cli import main
+
+    sys.exit(main())
+except ModuleNotFoundError as error:
+    sys.exit(wrong_python(error))

@@ -72,8 +72,10 @@ class Pictures:
                 self.formats.add(image.format)
                 return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
         except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+            unknown = isinstance(error, UnidentifiedImageError)  # whose text names a buffer in memory
+            reason = "no PNG, JPEG or BMP" if unknown else error
             raise CourseError(
-                f"{name} in {self.where} is not a readable image ({error}). Copy the data again."
+                f"{name} in {self.where} is not a readable image ({reason}). Copy the data again."
             ) from error
 
     def finish(self) -> None:

@@ -129,8 +129,9 @@ def _undamaged(where: str) -> Iterator[None]:
     try:
         yield
     except BROKEN as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":")  # tarfile adds a line per method
         raise CourseError(
-            f"{where} is truncated or corrupt, encrypted, or no archive ({error or type(error).__name__}). "
+            f"{where} is truncated or corrupt, encrypted, or no archive ({reason}). "
             "Download or copy it again and compare its size and checksum with the original's."
         ) from error
 

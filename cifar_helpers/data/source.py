@@ -1,5 +1,6 @@
 """Where the images lie, and what is known of them from an earlier reading. Nothing here imports torch."""
 
+import difflib
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ from ..env import ROOT, CourseError, cache_dir, read_json
 from . import forms
 from .forms import BATCHES
 
+NAMES = ("auto", "cifar10", "synthetic")  # what a source may be, besides a path
 SYNTHETIC_IDENTITY = "synthetic"
 SYNTHETIC = "SYNTHETIC"  # label of the stand-in
 READING = 2  # raised when the course reads other images from the same files than before: they are then read again
@@ -103,8 +105,10 @@ def resolved(path: Path) -> Path:
     """
     path = (path if path.exists() else ROOT / path).resolve()
     if not path.exists():
+        close = difflib.get_close_matches(path.name.lower(), NAMES, 1)
+        meant = f"; did you mean {close[0]!r}?" if close else "."
         raise CourseError(
-            f"No data at {path}. Give the path of {BATCHES}/, of an image folder with train/ and test/, or of an "
+            f"No data at {path}{meant} Give the path of {BATCHES}/, of an image folder with train/ and test/, or of an "
             "archive of one (docs/data.md has all forms); or use data 'cifar10' to download it, or 'synthetic' to do "
             "without."
         )
