@@ -1,4 +1,4 @@
-"""Small networks on drawn points (source 003, SPEC §4): sigmoid against ReLU, a third layer, He against Glorot.
+"""Small networks on drawn points (source 003): sigmoid against ReLU, a third layer, He against Glorot.
 
 The points are two-dimensional and normally distributed; the class says whether a quadratic form of a point is above a
 threshold. A network of two inputs can be seen whole, and trains in seconds.

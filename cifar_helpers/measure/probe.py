@@ -16,7 +16,7 @@ from .quantities import _envelope, _over
 
 @dataclass(frozen=True)
 class Probe:
-    """Loss and gradient along the way −g from one point, on one batch (Santurkar et al. 2018, Fig. 4; SPEC §7).
+    """Loss and gradient along the way −g from one point, on one batch (Santurkar et al. 2018, Fig. 4).
 
     ``w(η) = w − η g`` with ``g = ∇L(w; B)``. Everything is over all parameters and on the same batch ``B``.
 

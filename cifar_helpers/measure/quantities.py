@@ -1,4 +1,4 @@
-"""The handout's proxy for the loss landscape, from recorded arrays, and the paper's direct probe (SPEC §7).
+"""The handout's proxy for the loss landscape, from recorded arrays, and the paper's direct probe.
 
 The proxy compares separately trained models, one per learning rate, at the same step. Runs enter as records that have a
 ``config`` and ``steps``; arrays come out, so that what a figure shows can be computed again by hand.
@@ -240,7 +240,7 @@ def probe_summary(runs: Sequence, probe, quantity: str, layer: str = "all") -> B
     """The one number per probe that stands for it in every comparison, fixed beforehand; one curve per run.
 
     For the loss it is the width of its band, max − min over η; for the gradient distance and for β, the largest over η
-    (the effective β of SPEC §7).
+    (the paper's effective β).
     """
 
     def values(run) -> tuple[np.ndarray, np.ndarray]:

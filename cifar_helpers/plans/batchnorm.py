@@ -48,7 +48,7 @@ def looked_into(profile: str, seed: int = 0) -> dict[str, RunConfig]:
 
 
 def controls(profile: str, seed: int = 0) -> Sweep:
-    """No norm, batch norm, noisy batch norm and its controls, under plain SGD as in the paper (SPEC §8)."""
+    """No norm, batch norm, noisy batch norm and its controls, under plain SGD as in the paper."""
     plan = get_profile(profile)
     kept = {name: {"snapshots": plan.norm_snapshots} if name in WATCHED else {} for name in CONTROLS}
     variants = {

@@ -32,8 +32,8 @@ def bn_sweep(
 ) -> list[RunConfig]:
     """VGG-A without and with batch norm at every rate, all runs of a seed from the same weights and batches.
 
-    Shared by notebooks 04 to 07: whichever comes first trains them. The protocol is that of the course's sample code
-    (SPEC §6): Adam, batch 128, normalisation ½, no augmentation. Recorded in fp32: bf16 gradients are too far off.
+    Shared by notebooks 04 to 07: whichever comes first trains them. The protocol is that of the course's sample
+    code: Adam, batch 128, normalisation ½, no augmentation. Recorded in fp32: bf16 gradients are too far off.
 
     Args:
         profile: name in ``PROFILES``.
@@ -63,7 +63,7 @@ def bn_sweep(
 
 
 def bn_family(profile: str, seed: int = 0, steps: int | None = None, n_items: int | None = None) -> list[RunConfig]:
-    """The rest of the VGG-A family at the base rate: Light, Dropout, BN + Dropout (SPEC §5)."""
+    """The rest of the VGG-A family at the base rate: Light, Dropout, BN + Dropout."""
     budget = get_profile(profile)
     steps = budget.family_steps if steps is None else steps
     return [
@@ -74,7 +74,7 @@ def bn_family(profile: str, seed: int = 0, steps: int | None = None, n_items: in
 
 
 def bn_hard_settings(profile: str, seed: int = 0, n_items: int | None = None) -> list[RunConfig]:
-    """Both networks at optimizers and rates where plain VGG-A is expected to struggle (SPEC §5)."""
+    """Both networks at optimizers and rates where plain VGG-A is expected to struggle."""
     budget = get_profile(profile)
     settings = HARD_SETTINGS[-budget.hard_settings :]
     return [
@@ -106,7 +106,7 @@ def sweep_probes(profile: str, seed: int = 0) -> Callable[[RunConfig], list[Prob
 
 
 def direct_runs(profile: str, seed: int = 0, lr: float = PAPER_RATE, steps: int | None = None) -> list[RunConfig]:
-    """Both networks as in the paper: SGD, batch 128, Xavier-normal, no augmentation; several seeds (SPEC §7)."""
+    """Both networks as in the paper: SGD, batch 128, Xavier-normal, no augmentation; several seeds."""
     budget = get_profile(profile)
     settings = {"optimizer": "SGD", "lr": lr, "steps": budget.direct_steps if steps is None else steps, "test": False}
     return [
@@ -149,7 +149,7 @@ def direct_probes(profile: str, lr: float = PAPER_RATE) -> list[ProbeConfig]:
 
 
 def narrow_runs(profile: str, seed: int = 0) -> list[RunConfig]:
-    """``direct_runs`` on networks an eighth as wide, as long as the paper's: 15 000 steps (SPEC §7)."""
+    """``direct_runs`` on networks an eighth as wide, as long as the paper's: 15 000 steps."""
     budget = get_profile(profile)
     return [
         _narrow(budget, network, seed + offset, optimizer="SGD", lr=PAPER_RATE, steps=budget.narrow_steps)

@@ -50,7 +50,7 @@ def alexnet(profile: str, seed: int = 0, batch_norm=False, optimizer="Adam", lr=
 
 
 def greedy(train: Callable[[Sequence[RunConfig]], Sequence], profile: str, seed: int = 0) -> list[dict]:
-    """Source 003's tuning of AlexNet: one setting after the other, each step keeping the winner so far (SPEC §4).
+    """Source 003's tuning of AlexNet: one setting after the other, each step keeping the winner so far.
 
     Args:
         train: configs → records; the winner has the best accuracy on the **validation** split.

@@ -93,7 +93,7 @@ def mynet(profile: str, hidden: int = 100, steps: int | None = None, **settings)
 
 
 def losses_and_optimizers(profile: str, seed: int = 0) -> Sweep:
-    """Four losses crossed with four optimizers on MyNet, each from the same fresh weights (SPEC §1, §2, §5)."""
+    """Four losses crossed with four optimizers on MyNet, each from the same fresh weights."""
     steps = get_profile(profile).grid
     variants = {
         (optimizer, loss): mynet(profile, steps=steps, loss=loss, **optimizer_settings(optimizer))
@@ -105,7 +105,7 @@ def losses_and_optimizers(profile: str, seed: int = 0) -> Sweep:
 
 
 def nll_identity(profile: str, seed: int = 0) -> Sweep:
-    """Source 001's three pairs of optimizer and loss: cross-entropy is NLL after a log-softmax (SPEC §2)."""
+    """Source 001's three pairs of optimizer and loss: cross-entropy is NLL after a log-softmax."""
     variants = {
         "SGD, cross-entropy": mynet(profile),
         "SGD, NLL": mynet(profile, loss="nll"),
@@ -122,7 +122,7 @@ def nll_identity(profile: str, seed: int = 0) -> Sweep:
 
 
 def activations(profile: str, seed: int = 0) -> Sweep:
-    """Six activations on MyNet (SPEC §2, §5)."""
+    """Six activations on MyNet."""
     variants = {name: mynet(profile, model_args={} if name == "relu" else {"activation": name}) for name in ACTIVATIONS}
     return _sweep(
         "02_activations", "MyNet under six activations", "activation", variants, seed, get_profile(profile).small_seeds
@@ -130,7 +130,7 @@ def activations(profile: str, seed: int = 0) -> Sweep:
 
 
 def structure(profile: str, seed: int = 0) -> Sweep:
-    """Hidden units, filter size and activation of MyNet, as source 001 changed them (SPEC §2)."""
+    """Hidden units, filter size and activation of MyNet, as source 001 changed them."""
     variants = {
         "h = 100 (default)": mynet(profile),
         "h = 500": mynet(profile, 500),
@@ -142,7 +142,7 @@ def structure(profile: str, seed: int = 0) -> Sweep:
 
 
 def filters(profile: str, seed: int = 0) -> Sweep:
-    """Number of filters of MyNet's two convolutions (SPEC §1)."""
+    """Number of filters of MyNet's two convolutions."""
     plan = get_profile(profile)
     variants = {
         f"{first} and {second}": mynet(
@@ -154,7 +154,7 @@ def filters(profile: str, seed: int = 0) -> Sweep:
 
 
 def own_optimizers(profile: str, seed: int = 0, muon: bool = True) -> Sweep:
-    """The course's own optimizers beside torch's, Muon and a one-cycle schedule, on MyNet (SPEC §1).
+    """The course's own optimizers beside torch's, Muon and a one-cycle schedule, on MyNet.
 
     Args:
         muon: whether the installed torch has Muon.
@@ -183,13 +183,13 @@ def lenet(profile: str, lr: float = 0.01, steps: int | None = None, **settings) 
 
 
 def improved(profile: str, lr: float, batch_norm: bool = True, **settings) -> RunConfig:
-    """Source 002's improved LeNet-5: augmentation, Swish and, if not left out, batch norm (SPEC §3)."""
+    """Source 002's improved LeNet-5: augmentation, Swish and, if not left out, batch norm."""
     arguments = {"activation": "swish"} | ({"batch_norm": True} if batch_norm else {})
     return lenet(profile, lr, augmentation=AUGMENTED, model_args=arguments, **settings)
 
 
 def lenet_changes(profile: str, seed: int = 0) -> Sweep:
-    """Batch norm, augmentation and Swish on LeNet-5, Swish in both readings of source 002 (SPEC §3)."""
+    """Batch norm, augmentation and Swish on LeNet-5, Swish in both readings of source 002."""
     variants = {
         "LeNet-5": lenet(profile),
         "+ batch norm": lenet(profile, model_args={"batch_norm": True}),
@@ -205,7 +205,7 @@ def lenet_changes(profile: str, seed: int = 0) -> Sweep:
 
 
 def lenet_long(profile: str, seed: int = 0) -> Sweep:
-    """LeNet-5 until it overfits, and two remedies: augmentation and a lower rate (SPEC §3)."""
+    """LeNet-5 until it overfits, and two remedies: augmentation and a lower rate."""
     plan = get_profile(profile)
     every = min(EPOCH, plan.sweep_every)  # an epoch, to see where it turns
     variants = {
@@ -220,14 +220,14 @@ def lenet_long(profile: str, seed: int = 0) -> Sweep:
 
 
 def initialisations(profile: str, seed: int = 0) -> Sweep:
-    """Four initialisations of LeNet-5 (SPEC §3)."""
+    """Four initialisations of LeNet-5."""
     variants = {name: lenet(profile, model_args={} if name == "default" else {"init": name}) for name in INITS}
     count = get_profile(profile).small_seeds
     return _sweep("02_initialisation", "LeNet-5 from four initialisations", "initialisation", variants, seed, count)
 
 
 def rates(profile: str, seed: int = 0) -> Sweep:
-    """Eight learning rates of the improved LeNet-5, and of the same net without batch norm (SPEC §3)."""
+    """Eight learning rates of the improved LeNet-5, and of the same net without batch norm."""
     variants = {
         (f"{lr:g}", name): improved(profile, lr, batch_norm)
         for lr in LENET_RATES
@@ -238,7 +238,7 @@ def rates(profile: str, seed: int = 0) -> Sweep:
 
 
 def bn_at_high_rate(profile: str, seed: int = 0) -> Sweep:
-    """LeNet-5 with and without batch norm at rate 0.1, augmented, with ReLU: source 002's reason for it (SPEC §3)."""
+    """LeNet-5 with and without batch norm at rate 0.1, augmented, with ReLU: source 002's reason for it."""
     variants = {
         name: lenet(profile, 0.1, augmentation=AUGMENTED, model_args=arguments)
         for name, arguments in (("without BN", {}), ("with BN", {"batch_norm": True}))
@@ -248,7 +248,7 @@ def bn_at_high_rate(profile: str, seed: int = 0) -> Sweep:
 
 
 def l2(profile: str, seed: int = 0) -> Sweep:
-    """Five strengths of L2 (weight decay) on the improved LeNet-5 at the rate that 002 carried on with (SPEC §3)."""
+    """Five strengths of L2 (weight decay) on the improved LeNet-5 at the rate that 002 carried on with."""
     variants = {}
     for strength in L2_STRENGTHS:
         momentum = sgd(CARRIED_RATE, **({"weight_decay": strength} if strength else {}))
@@ -268,7 +268,7 @@ def matched_l1(l2_strength: float) -> float:
 
 
 def penalties(profile: str, seed: int = 0) -> Sweep:
-    """L1 in the loss against L2: at the source's strengths and where both penalties begin equal (SPEC §3)."""
+    """L1 in the loss against L2: at the source's strengths and where both penalties begin equal."""
     plan = get_profile(profile)
     kept = {"steps": plan.penalties, "keep_weights": True}
     variants = {
@@ -283,7 +283,7 @@ def penalties(profile: str, seed: int = 0) -> Sweep:
 
 
 def batch_sizes(profile: str, seed: int = 0) -> Sweep:
-    """Batch sizes 4 to 500 on the basic ConvNet at one rate, all for the same number of images (SPEC §5)."""
+    """Batch sizes 4 to 500 on the basic ConvNet at one rate, all for the same number of images."""
     plan = get_profile(profile)
     sizes = [size for size in BATCH_SIZES if size <= plan.batch_images // 2]
     variants = {
@@ -309,7 +309,7 @@ def convnet(profile: str, batch_size: int, steps: int, lr: float = 1e-3, **setti
 
 
 def convnet_lengths(profile: str, seed: int = 0) -> Sweep:
-    """The ConvNet at three batch sizes, each at source 004's length, and one as short as at batch 4 (SPEC §5)."""
+    """The ConvNet at three batch sizes, each at source 004's length, and one as short as at batch 4."""
     plan = get_profile(profile)
     variants = {f"batch {size}": convnet(profile, size, steps) for size, steps in plan.convnet.items()}
     middle = min(128, plan.batch_size)
@@ -319,7 +319,7 @@ def convnet_lengths(profile: str, seed: int = 0) -> Sweep:
 
 
 def dropout(profile: str, seed: int = 0) -> Sweep:
-    """Dropout after each hidden linear layer of the basic ConvNet, at source 004's batch and rate (SPEC §5)."""
+    """Dropout after each hidden linear layer of the basic ConvNet, at source 004's batch and rate."""
     plan = get_profile(profile)
     variants = {
         name: convnet(profile, 4, plan.convnet[4], model_args=arguments)
@@ -331,7 +331,7 @@ def dropout(profile: str, seed: int = 0) -> Sweep:
 
 
 def high_rate(profile: str, seed: int = 0) -> Sweep:
-    """The ConvNet at rate 0.1 under four losses, at source 004's batch and a larger one: it saw NaN (SPEC §5)."""
+    """The ConvNet at rate 0.1 under four losses, at source 004's batch and a larger one: it saw NaN."""
     plan = get_profile(profile)
     sizes = (4, plan.batch_size)
     variants = {
@@ -347,7 +347,7 @@ def high_rate(profile: str, seed: int = 0) -> Sweep:
 
 
 def source_001(profile: str, seed: int = 0) -> Sweep:
-    """Source 001's ResNet and VGGNet, from PyTorch's default and from Xavier-uniform (SPEC §2)."""
+    """Source 001's ResNet and VGGNet, from PyTorch's default and from Xavier-uniform."""
     plan = get_profile(profile)
     variants = {
         (name, init): configured(profile, model, steps, model_args={} if init == "default" else {"init": init}, **sgd())
@@ -359,7 +359,7 @@ def source_001(profile: str, seed: int = 0) -> Sweep:
 
 
 def resnets(profile: str, seed: int = 0) -> Sweep:
-    """ResNet-18 as 004 and as 002 trained theirs, as far as they say how (SPEC §3, §5)."""
+    """ResNet-18 as 004 and as 002 trained theirs, as far as they say how."""
     plan = get_profile(profile)
     down = {"schedule": "step_down", "schedule_args": {"every": 25 / 105, "drops": 1}}
     variants = {
@@ -372,7 +372,7 @@ def resnets(profile: str, seed: int = 0) -> Sweep:
 
 
 def own_on_vgg(profile: str, seed: int = 0) -> Sweep:
-    """The course's own optimizers beside torch's on the full VGG-A + BN (SPEC §1)."""
+    """The course's own optimizers beside torch's on the full VGG-A + BN."""
     plan = get_profile(profile)
     variants = {
         f"{name} ({house})": configured(

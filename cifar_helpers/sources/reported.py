@@ -1,4 +1,4 @@
-"""What the five source documents report, so that a table can put this run's number beside theirs (SPEC §1 to §6)."""
+"""What the five source documents report, so that a table can put this run's number beside theirs."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Reported:
     """One number or finding of a source.
 
     Attributes:
-        source: number of the source document (SPEC's "seeds").
+        source: number of the source document.
         what: the quantity, with its settings as far as the source gives them.
         reported: the source's value in its own unit.
         value: the same as a number where a remark is to be made by it: an accuracy in percent, a difference in points.
