@@ -8,7 +8,7 @@ OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DATA),--data "$(DATA)")
           $(if $(ONLY),--only $(ONLY)) $(if $(PUBLISH),--publish) $(if $(FAST),-p fast True) \
           $(if $(JOBS),--jobs-per-gpu $(JOBS))
 
-.PHONY: help .venv report test test-browser lint notebooks-test lab site site-tools grade grading-tools test-grading bench soak audit clean
+.PHONY: help .venv report test test-browser lint notebooks-test lab site site-tools grade grading-tools test-grading test-slurm bench soak audit clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ grading-tools: $(READY)
 
 test-grading: grading-tools ## submissions of every kind, graded by nbgrader, two at a time
 	$(BIN)/python -m pytest --durations=8 -m grading tests/test_grading.py
+
+test-slurm: $(READY) ## a report as an array on the Slurm that runs here, one task killed, one at its limit
+	$(BIN)/python -m pytest --durations=1 -m slurm tests/test_slurm.py
 
 bench: $(READY) ## side-by-side timings, written to benchmarks/results.json
 	$(BIN)/python benchmarks/run.py $(ONLY)

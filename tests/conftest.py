@@ -18,7 +18,6 @@ from cifar_helpers.training.config import RunConfig
 from cifar_helpers.training.store import Store
 
 LONG = (
-    "test_slurm",
     "test_train",
     "test_report",
     "test_faults",
