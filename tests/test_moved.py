@@ -22,7 +22,7 @@ def test_an_old_import_is_told_where_to_look(line):
 
 def test_a_queued_job_that_names_the_old_worker_is_told_in_a_sentence(tmp_path):
     command = [sys.executable, "-m", "cifar_helpers.worker", "plan.json"]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=600)
     assert done.returncode and "is now cifar_course.cluster.worker" in done.stderr and "Traceback" not in done.stderr
 
 

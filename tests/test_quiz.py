@@ -230,7 +230,7 @@ def test_a_prediction_is_recalled_in_another_process(scratch):
     code = (
         "from cifar_helpers.teach import quiz; print(quiz.predict('07-rate', '0.001')); print(quiz.recall('07-rate'))"
     )
-    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert said.stdout.splitlines()[1] == str(quiz.recall("07-rate"))
     assert quiz.recall("07-rate").text.endswith(": 0.001")
 

@@ -109,7 +109,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     """A Python whose locale and terminal know ASCII alone."""
     command = [sys.executable, *arguments]
     given = os.environ | ASCII | environment
-    return subprocess.run(command, env=given, cwd=ROOT, capture_output=True, encoding="ascii", check=False, timeout=120)
+    return subprocess.run(command, env=given, cwd=ROOT, capture_output=True, encoding="ascii", check=False, timeout=600)
 
 
 @pytest.mark.parametrize(("option", "status"), [("--plan", 0), ("--status", 1), ("--help", 0)])

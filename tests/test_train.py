@@ -232,17 +232,26 @@ def worker(config, tmp_path, runs):
 
 
 LONG = RunConfig(
-    "VGG_A_Light", steps=200, batch_size=64, eval_every=100, gradients=True, precision="fp32", keep_weights=True
+    "VGG_A_Light", steps=100, batch_size=32, eval_every=50, gradients=True, precision="fp32", keep_weights=True
 )
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
-    unbroken = worker(LONG, tmp_path, tmp_path / "whole")
-    assert unbroken.wait(120) == 0
+@pytest.fixture
+def one_thread():
+    """As many as a worker takes, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
+
+# 20 s on a slow machine: two processes import torch and train; SIGKILL cannot be tried inside one.
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, one_thread):
+    images = load_cifar10("synthetic")
+    whole = run.get_run(LONG, images, "cpu", Store(tmp_path / "whole"))
     process = worker(LONG, tmp_path, tmp_path / "broken")
     checkpoints = tmp_path / "broken" / ".checkpoints"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not any(checkpoints.glob("VGG*.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.2)
@@ -251,19 +260,19 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
     assert any(checkpoints.glob("VGG*.safetensors"))
 
     again = worker(LONG, tmp_path, tmp_path / "broken")
-    output = again.communicate(timeout=120)[0]
+    output = again.communicate(timeout=600)[0]
     assert again.returncode == 0 and "goes on from step" in output
-    fingerprint = load_cifar10("synthetic").fingerprint
-    records = [Store(tmp_path / name).get(LONG, fingerprint) for name in ("whole", "broken")]
-    assert records[1].provenance["resumed"] == 1
-    same(*records)
+    resumed = Store(tmp_path / "broken").get(LONG, images.fingerprint)
+    assert resumed.provenance["resumed"] == 1
+    same(whole, resumed)
 
 
+# 15 s on a slow machine: a lock between processes shows only between processes.
 def test_two_processes_that_want_one_run_train_it_once(tmp_path):
     workers = [worker(LONG, tmp_path, tmp_path / "shared") for _ in range(2)]
-    outputs = [w.communicate(timeout=120)[0] for w in workers]
+    outputs = [w.communicate(timeout=600)[0] for w in workers]
     assert [w.returncode for w in workers] == [0, 0]
-    assert sum("step 200/200" in output for output in outputs) == 1
+    assert sum("step 100/100" in output for output in outputs) == 1
     assert sum("another process is training it" in output for output in outputs) == 1
 
 
@@ -338,12 +347,14 @@ def test_the_worker_prints_errors_without_a_traceback(tmp_path, capsys):
 # --- the whole line on the stand-in --------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(900)  # one thread of a slow machine
-def test_vgg_a_with_batch_norm_passes_90_percent_on_the_synthetic_images_within_200_steps(store):
+# 20 s on a slow machine: the one test that a network of the course learns; a quarter of the width is a sixteenth of the
+# work, and harder to train.
+def test_a_narrow_vgg_a_with_batch_norm_passes_90_percent_on_the_synthetic_images_within_200_steps(store):
     (train_set, train_labels), (test, test_labels) = synthetic.draw(6000, 0), synthetic.draw(500, 1)
     tensors = [torch.from_numpy(a) for a in (train_set, train_labels, test, test_labels)]
     stand_in = ImageData(*tensors, synthetic.CLASSES, "SYNTHETIC", "s" * 64)
-    record = run.get_run(RunConfig("VGG_A_BatchNorm", steps=200, eval_every=200), stand_in, "cpu", store)
+    narrow = RunConfig("VGG_A_BatchNorm", {"width": 0.25}, steps=200, eval_every=200)
+    record = run.get_run(narrow, stand_in, "cpu", store)
     assert record.epochs[-1]["test_accuracy"] > 0.9
 
 
