@@ -22,9 +22,12 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@echo 'Setting up .venv: downloads torch with its CUDA libraries, several GB, a few minutes.'
+	@if [ -d .venv ]; then rm -f .venv/.began; else mkdir .venv && date +%s > .venv/.began; fi
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
+	@[ ! -f .venv/.began ] || echo $$(($$(date +%s) - $$(cat .venv/.began))) > .venv/.seconds  # for the README
+	@rm -f .venv/.began
 
 report: $(READY) ## run the notebooks, write the report (the main job)
 	@$(BIN)/python -m cifar_course.report $(OPTIONS)

@@ -86,8 +86,8 @@ def test_no_circle():
         visit(name, ())
 
 
-def test_the_readme_draws_the_floors_as_they_are():
-    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## What is inside")[2].split("```")[1]
+def test_the_map_draws_the_floors_as_they_are():
+    text = (ROOT / "docs/inside.md").read_text(encoding="utf-8").partition("## The map")[2].split("```")[1]
     drawn = [line[:16].strip() for line in text.strip().splitlines()]
     floor = {name: number for number, names in enumerate(FLOORS) for name in names}
     assert drawn[-1] == "" and set(drawn[:-1]) == {

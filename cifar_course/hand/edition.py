@@ -208,7 +208,10 @@ def edition_files(root: Path = ROOT) -> dict[str, bytes]:
         elif name == "Makefile":
             content = student_makefile(content.decode()).encode()
         elif name.endswith(".md"):
-            content = student_text(content.decode(), name).encode()
+            text = student_text(content.decode(), name)
+            if name.startswith("docs/read/"):  # an executed notebook
+                text = without_solutions(text, name)[0] + "\n"
+            content = text.encode()
         files[name] = content
     return files
 

@@ -19,14 +19,15 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from cifar_helpers import plans
-from cifar_helpers.env import ROOT, CourseError, command_line, figures_dir, read_json, runs_dir
+from cifar_helpers.env import ROOT, CourseError, command_line, figures_dir, read_json, runs_dir, write_atomically
 
 SETTINGS = ROOT / "docs" / "site"
-GUIDES = ("student", "instructor", "glossary", "data", "report_template")
+GUIDES = ("student", "instructor", "glossary", "data", "install", "cloud", "batch", "inside", "report_template")
 PAGES = ("README.md", "CITATION.cff", *(f"docs/{name}.md" for name in GUIDES))
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FORMULA = re.compile(r"\$([^$<>\n]+)\$")  # in HTML, as HTMLMath reads it
 MOVED = "[run this cell in JupyterLab to move the controls]"
+PUBLISHED = "```{toctree}\n:caption: As published\n:glob:\n:maxdepth: 1\n\ndocs/read/*\n```"
 NOT_RUN = "*This notebook was not executed for these pages: it is shown without results.*"
 
 
@@ -87,9 +88,9 @@ def stage(profile: str, folder: Path) -> None:
     for name in PAGES:
         if (ROOT / name).exists():  # the student edition leaves some out
             _copy(ROOT / name, folder / name)
-    for picture in [*figures_dir().glob("[0-9]*.png"), *local.glob("[0-9]*.png")]:  # README shows published ones
-        _copy(picture, folder / "figures" / picture.name)
-    _copy(local / "REPORT.md", folder / "figures" / "REPORT.md")
+    for source, target in ((figures_dir(), folder / "figures"), (local, folder / "report")):
+        for path in [*source.glob("[0-9]*.png"), source / "REPORT.md"]:
+            _copy(path, target / path.name)
     captions = figure_captions(local.glob("*.json"))
     (folder / "notebooks").mkdir()
     for source in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
@@ -98,11 +99,23 @@ def stage(profile: str, folder: Path) -> None:
         if not executed.exists():
             notebook.cells.insert(1, new_markdown_cell(NOT_RUN))
         nbformat.write(readable(notebook, captions), folder / "notebooks" / source.name)
-    text = (
-        f"Executed with profile `{profile}`; [the report](figures/REPORT.md) says what was trained, on what and when."
-    )
+    text = f"Executed with profile `{profile}`; [the report](report/REPORT.md) says what was trained, on what and when."
     page = (SETTINGS / "index.md").read_text(encoding="utf-8").replace("{{ made_from }}", text)
+    page = page.replace("{{ published }}", _stage_published(folder))
     (folder / "index.md").write_text(page, encoding="utf-8")
+
+
+def _stage_published(folder: Path) -> str:
+    """Copy the pages of the published notebooks, where there are any; their table of contents."""
+    pages = sorted((ROOT / "docs" / "read").glob("*.md"))
+    for path in pages:
+        write_atomically(folder / "docs" / "read" / path.name, as_plain_math(path.read_text(encoding="utf-8")))
+    return PUBLISHED if pages else ""
+
+
+def as_plain_math(text: str) -> str:
+    """GitHub's form of a formula, which ``pages`` writes, as Sphinx reads it."""
+    return re.sub(r"```math\n(.*?)\n```", r"$$\n\1\n$$", re.sub(r"\$`([^`]+)`\$", r"$\1$", text), flags=re.DOTALL)
 
 
 def figure_captions(entries: Iterable[Path]) -> dict[str, str]:
@@ -125,13 +138,19 @@ def readable(notebook: NotebookNode, captions: dict[str, str]) -> NotebookNode:
     return notebook
 
 
-def caption_in(source: str, captions: dict[str, str]) -> str | None:
-    """Caption of the figure that a cell saves: the recorded one where it names the figure, else the one it writes."""
+def figure_in(source: str, before: str = "") -> tuple[str | None, str | None] | None:
+    """Name and written caption of the figure that a cell saves, as far as they can be read; None where it saves none.
+
+    Args:
+        before: the code of the cells above it, where the sweep of a ``sweep.name`` may be made.
+    """
     try:
         nodes = list(ast.walk(ast.parse(source)))
     except SyntaxError:  # a magic command
         return None
     texts = {}
+    if made := re.findall(r"^sweep = plans\.sweeps\.(\w+)\(", before, re.MULTILINE):
+        texts["sweep.name"] = getattr(plans.sweeps, made[-1])("smoke").name
     for node in nodes:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
             texts[ast.unparse(node.targets[0])] = node.value.value
@@ -139,11 +158,17 @@ def caption_in(source: str, captions: dict[str, str]) -> str | None:
         called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
         if called in ("page.figure", "figures.save"):
             name, caption = (_value(part, texts) for part in (*node.args, None, None, None)[1:3])
-            return captions.get(name, caption)
+            return name, caption
         if called.startswith("plans.sweeps.") and "page.sweep(" in source:
             sweep = getattr(plans.sweeps, called.rpartition(".")[2])("smoke")
-            return captions.get(sweep.name, f"{sweep.title}.")
+            return sweep.name, f"{sweep.title}."
     return None
+
+
+def caption_in(source: str, captions: dict[str, str]) -> str | None:
+    """Caption of the figure that a cell saves: the recorded one where it names the figure, else the one it writes."""
+    name, caption = figure_in(source) or (None, None)
+    return captions.get(name, caption)
 
 
 def _value(node: ast.expr | None, texts: dict[str, str]) -> str | None:

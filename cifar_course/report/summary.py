@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -28,11 +29,9 @@ from cifar_helpers.plans.profiles import PROFILES, get_profile
 from cifar_helpers.sources.reported import DOCUMENTS
 from cifar_helpers.training.store import DRAWN, SMALL_FILES, Store
 
-from . import benchmarks
+from . import benchmarks, pages
 from .benchmarks import table
 from .digest import beside_sources, glance, in_short
-
-README_BLOCK = re.compile(r"(<!-- measured: begin[^>]*-->\n).*?(<!-- measured: end -->)", re.DOTALL)
 
 DISK = {
     ".venv": "the environment, CUDA libraries of torch included",
@@ -306,6 +305,8 @@ def publish(profile: str, store: Store) -> Path:
                 new.rename(target / new.name)
     except OSError as error:
         raise disk_error(target, error) from error
+    made_from = f"As published: profile {profile}, {report['data_label']}, executed {report['made'][:10]}."
+    pages.write(ROOT, store.root / "notebooks" / profile, target, entries, made_from)
     write_profiles()
     return target / "REPORT.md"
 
@@ -355,16 +356,29 @@ def write_profiles() -> None:
             hardware = machine.get("gpu") or f"{machine['cores']} CPU cores"
             values = {"minutes": round(report["minutes"], 1), "machine": hardware, "data": report["data_label"]}
             profiles[name] = values | {"notebooks": len(report["results"]), "made": report["made"]}
+    if seconds := read_json(ROOT / ".venv" / ".seconds"):  # make wrote it, where it began with nothing
+        profiles["install"] = {"minutes": round(seconds / 60, 1), "machine": f"{os.cpu_count()} CPU cores"}
     profiles["disk"] = [
         {"folder": f"`{folder}`", "what": what, "size": size}
         for folder, what in DISK.items()
         if (size := _size(ROOT / folder, without=ROOT / "figures/local" if folder == "figures" else None)) is not None
     ]
     write_atomically(file, json.dumps(profiles, indent=1))
-    readme = ROOT / "README.md"
-    if readme.exists():
-        text = "\n".join([*table(profile_rows(profiles)), *table(profiles["disk"])])
-        write_atomically(readme, README_BLOCK.sub(lambda m: m[1] + text + m[2], readme.read_text(encoding="utf-8")))
+    fill_readme()
+
+
+def fill_readme() -> None:
+    """Write the README's tables between the comments that name them: notebooks, profiles, folders."""
+    readme, profiles = ROOT / "README.md", read_json(figures_dir() / "profiles.json") or {}
+    if not readme.exists():
+        return
+    text = readme.read_text(encoding="utf-8")
+    measured = [*table(profile_rows(profiles)), *table(disk_rows(profiles))]
+    for name, lines in (("notebooks", table(pages.contents(ROOT))), ("measured", measured)):
+        begin, end = re.search(f"<!-- {name}: begin.*-->\n", text), f"<!-- {name}: end -->"
+        if begin and end in text:
+            text = text[: begin.end()] + "\n".join(lines) + text[text.index(end) :]
+    write_atomically(readme, text)
 
 
 def _size(folder: Path, without: Path | None = None) -> str | None:
@@ -380,7 +394,8 @@ def profile_rows(profiles: dict) -> list[dict]:
     rows = []
     for name, budget in PROFILES.items():
         measured = profiles.get(name)
-        took = f"{measured['minutes']:g} min on {measured['machine']}" if measured else "not measured yet"
+        plan = f"{budget.minutes:g} min" if budget.minutes < 120 else f"{budget.minutes / 60:.0f} hours"
+        took = f"{measured['minutes']:g} min on {measured['machine']}" if measured else f"planned for {plan}"
         seeds = f"{budget.bn_seeds} seeds" if budget.bn_seeds > 1 else "one seed"
         size = f"MyNet × {budget.mynet} steps, VGG-A: four rates × {budget.bn_steps} steps, "
         size += f"probes along {budget.direct_steps} steps, "
@@ -388,3 +403,10 @@ def profile_rows(profiles: dict) -> list[dict]:
         data = "synthetic" if budget.data == "synthetic" else "CIFAR-10"
         rows.append({"profile": f"`{name}`", "data": data, "what you get": size, "measured": took})
     return rows
+
+
+def disk_rows(profiles: dict) -> list[dict]:
+    """Rows of the README's table of folders; how long the environment took beside its size."""
+    installed = profiles.get("install")
+    took = f", set up in {installed['minutes']:g} min on {installed['machine']} and a fast line" if installed else ""
+    return [row | {"what": row["what"] + took * (row["folder"] == "`.venv`")} for row in profiles.get("disk", [])]

@@ -1,0 +1,186 @@
+"""The front door: the README, the guides and their links, and the pages that the executed notebooks become."""
+
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from cifar_course.hand import edition
+from cifar_course.report import pages, site, summary
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/read").glob("*.md"))]
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+FIGURES = {
+    "05_a": {"name": "05_a", "caption": "A [bold] figure.", "kind": "figure", "private": False},
+    "05_b": {"name": "05_b", "caption": "Images.", "kind": "figure", "private": True},
+}
+
+
+def data(kind: str, content, plain: str = "") -> nbformat.NotebookNode:
+    return new_output("display_data", data={kind: content} | ({"text/plain": plain} if plain else {}))
+
+
+def stream(text: str, name: str = "stdout") -> nbformat.NotebookNode:
+    return new_output("stream", name=name, text=text)
+
+
+def code(source: str, *outputs) -> nbformat.NotebookNode:
+    return new_code_cell(source, outputs=list(outputs))
+
+
+def made(*cells) -> str:
+    notebook = new_notebook(cells=[new_markdown_cell("# 5 · Why?"), *cells])
+    return pages.page(notebook, FIGURES, "../../figures", "*As published.*")
+
+
+# --- the pages
+
+
+def test_a_page_shows_published_figures_alone():
+    figure = data("image/png", PNG, "<Figure>")
+    text = made(
+        code('page.figure(figure, "05_a", caption, runs)', figure),
+        code('page.figure(figure, "05_b", caption, private=True)', figure),
+        code("plt.imshow(image)", figure),
+        code("explore()", data("text/html", f'<p><img src="data:image/png;base64,{PNG}">A form.</p>')),
+    )
+    assert text.startswith("# 5 · Why?\n\n*As published.*\n")
+    assert text.count("![") == 1 and "![A bold figure.](../../figures/05_a.png)" in text
+    assert "*Images. This figure reproduces images of the data set" in text
+    assert PNG not in text and "<img" not in text and "<p>A form.</p>" in text and "<Figure>" not in text
+
+
+def test_a_page_has_no_noise():
+    view = {site.WIDGET: {"model_id": "a"}, "text/plain": "[A walk: run this cell in JupyterLab to move the controls]"}
+    text = made(
+        code(
+            "go()", stream("  train VGG · step 1/2\n\x1b[31mred\x1b[0m\n10 %\r20 %\rdone\n"), stream("warn", "stderr")
+        ),
+        code("walk()", new_output("execute_result", data=view), new_output("execute_result", data={site.WIDGET: {}})),
+        code("x", new_output("execute_result", data={"text/plain": "tensor([1])"})),
+    )
+    assert "```python\ngo()\n```\n\n```text\nred\ndone\n```" in text
+    assert "*A walk: run this cell in JupyterLab to move the controls.*" in text
+    assert "```text\ntensor([1])\n```" in text
+    assert not re.search("train VGG|\x1b|warn|%|VBox|model_id", text)
+
+
+def test_a_pages_tables_are_plain():
+    html = '<style>#T th {}</style>\n<table id="T">\n<tr>\n  <th class="col0" >a</th>\n\n</tr>\n</table>'
+    assert "\n<table>\n<tr>\n<th>a</th>\n</tr>\n</table>\n" in made(code("table", data("text/html", html, "<Styler>")))
+
+
+def test_a_page_links_pages_and_files():
+    said = "[5](05_loss.ipynb#the-idea) [up](../docs/data.md) [web](https://a.invalid/x) [here](#why)"
+    text = made(new_markdown_cell(said))
+    assert "[5](05_loss.md#the-idea) [up](../data.md) [web](https://a.invalid/x) [here](#why)" in text
+
+
+def test_formulas_are_githubs_and_come_back():
+    said = r"Take $\{a\,b\}$ and `$HOME`: $$ x_t = \eta\, g_t . $$ Then $L$."
+    there = pages.as_github_math(said)
+    assert there == "Take $`\\{a\\,b\\}`$ and `$HOME`: \n\n```math\nx_t = \\eta\\, g_t .\n```\n\n Then $`L`$."
+    assert site.as_plain_math(there).replace("\n", "") == said.replace("$$ x", "$$x").replace(" . $$", " .$$")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_becomes_a_page(path):
+    """All its formulas are found, every picture that it keeps is named, and its links lead on."""
+    notebook = nbformat.read(path, as_version=4)
+    before, cells = "", [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in cells:
+        if re.search(r"\bpage\.(figure|sweep)\(", cell.source):
+            assert site.figure_in(cell.source, before)[0], cell.id
+        before += cell.source + "\n"
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            bare = re.sub(r"```.*?```|\$`[^`]+`\$|`[^`]*`", "", pages.as_github_math(cell.source), flags=re.DOTALL)
+            assert "$" not in bare, cell.id
+    text = pages.page(notebook, {}, "../../figures", "*As published.*")
+    for link in re.findall(r"\]\(([^)#:]+)[^):]*\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        there = os.path.normpath(ROOT / pages.FOLDER / link)
+        source = Path(there.replace("docs/read", "notebooks")).with_suffix(".ipynb")
+        assert Path(there).exists() or source.exists(), link
+
+
+def test_pages_are_written_and_old_ones_go(tmp_path):
+    executed, folder = tmp_path / "runs", tmp_path / pages.FOLDER
+    executed.mkdir()
+    folder.mkdir(parents=True)
+    (folder / "09_old.md").write_text("gone")
+    for name in ("01_a", "02_b"):
+        nbformat.write(new_notebook(cells=[new_markdown_cell("# 1 · A?"), code("1")]), executed / f"{name}.ipynb")
+    found = pages.write(tmp_path, executed, tmp_path / "figures", list(FIGURES.values()), "As published.")
+    assert [path.name for path in found] == sorted(path.name for path in folder.iterdir()) == ["01_a.md", "02_b.md"]
+    text = found[0].read_text()
+    ways = "[next](02_b.md) · [run it](../../notebooks/01_a.ipynb) · [the report](../../figures/REPORT.md)"
+    assert f"*As published.* {ways}\n" in text
+    (tmp_path / "notebooks").mkdir()
+    for name in ("01_a", "03_c"):
+        nbformat.write(nbformat.read(executed / "01_a.ipynb", 4), tmp_path / f"notebooks/{name}.ipynb")
+    rows = pages.contents(tmp_path)
+    assert [row["read"] for row in rows] == ["[read](docs/read/01_a.md)", "–"] and rows[0]["question"] == "A?"
+
+
+def test_a_page_in_the_student_edition_has_no_solution(tmp_path):
+    source = f"def f(x):\n    {edition.BEGIN}\n    return x + 1\n    {edition.END}"
+    for name, text in (("docs/read/01_a.md", made(code(source))), ("notebooks/01_a.ipynb", '{"cells": []}')):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "notebooks/01_a.ipynb").write_text(nbformat.writes(new_notebook()))
+    text = edition.edition_files(tmp_path)["docs/read/01_a.md"].decode()
+    assert "raise NotImplementedError()\n```" in text and "x + 1" not in text and text.startswith("# 5 · Why?")
+
+
+# --- the README and the guides
+
+
+def test_the_readme_is_short():
+    text = re.sub(r"<!--.*?-->", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    words = " ".join(line for line in text.splitlines() if not line.startswith("|")).split()
+    assert len(words) <= 600, len(words)
+    assert len(re.findall(r"!\[", text)) == 1
+
+
+def test_the_readmes_tables_are_the_generated_ones(tmp_path, monkeypatch):
+    before = (ROOT / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "README.md").write_text(before, encoding="utf-8")
+    for name in ("notebooks", "figures", "docs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.setattr(summary, "ROOT", tmp_path)
+    monkeypatch.setenv("CIFAR_FIGURES", str(ROOT / "figures"))
+    summary.fill_readme()
+    after = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert after == before, "write them: python -c 'from cifar_course.report import summary; summary.fill_readme()'"
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub gives a text's headings."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
+def test_every_link_leads_somewhere(guide):
+    text = re.sub(r"```.*?```", "", guide.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"\w+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        there = (guide.parent / path).resolve() if path else guide
+        assert there.exists(), link
+        assert not anchor or anchor in anchors(there), link
+
+
+def test_every_guide_is_in_the_site_and_one_click_from_the_readme():
+    names = {path.stem for path in (ROOT / "docs").glob("*.md")}
+    assert names == set(site.GUIDES)
+    index = (ROOT / "docs/site/index.md").read_text(encoding="utf-8")
+    front = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in names - {"report_template"}:
+        assert f"docs/{name}.md" in index and f"docs/{name}.md" in front, name
