@@ -6,14 +6,14 @@ READY := .venv/.ready
 
 OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DATA),--data "$(DATA)") $(if $(DEVICE),--device "$(DEVICE)") \
           $(if $(ONLY),--only $(ONLY)) $(if $(PUBLISH),--publish) $(if $(FAST),-p fast True) \
-          $(if $(JOBS),--jobs-per-gpu $(JOBS))
+          $(if $(JOBS),--jobs-per-gpu $(JOBS)) $(if $(PDF),--pdf)
 
-.PHONY: help .venv report test test-browser lint notebooks-test lab site site-tools grade grading-tools test-grading test-slurm bench soak audit clean
+.PHONY: help .venv report pdf-tools test test-browser lint notebooks-test lab site site-tools grade grading-tools test-grading test-slurm bench soak audit clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  options of report: PROFILE=published|smoke|quick|laptop|full DATA=auto|cifar10|synthetic|PATH DEVICE=auto|cpu|cuda|mps'
-	@echo '                     ONLY="05 06" PUBLISH=1 FAST=1 JOBS=2'
+	@echo '                     ONLY="05 06" PUBLISH=1 FAST=1 JOBS=2 PDF=1'
 	@echo '  option of site: SITE_PROFILE=published|smoke|quick|laptop|full'
 
 .venv: $(READY) ## set up the environment and nothing else
@@ -29,8 +29,12 @@ $(READY): pyproject.toml constraints.txt
 	@[ ! -f .venv/.began ] || echo $$(($$(date +%s) - $$(cat .venv/.began))) > .venv/.seconds  # for the README
 	@rm -f .venv/.began
 
-report: $(READY) ## run the notebooks, write the report (the main job)
+report: $(READY) $(if $(PDF),pdf-tools) ## run the notebooks, write the report (the main job)
 	@$(BIN)/python -m cifar_course.report $(OPTIONS)
+
+pdf-tools: $(READY)
+	@$(BIN)/python -c 'import pypandoc, typst' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pdf]'
 
 test: lint $(READY) ## lint, unit tests, and every notebook in the smoke profile
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations=20 --durations-min=4

@@ -10,11 +10,11 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from cifar_course.report import site
+from cifar_course.report import pages, site
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("student", "instructor", "glossary", "data")]
+GUIDES = [ROOT / "docs" / f"{name}.md" for name in site.GUIDES if name != "report_template"]
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
 ENTRY = re.compile(r"^- \*\*(.+?)\*\* \(\[(\d\d)\]\((\S+)\)\): \S", re.MULTILINE)
@@ -40,8 +40,13 @@ def world(tmp_path, monkeypatch):
     local, executed = tmp_path / "figures/local/smoke", tmp_path / "runs/notebooks/smoke"
     local.mkdir(parents=True)
     executed.mkdir(parents=True)
-    for path in (ROOT / "figures").glob("[0-9]*.png"):  # README shows some
+    for path in [*(ROOT / "figures").glob("[0-9]*.png"), ROOT / "figures/REPORT.md"]:  # the guides link some
         (tmp_path / "figures" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    for name in site.PAGES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    monkeypatch.setattr(site, "ROOT", tmp_path)
     (local / "REPORT.md").write_text("# The report\n\n![A picture.](01_class_counts.png)\n")
     entry = {"kind": "figure", "name": "01_class_counts", "caption": "Images of each class."}
     (local / "01_class_counts.json").write_text(json.dumps(entry))
@@ -53,6 +58,7 @@ def world(tmp_path, monkeypatch):
     notebook.cells.append(code("table", new_output("execute_result", data={"text/html": table, "text/plain": "1"})))
     notebook.cells.append(code("explore()", widget(), picture()))
     nbformat.write(notebook, executed / NOTEBOOKS["01"].name)
+    pages.write(tmp_path, executed, tmp_path / "figures", [entry | {"private": False}], "As published.")
     return tmp_path
 
 
@@ -88,7 +94,7 @@ def test_the_pages_stand_alone(world, capfd):
     pages = sorted(out.rglob("*.html"))
     named = {str(page.relative_to(out)) for page in pages}
     assert home == out / "index.html" and "old.html" not in named
-    assert named >= {"index.html", "search.html", "figures/REPORT.html"}
+    assert named >= {"index.html", "search.html", "figures/REPORT.html", "report/REPORT.html"}
     assert named >= {f"notebooks/{path.stem}.html" for path in NOTEBOOKS.values()}
     assert named >= {f"docs/{path.stem}.html" for path in GUIDES}
     texts = []
@@ -105,6 +111,9 @@ def test_the_pages_stand_alone(world, capfd):
         assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", sheet.read_text()), sheet.name
     formula = (out / "notebooks/01_data.html").read_text()
     assert "mathjax/tex-chtml.js" in formula and r"\sigma_c" in formula
+    read = (out / "docs/read/01_data.html").read_text()
+    assert r"\sigma_c" in read and "math notranslate" in read and "$`" not in read and "01_class_counts" in read
+    assert '<a class="reference internal" href="docs/read/01_data.html">' in home.read_text()
     assert site.NOT_RUN.strip("*") in (out / "notebooks/02_simple_net.html").read_text()
     assert site.NOT_RUN.strip("*") not in formula
 
@@ -183,7 +192,7 @@ def test_guides_speak_of_what_exists(guide):
         assert (ROOT / name).exists(), name
 
 
-@pytest.mark.parametrize("guide", GUIDES[:2], ids=lambda path: path.stem)
+@pytest.mark.parametrize("guide", [ROOT / "docs/student.md", ROOT / "docs/instructor.md"], ids=lambda path: path.stem)
 def test_the_guides_commands_are_understood(guide):
     """The commands of the package's own programs, by these programs' own parsers."""
     found = re.findall(r"^\s*\.venv/bin/python -m cifar_course\.([\w.]+) ?([^#\n]*)", guide.read_text(), re.MULTILINE)

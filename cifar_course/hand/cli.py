@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cifar_helpers.env import CourseError, command_line
 
-from . import edition, handin
+from . import edition, handin, pdf
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,6 +18,9 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("out", type=Path, metavar="OUT", help="folder for it; files a student has edited there stay")
     report = commands.add_parser("report", help="start the write-up with your own figures and tables")
     report.add_argument("--profile", help="whose figures (default: the newest)")
+    report.add_argument(
+        "--pdf", action="store_true", help="make report.pdf of report.md, which is first started if need be"
+    )
     pack = commands.add_parser("pack", help="make the hand-in zip; without --id and --name, say what would be in it")
     pack.add_argument("--id", metavar="ID", help="your student ID, a number")
     pack.add_argument("--name", help="your name, such as Ada-Lovelace")
@@ -41,6 +44,15 @@ def _build(out: Path) -> list[str]:
         ) from error
 
 
+def _report(profile: str | None, as_pdf: bool) -> list[str]:
+    source = handin.ROOT / "report.md"
+    if not as_pdf:
+        return handin.write_report(profile)
+    pdf.require()
+    lines = [] if source.exists() else handin.write_report(profile)
+    return [*lines, f"Wrote {pdf.make(source)}."]
+
+
 @command_line("Stopped.")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when all is well, 2 where the input was wrong."""
@@ -48,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "build":
         lines = _build(options.out)
     elif options.command == "report":
-        lines = handin.write_report(options.profile)
+        lines = _report(options.profile, options.pdf)
     else:
         lines = handin.pack(options.id, options.name)
     print("\n".join(lines))

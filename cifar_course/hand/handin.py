@@ -164,7 +164,9 @@ def _open_points(root: Path, report: list[str]) -> list[str]:
         found.append("no write-up yet: `python -m cifar_course.hand report` starts one with your figures.")
     found += [f"{name} is empty." for name in report if not (root / name).stat().st_size]
     if "report.pdf" in report and (start := (root / "report.pdf").read_bytes()[:1024]) and b"%PDF" not in start:
-        found.append("report.pdf is no PDF, whatever its name says. docs/student.md has two ways to make one.")
+        found.append(
+            "report.pdf is no PDF, whatever its name says. `python -m cifar_course.hand report --pdf` makes one."
+        )
     text = (root / "report.md").read_text(encoding="utf-8", errors="replace") if "report.md" in report else ""
     if blanks := len(PLACEHOLDER.findall(text)):
         found.append(f"report.md: {blanks} × … where your own words belong; delete the parts that you did not do.")

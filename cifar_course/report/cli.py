@@ -35,6 +35,7 @@ from cifar_helpers.training.store import Store, try_again
 
 from ..cluster import slurm
 from ..cluster.worker import REQUEUE_HELP, requeue
+from ..hand import pdf
 from . import status
 from .execute import check_all, choose, execute, notebook_parameters, parse_parameter
 from .status import tidy
@@ -98,7 +99,7 @@ class Report:
         given += ["--only", *options.only] if options.only else []
         given += [text for name, value in options.parameter for text in ("-p", name, value)]
         given += ["--cell-minutes", str(options.cell_minutes)] if options.cell_minutes else []
-        return given + (["--publish"] if options.publish else [])
+        return given + ["--pdf"] * options.pdf + ["--publish"] * options.publish
 
     def look_up_images(self) -> None:
         """What is known of the images from an earlier reading, without reading them."""
@@ -350,7 +351,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a further parameter"
     )
-    made.add_argument("--publish", action="store_true", help="replace the committed report in figures/ by this one")
+    made.add_argument("--publish", action="store_true", help="replace the committed report and docs/read/ by this one")
+    made.add_argument("--pdf", action="store_true", help="also make REPORT.pdf")
     made.add_argument("--jobs-per-gpu", type=_whole, default=1, metavar="N", help="runs at a time on each device (1)")
     made.add_argument("--cell-minutes", type=_minutes, metavar="M", help="end a notebook whose cell takes longer")
     instead = made.add_argument_group("instead of running").add_mutually_exclusive_group()
@@ -378,6 +380,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         _refuse_unusable(options)
+        if options.pdf:
+            pdf.require()
         if options.prune:
             tidy(options)
             return 0
@@ -408,6 +412,8 @@ def _run(report: Report, options: argparse.Namespace) -> int:
     except signals.Stopped:
         print(requeue(options.requeue)[1], end="", file=sys.stderr)
         raise
+    if options.pdf:
+        print(f"PDF: {pdf.make(figures_dir(report.profile) / 'REPORT.md')}")
     if options.publish and code == 0:
         from . import summary
 
