@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cifar_helpers import plans
 from cifar_helpers.env import UTF8_OUTPUT, CourseError, write_atomically
+from cifar_helpers.plans.forecast import Forecast
 from cifar_helpers.plans.jobs import Job
 from cifar_helpers.training.store import Store, failure, give_up, log_path, try_again
 
@@ -49,14 +49,6 @@ def write_plan(path: Path, jobs: Sequence[Job], data: str, fingerprint: str, dev
     return write_atomically(path, json.dumps(plan | more, indent=1))
 
 
-def longest_first(jobs: Sequence[Job], store: Store) -> list[Job]:
-    """The jobs in the order in which workers finish soonest together; those of no known time come first."""
-    found = plans.forecast.Speeds(store)
-    card = found.cards[0] if found.cards else ""
-    times = {job: found.seconds(job, card) for job in jobs}
-    return sorted(jobs, key=lambda job: -(times[job] if times[job] is not None else float("inf")))
-
-
 class Worker:
     """One worker process and what it has said last."""
 
@@ -64,7 +56,7 @@ class Worker:
         self.number, self.device, self.say, self.store = number, device, say, store
         self.current: str | None = None
         self.title = ""
-        self.shown = time.monotonic()
+        self.shown = self.began = time.monotonic()  # its last status line; its run
         command = [sys.executable, "-m", "cifar_course.cluster.worker", str(plan), "--device", device, "--driven"]
         environment = os.environ | UTF8_OUTPUT | {"CIFAR_RUNS": str(store.root.resolve())}
         if threads:
@@ -91,9 +83,11 @@ class Worker:
             word, _, rest = line.strip().partition(" ")
             name, _, text = rest.partition(" ")
             if word == TRAIN:
-                self.current, self.title, self.shown = name, text, time.monotonic()
+                self.current, self.title, self.shown, self.began = name, text, time.monotonic(), time.monotonic()
             elif word in (DONE, FAILED):
-                self.say(f"{word} {self.title} {'' if word == DONE else '· '}{text} [{self.device}]", word == DONE)
+                took = time.monotonic() - self.began
+                line = f"{word} {self.title} {'' if word == DONE else '· '}{text} [{self.device}]"
+                self.say(line, name, took if word == DONE else None)
                 self.current = None
 
     def status(self) -> str:
@@ -105,7 +99,7 @@ class Worker:
         with contextlib.suppress(OSError, IndexError), open(log, "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 400))
             last = file.read().decode(errors="replace").strip().splitlines()[-1]
-        step = last.partition(" · step ")[2]
+        step = last.partition(" · step ")[2].partition(" · ")[0]
         return f"worker {self.number} ({self.device}): {f'step {step} · ' if step else ''}{self.title}"
 
     def ask_to_end(self) -> None:
@@ -120,30 +114,40 @@ class Board:
     On a terminal the status lines are redrawn in place; elsewhere each is printed now and then.
     """
 
-    def __init__(self, total: int):
-        self.total, self.done, self.drawn = total, 0, 0
+    def __init__(self, jobs: Mapping[str, Job], forecast: Forecast | None):
+        self.jobs, self.forecast, self.done, self.drawn = jobs, forecast, 0, 0
         self.lock, self.live = threading.Lock(), sys.stdout.isatty()
 
-    def say(self, line: str, finished: bool = False) -> None:
+    def say(self, line: str, name: str = "", seconds: float | None = None) -> None:
+        """Print a line; with ``seconds`` it says that the run of this name has ended well, after so many."""
         with self.lock:
-            self.done += finished
+            if seconds is not None:
+                self.done += 1
+                if self.forecast and name in self.jobs:
+                    self.forecast.ended(self.jobs[name].config, seconds)
+                line = f"[{self.done}/{len(self.jobs)}] {line}{self._left()}"
             self._wipe()
-            print(f"    [{self.done}/{self.total}] {line}" if finished else f"    {line}", flush=True)
+            print(f"    {line}", flush=True)
+
+    def _left(self) -> str:
+        return f" · {self.forecast.left():.0f} min left of the whole" if self.forecast else ""
 
     def show(self, workers: Sequence[Worker]) -> None:
         now = time.monotonic()
         with self.lock:
             if self.live:
                 self._wipe()
-                for worker in workers:
-                    print(f"    {worker.status()}"[: os.get_terminal_size().columns - 1])
-                self.drawn = len(workers)
+                lines = [worker.status() for worker in workers]
+                lines += [self._left().removeprefix(" · ")] if self.forecast else []
+                for line in lines:
+                    print(f"    {line}"[: os.get_terminal_size().columns - 1])
+                self.drawn = len(lines)
                 sys.stdout.flush()
                 return
             for worker in workers:
                 if now - worker.shown > STATUS_SECONDS:
                     worker.shown = now
-                    print(f"    {worker.status()}", flush=True)
+                    print(f"    {worker.status()}{self._left()}", flush=True)
 
     def _wipe(self) -> None:
         if self.drawn:
@@ -159,6 +163,7 @@ def train(
     per_device: int = 1,
     store: Store | None = None,
     threads: int | None = None,
+    forecast: Forecast | None = None,
 ) -> Mapping[Job, str]:
     """Train every run of a plan on these devices and wait for the last.
 
@@ -186,7 +191,7 @@ def train(
     if threads is None and len(places) > 1:
         threads = threads_each(len(places))
     plan = write_plan(store.root / ".batch" / f"plan-{os.getpid()}.json", jobs, data, fingerprint, devices[0])
-    board, deaths = Board(len(jobs)), {}
+    board, deaths = Board(by_name, forecast), {}
 
     def start(number: int, place: str) -> Worker:
         return Worker(number, place, plan, store, threads, board.say)

@@ -8,6 +8,7 @@ Nothing here imports torch before something is trained, so that plan and status 
 """
 
 import argparse
+import functools
 import math
 import os
 import re
@@ -25,36 +26,24 @@ from cifar_helpers.env import (
     choose_device,
     command_line,
     figures_dir,
-    read_json,
     runs_dir,
     write_atomically,
 )
+from cifar_helpers.plans.forecast import Forecast
 from cifar_helpers.plans.jobs import Job
-from cifar_helpers.plans.profiles import PROFILES, PUBLISHED, get_profile
+from cifar_helpers.plans.profiles import PROFILES, PUBLISHED, get_profile, only_shows
 from cifar_helpers.training.store import Store, try_again
 
 from ..cluster import slurm
+from ..cluster.pool import threads_each, visible_devices
 from ..cluster.worker import REQUEUE_HELP, requeue
 from ..hand import pdf
 from . import status
-from .execute import check_all, choose, execute, notebook_parameters, parse_parameter
+from .execute import check_all, choose, execute, notebook_parameters, parse_parameter, several
 from .status import tidy
+from .training import announce, train_missing, workers_on
 
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
-
-
-def expected_minutes(profile: str, some: bool = False) -> str:
-    """What the profile's whole report is expected to take, from the published measurement where there is one.
-
-    Args:
-        some: whether only some of its notebooks are asked for.
-    """
-    measured = (read_json(figures_dir() / "profiles.json") or {}).get(profile)
-    if measured:
-        text = f"about {max(1, round(measured['minutes']))} min (measured on {measured['machine']})"
-    else:
-        text = f"planned for at most {get_profile(profile).minutes:g} min"
-    return f"all notebooks: {text}; these take a part of it" if some else f"{text}, less with records at hand"
 
 
 def _absolute(path: str) -> str:
@@ -94,7 +83,8 @@ class Report:
 
     def arguments(self, options: argparse.Namespace) -> list[str]:
         """The command line that makes this report on the machine it is run on."""
-        given = ["--profile", self.profile, "--device", self.device, "--jobs-per-gpu", str(options.jobs_per_gpu)]
+        given = ["--profile", self.profile, "--device", self.device]
+        given += ["--jobs-per-gpu", str(options.jobs_per_gpu)] if options.jobs_per_gpu else []
         given += ["--data", self.data] if self.data else []
         given += ["--only", *options.only] if options.only else []
         given += [text for name, value in options.parameter for text in ("-p", name, value)]
@@ -136,31 +126,9 @@ class Report:
         return [job for job in self.jobs() if plans.jobs.state(job, self.fingerprint, self.store) != "recorded"]
 
 
-def train_missing(report: Report, devices: Sequence[str], per_device: int) -> Mapping[Job, str]:
-    """Train what the notebooks need and is not recorded, in as many rounds as choices depend on records.
-
-    Returns:
-        The runs that could not be trained, with the reason.
-    """
-    from ..cluster import pool as batch
-
-    failed: dict[Job, str] = {}
-    before: list[Job] = []
-    while todo := [job for job in report.missing() if job not in failed]:
-        if todo == before:
-            raise CourseError(f"{len(todo)} runs stay without a record, the first: {todo[0].config.describe()}.")
-        before = todo
-        workers = len(devices) * per_device
-        how = f"by {workers} workers on {', '.join(devices)}" if workers > 1 else f"on {devices[0]}"
-        print(f"Recorded runs: {len(report.jobs()) - len(todo)}; to train: {len(todo)}, {how}.", flush=True)
-        todo = batch.longest_first(todo, report.store) if workers > 1 else todo
-        failed |= batch.train(todo, report.source, report.fingerprint, devices, per_device, report.store)
-    for job, reason in failed.items():
-        print(f"  failed: {job.config.describe()} (for {', '.join(job.notebooks)}): {reason}", file=sys.stderr)
-    return failed
-
-
-def run_report(report: Report, per_device: int = 1, publish: bool = False, cell_minutes: float | None = None) -> int:
+def run_report(
+    report: Report, per_device: int | None = None, publish: bool = False, cell_minutes: float | None = None
+) -> int:
     """Train what is missing, execute the notebooks, print the table, write the local report; 0 if all is well.
 
     Raises:
@@ -176,21 +144,27 @@ def run_report(report: Report, per_device: int = 1, publish: bool = False, cell_
         )
     for folder in (runs_dir(), figures_dir(report.profile)):
         write_atomically(folder / ".writable", "")
-    expected = expected_minutes(report.profile, some=len(report.chosen) < len(choose()))
-    print(f"Profile {report.profile} on {report.label}, device {report.device}: {expected}.")
-    from ..cluster.pool import visible_devices
-
     devices = visible_devices(target) if report.device in ("auto", "cuda") else [str(target)]
+    per_device = per_device or workers_on(target, report.profile)
     began = datetime.now(UTC).isoformat(timespec="seconds")
-    unfinished = train_missing(report, devices, per_device)
-    results = [
-        _execute(report, notebook, f"[{number}/{len(report.chosen)}] {notebook.stem}", cell_minutes)
+    forecast = announce(report, devices, per_device)
+    unfinished = train_missing(report, devices, per_device, forecast)
+    tasks = [
+        functools.partial(
+            _execute, report, notebook, f"[{number}/{len(report.chosen)}] {notebook.stem}", cell_minutes, forecast
+        )
         for number, notebook in enumerate(report.chosen, 1)
     ]
-    return _conclude(report, results, began, target, unfinished)
+    results = several(tasks, 2 if two_at_a_time(target) else 1)
+    return _conclude(report, results, began, target, unfinished, forecast)
 
 
-def _execute(report: Report, notebook: Path, title: str, cell_minutes: float | None) -> dict:
+def two_at_a_time(device) -> bool:
+    """Whether two notebooks are executed at a time: on a CPU, where each can have a core."""
+    return device.type == "cpu" and threads_each(1) > 1
+
+
+def _execute(report: Report, notebook: Path, title: str, cell_minutes: float | None, forecast: Forecast) -> dict:
     from . import summary
 
     print(f"{title} …", flush=True)
@@ -198,23 +172,34 @@ def _execute(report: Report, notebook: Path, title: str, cell_minutes: float | N
     began = time.time()
     mine = notebook_parameters(notebook)
     given = {name: value for name, value in report.parameters.items() if name in mine}
-    result = execute(notebook, output, given, cell_minutes)
-    result["without_training"] = result["minutes"] - summary.trained_minutes(began)
+    if only_shows(report.profile, notebook.stem):
+        given["profile"] = PUBLISHED
+    threads = threads_each(2) if two_at_a_time(choose_device(report.device)) else None
+    result = execute(notebook, output, given, cell_minutes, threads)
+    result["without_training"] = max(0.0, result["minutes"] - summary.trained_minutes(began))
+    result["shown"] = only_shows(report.profile, notebook.stem)
+    forecast.to_execute -= 1 / len(report.chosen)
     status.keep_verdict(result, report.profile, report.fingerprint, report.store)
-    print(f"{title}: {result['verdict']} ({result['minutes']:.1f} min)", flush=True)
+    left = f" · {forecast.left():.0f} min left of the whole"
+    print(f"{title}: {result['verdict']} ({result['minutes']:.1f} min){left}", flush=True)
     if result["verdict"] != "ok" and output.exists():
         print(f"    the executed copy with the full error: {output}", flush=True)
     return result
 
 
-def _conclude(report: Report, results: list[dict], began: str, target, unfinished: Mapping[Job, str]) -> int:
+def _conclude(
+    report: Report, results: list[dict], began: str, target, unfinished: Mapping[Job, str], forecast: Forecast
+) -> int:
     from . import summary
 
     width = max(len(r["notebook"]) for r in results)
     print(f"\n{'notebook':{width}}  minutes  verdict")
     for r in results:
         print(f"{r['notebook']:{width}}  {r['minutes']:7.1f}  {r['verdict']}")
-    print(f"\nReport: {summary.write_local(report.profile, results, began, target, report.extra)}", flush=True)
+    time_told = {"announced": forecast.announced, "took": forecast.elapsed(), "workers": forecast.workers}
+    print(f"\nAnnounced: {forecast.announced:.0f} min; taken: {forecast.elapsed():.0f} min.")
+    path = summary.write_local(report.profile, results, began, target, report.extra, time_told)
+    print(f"Report: {path}", flush=True)
     failed = [r["notebook"] for r in results if r["verdict"] != "ok"]
     unfinished = [job for job in unfinished if plans.jobs.state(job, report.fingerprint, report.store) != "recorded"]
     if unfinished:
@@ -353,7 +338,12 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--publish", action="store_true", help="replace the committed report and docs/read/ by this one")
     made.add_argument("--pdf", action="store_true", help="also make REPORT.pdf")
-    made.add_argument("--jobs-per-gpu", type=_whole, default=1, metavar="N", help="runs at a time on each device (1)")
+    made.add_argument(
+        "--jobs-per-gpu",
+        type=_whole,
+        metavar="N",
+        help="runs at a time on each device (1; for quick on a CPU one a core, 4 at most)",
+    )
     made.add_argument("--cell-minutes", type=_minutes, metavar="M", help="end a notebook whose cell takes longer")
     instead = made.add_argument_group("instead of running").add_mutually_exclusive_group()
     instead.add_argument("--plan", action="store_true", help="list the training runs, what is recorded, the minutes")

@@ -18,9 +18,14 @@ WAYS = ("the same step", "the same training loss", "the same relative distance")
 SOURCES = ("source", "quantity", "source's result", "ours", "seeds", "length", "verdict", "remark")
 
 
-def in_short(entries: Sequence[dict]) -> list[str]:
-    """The answers in a few sentences, each worded by the interval in its table."""
+def in_short(entries: Sequence[dict], answer: Sequence[str] = ()) -> list[str]:
+    """The answers in a few sentences, each worded by the interval in its table.
+
+    Args:
+        answer: the sentences of ``answer.sentences``, which come first.
+    """
     sentences = [
+        *answer,
         _ahead(entries),
         *_landscape(entries),
         _gradient_change(entries),
@@ -32,7 +37,7 @@ def in_short(entries: Sequence[dict]) -> list[str]:
     return ["## In short", "", *said, ""] if said else []
 
 
-def _rows(entries: Sequence[dict], name: str) -> Iterator[tuple[dict, dict]]:
+def table_rows(entries: Sequence[dict], name: str) -> Iterator[tuple[dict, dict]]:
     """(row, column → numbers) of the tables of this name, or ending so; a row saved without numbers has none."""
     for entry in entries:
         if entry.get("kind", "table") == "table" and entry["name"].endswith(name):
@@ -43,7 +48,7 @@ def _rows(entries: Sequence[dict], name: str) -> Iterator[tuple[dict, dict]]:
 def _ahead(entries: Sequence[dict]) -> str:
     """Whose training loss is lower at the same step, rate by rate."""
     rates: dict[str | None, list[str]] = {}
-    for row, numbers in _rows(entries, "04_same_step_table"):
+    for row, numbers in table_rows(entries, "04_same_step_table"):
         if found := numbers.get("who is ahead"):
             rates.setdefault(found["side"], []).append(row["rate"])
     words = {"below": "lower with BN", "above": "higher with BN", "undecided": "undecided", None: "without an interval"}
@@ -56,7 +61,7 @@ def _landscape(entries: Sequence[dict]) -> list[str]:
     sentences = []
     words = {"below": "decided, smaller with BN", "above": "decided, larger with BN", "undecided": "undecided"}
     for number, quantity in QUANTITIES:
-        found = {row["compared at"]: numbers for row, numbers in _rows(entries, f"{number}_probe_table")}
+        found = {row["compared at"]: numbers for row, numbers in table_rows(entries, f"{number}_probe_table")}
         parts = []
         for way in WAYS:
             ratio = found.get(way, {}).get("BN / no BN")
@@ -70,7 +75,7 @@ def _landscape(entries: Sequence[dict]) -> list[str]:
 def _gradient_change(entries: Sequence[dict]) -> str:
     """What two sources say against one another about the gradient from step to step, and what each rate decides."""
     sides: dict[str, Counter] = {}
-    for _, numbers in _rows(entries, "06_z_sources"):
+    for _, numbers in table_rows(entries, "06_z_sources"):
         found = numbers.get("ours", {})
         if found.get("name", "").startswith("grad_dist_") and found["values"]:
             sides.setdefault(found["name"], Counter())[found["values"][0]["side"]] += 1
@@ -90,7 +95,7 @@ def _gradient_change(entries: Sequence[dict]) -> str:
 
 def _result(entries: Sequence[dict]) -> str:
     """The test error of the network that validation images chose; nothing where it was not read."""
-    rows = list(_rows(entries, "03_result"))
+    rows = list(table_rows(entries, "03_result"))
     values = {row["what"]: row["value"] for row, _ in rows}
     if not any(row["what"] == "test error (%)" and "value" in numbers for row, numbers in rows):
         return ""
@@ -100,7 +105,7 @@ def _result(entries: Sequence[dict]) -> str:
 
 def _verdicts(entries: Sequence[dict]) -> list[str]:
     """How many rows beside the sources can be compared, and what they say; then, source by source, what contradicts."""
-    rows = [row for row, _ in _rows(entries, "_z_sources") if row.get("verdict") in VERDICTS]
+    rows = [row for row, _ in table_rows(entries, "_z_sources") if row.get("verdict") in VERDICTS]
     if not rows:
         return []
     count = Counter(row["verdict"] for row in rows)
@@ -115,7 +120,7 @@ def _verdicts(entries: Sequence[dict]) -> list[str]:
 
 def _not_run(entries: Sequence[dict]) -> str:
     """What the sources did and this profile did not."""
-    rows = [row for row, _ in _rows(entries, "_z_sources") if row.get("verdict") == NOT_RUN]
+    rows = [row for row, _ in table_rows(entries, "_z_sources") if row.get("verdict") == NOT_RUN]
     left = [f"{row['quantity']} (source {row['source']})" for row in rows]
     return f"Not run: {'; '.join(left)}." if left else ""
 
@@ -154,13 +159,13 @@ def glance(entries: Sequence[dict]) -> list[str]:
 
     for number, quantity in QUANTITIES:
         for name, measured in (("probe", "direct probe, SGD 0.1"), ("proxy", "proxy, all rates")):
-            found = [each for each in _rows(entries, f"{number}_{name}_table") if "rate" not in each[0]]
+            found = [each for each in table_rows(entries, f"{number}_{name}_table") if "rate" not in each[0]]
             notes = "; ".join(dict.fromkeys(row["note"] for row, _ in found if row["note"]))
             cells = [(row["compared at"], row["BN / no BN"], numbers.get("BN / no BN", {})) for row, numbers in found]
             if found:
                 add(quantity, measured, cells, notes)
         for name, measured in (("proxy", "proxy"), ("same_batch", "proxy on one batch")):
-            for row, numbers in _rows(entries, f"{number}_{name}_table"):
+            for row, numbers in table_rows(entries, f"{number}_{name}_table"):
                 if "rate" in row:
                     columns = zip(WAYS, ("BN / no BN at the same step", "at the same training loss"), strict=False)
                     cells = [(way, row[column], numbers.get(column, {})) for way, column in columns]

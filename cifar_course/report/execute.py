@@ -14,9 +14,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -25,6 +27,8 @@ from cifar_helpers import signals
 from cifar_helpers.env import ROOT, UTF8_OUTPUT, CourseError, disk_error, show_anything, write_atomically
 
 KERNEL = "cifar-course"
+_children: set[subprocess.Popen] = set()  # one for each notebook that is being executed
+_ending = threading.Event()
 FAILURE = "failure: "  # how the child's last line begins where papermill itself failed
 STOP_SECONDS = 30.0  # a notebook's time to end its kernel
 SHOWN_LINES = re.compile(
@@ -166,11 +170,37 @@ def _kernel_config(folder: str):
     return Config(KernelManager={"transport": "ipc", "ip": str(Path(folder) / "kernel")})
 
 
-def execute(notebook: Path, output: Path, parameters: dict[str, object], cell_minutes: float | None = None) -> dict:
+def several(tasks: Sequence[Callable[[], dict]], at_a_time: int) -> list[dict]:
+    """Call functions that each execute a notebook, so many at a time; their results in order.
+
+    Raises:
+        KeyboardInterrupt: was asked for; all notebooks and their kernels have ended.
+    """
+    _ending.clear()
+    with ThreadPoolExecutor(at_a_time) as pool:
+        waiting = [pool.submit(task) for task in tasks]
+        try:
+            return [each.result() for each in waiting]
+        except BaseException:
+            _ending.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in list(_children):
+                child.send_signal(signal.SIGTERM)
+            raise
+
+
+def execute(
+    notebook: Path,
+    output: Path,
+    parameters: dict[str, object],
+    cell_minutes: float | None = None,
+    threads: int | None = None,
+) -> dict:
     """Execute one notebook and judge it; never raises for what happens inside.
 
     Args:
         cell_minutes: a cell that takes longer is ended, and the notebook with it; None waits for ever.
+        threads: of the CPU; None leaves it to torch.
 
     Returns:
         ``notebook``, ``verdict``, ``minutes``, and ``ended``, a Unix time in seconds.
@@ -196,15 +226,18 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object], cell_mi
         stdout=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",
-        env=os.environ | UTF8_OUTPUT,
+        env=os.environ | UTF8_OUTPUT | ({"OMP_NUM_THREADS": str(threads)} if threads else {}),
         start_new_session=True,
     ) as child:  # a Ctrl-C is ours alone; should this process vanish, the child's standard input closes
+        _children.add(child)
         try:
             for line in child.stdout:
                 if line.startswith(FAILURE):
                     failure = line.removeprefix(FAILURE).strip()
                 else:
                     print(f"    {notebook.stem[:2]} {line.strip()}", flush=True)
+            if _ending.is_set():
+                raise signals.Stopped
         except BaseException:
             child.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -212,6 +245,8 @@ def execute(notebook: Path, output: Path, parameters: dict[str, object], cell_mi
             child.kill()
             unfinished.unlink(missing_ok=True)
             raise
+        finally:
+            _children.discard(child)
     died = f"its process ended with status {child.returncode}" if child.returncode else ""
     try:
         judged = verdict(nbformat.read(unfinished, as_version=4))

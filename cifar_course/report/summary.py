@@ -25,11 +25,11 @@ from cifar_helpers.env import (
 )
 from cifar_helpers.measure.compare import BINS, NOT_TRAINING, SPAN, window_steps
 from cifar_helpers.plans.landscape import BASE_RATE, NETWORKS, PAPER_RATE, bn_sweep, direct_probe, direct_runs
-from cifar_helpers.plans.profiles import PROFILES, get_profile
+from cifar_helpers.plans.profiles import PROFILES, PUBLISHED, get_profile
 from cifar_helpers.sources.reported import DOCUMENTS
 from cifar_helpers.training.store import DRAWN, SMALL_FILES, Store
 
-from . import benchmarks, pages
+from . import answer, benchmarks, pages
 from .benchmarks import table
 from .digest import beside_sources, glance, in_short
 
@@ -49,7 +49,14 @@ def load_entries(folder: Path) -> list[dict]:
     return sorted(entries, key=lambda entry: (entry["name"][:2], entry["made"]))
 
 
-def write_local(profile: str, results: Sequence[dict], began: str, device="cpu", changed: dict | None = None) -> Path:
+def write_local(
+    profile: str,
+    results: Sequence[dict],
+    began: str,
+    device="cpu",
+    changed: dict | None = None,
+    times: dict | None = None,
+) -> Path:
     """Write REPORT.md and report.json of a profile's local folder.
 
     Args:
@@ -58,6 +65,7 @@ def write_local(profile: str, results: Sequence[dict], began: str, device="cpu",
         began: ISO time at which this execution began.
         device: what it ran on.
         changed: parameters set by hand, name → value.
+        times: of this execution: minutes ``announced`` and ``took``, and how many ``workers`` trained.
 
     Returns:
         The path of REPORT.md.
@@ -71,7 +79,7 @@ def write_local(profile: str, results: Sequence[dict], began: str, device="cpu",
             for path in folder.glob(f"{entry['name']}.*"):
                 path.unlink()
     entries = load_entries(folder)
-    of_images = [e for e in entries if e["data_label"] != DRAWN]
+    of_images = [e for e in entries or load_shown(earlier | executed) if e["data_label"] != DRAWN]
     newest = max(of_images or entries, key=lambda e: e["made"], default=None)
     report = {
         "profile": profile,
@@ -81,6 +89,7 @@ def write_local(profile: str, results: Sequence[dict], began: str, device="cpu",
         "minutes": _minutes(profile, earlier | executed, entries, newest["data_fingerprint"] if newest else ""),
         "machine": machine_card(device),
         "changed": changed or {},
+        "times": times,
         "git_revision": git_revision(),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -127,6 +136,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
     """The report as Markdown: where it comes from, the verdicts, then every notebook's figures and tables."""
     usable = [e for e in entries if e["data_fingerprint"] == report["data_fingerprint"]]
     devices = sorted({d for e in usable for d in e["devices"]})
+    beside = () if published else load_entries(figures_dir())
     lines = ["# Batch normalisation on CIFAR-10: the report", ""]
     if report["data_label"] == "SYNTHETIC":
         lines += ["> **SYNTHETIC DATA.** Made from drawn shapes; it says nothing about CIFAR-10.", ""]
@@ -134,15 +144,20 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
         f"- data: **{report['data_label']}** (fingerprint `{report['data_fingerprint'][:12]}`)",
         f"- profile: **{report['profile']}**, trained on {', '.join(devices) or 'nothing'}",
         f"- {_training_line(report, usable)}",
+        *_times_line(report),
         f"- made {report['made']} at revision `{report['git_revision']}`, torch {report['machine']['torch']}",
         "",
         "Written by `python -m cifar_course.report` from stored records; every figure has a JSON of its provenance.",
         "",
-        *in_short(usable),
+        *in_short(usable, answer.sentences(usable, report["profile"], beside)),
     ]
     lines += table(
         [
-            {"notebook": name, "execution": r["verdict"], "minutes": f"{r['minutes']:.1f}"}
+            {
+                "notebook": name + (" (published runs)" if r.get("shown") else ""),
+                "execution": r["verdict"],
+                "minutes": f"{r['minutes']:.1f}",
+            }
             for name, r in sorted(report["results"].items())
         ]
     )
@@ -153,12 +168,15 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
         lines += [f"**Missing:** {', '.join(missing)}. Run the report again without `--only`.", ""]
     if len(usable) < len(entries):
         lines += [f"{len(entries) - len(usable)} figures or tables of other data are left out.", ""]
+    usable += load_shown(report["results"])
     for stem in stems:
         mine = [e for e in usable if e["name"].startswith(stem[:2])]
         if mine:
             path = ROOT / "notebooks" / f"{stem}.ipynb"
             lines += [f"## {notebook_title(path)}", "", *notebook_text(path, "## The idea")]
             lines += [*notebook_text(path, "## From one and the same point"), *notebook_text(path, "## Three ways")]
+            if mine[0].get("shown"):
+                lines += [f"> **Published runs.** Profile {report['profile']} does not train this notebook.", ""]
             for entry in mine:
                 lines += _entry(entry, published)
             lines += [*_what_we_saw(Store().root / "notebooks" / report["profile"] / path.name)]
@@ -269,13 +287,29 @@ def _training_line(report: dict, entries: list[dict]) -> str:
     return f"{line}README gives for the profile. A notebook's minutes below leave out what was already recorded"
 
 
+def _times_line(report: dict) -> list[str]:
+    times = report.get("times")
+    if not times:
+        return []
+    told = f"announced {times['announced']:.0f} minutes, took {times['took']:.0f}"
+    return [f"- the last command {told}; {times['workers']} runs at a time"]
+
+
+def load_shown(results: dict) -> list[dict]:
+    """What the notebooks saved that show the published runs, marked so; its files lie in a folder beside."""
+    numbers = {name[:2] for name, result in results.items() if result.get("shown")}
+    entries = [entry for entry in load_entries(figures_dir(PUBLISHED)) if entry["name"][:2] in numbers]
+    return [entry | {"shown": True} for entry in entries]
+
+
 def _entry(entry: dict, published: bool) -> list[str]:
     if entry["kind"] == "table":
         return [f"**{entry['caption']}**", "", *table(entry["rows"])]
     if entry["private"] and published:
         note = "reproduces images of the data set, so it is made locally and not published"
         return [f"*{entry['caption']}* — `{entry['name']}` {note}.", ""]
-    return [f"![{entry['caption']}]({entry['name']}.png)", "", f"*{entry['caption']}*", ""]
+    folder = f"../{PUBLISHED}/" if entry.get("shown") else ""
+    return [f"![{entry['caption']}]({folder}{entry['name']}.png)", "", f"*{entry['caption']}*", ""]
 
 
 # --- Publishing ----------------------------------------------------------------------------------------------------
@@ -314,6 +348,11 @@ def publish(profile: str, store: Store) -> Path:
 def _refuse_unpublishable(report: dict | None, entries: list[dict]) -> None:
     if not report or not entries:
         raise CourseError("There is no local report to publish; run it first.")
+    shown = [name for name, result in report["results"].items() if result.get("shown")]
+    if shown:
+        raise CourseError(
+            f"Not published: this profile only shows published runs in {', '.join(shown)}. Train another (--profile)."
+        )
     bad = _not_ok(report)
     if bad:
         raise CourseError(

@@ -1,27 +1,41 @@
 """What a network costs: its layers, its operations, its file for netron, and the minutes a list of runs will take."""
 
+import contextlib
+import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import torch
 
 from ..data.images import ImageData
-from ..env import choose_device, keep_freed_memory, machine_card, resolve_precision, true_fp32
+from ..env import CourseError, choose_device, keep_freed_memory, machine_card, resolve_precision, true_fp32
 from ..models.tables import forward_flops
+from ..training import memory
 from ..training.build import build_criterion, build_model, build_optimizer, forward_context, move, training_batches
 from ..training.config import RunConfig
 from ..training.published import NotPublishedError, PublishedStore
 from ..training.store import Store
 
 TIMED_STEPS, WARM_UP = 10, 2
+TIMED_BYTES = 1.5e9  # of a step that is timed on a CPU; a batch that takes more is timed in part
 
 
-def seconds_per_step(config: RunConfig, data: ImageData, device="auto", steps: int = TIMED_STEPS) -> float:
+def seconds_per_step(
+    config: RunConfig, data: ImageData, device="auto", steps: int = TIMED_STEPS, patience: float = float("inf")
+) -> float:
     """Time of one training step as the config asks for it, its batch included: the median of a few.
 
-    Evaluation is not part of it. The model is thrown away. The errors are those of ``run.get_run``.
+    Evaluation is not part of it. The model is thrown away. No further step begins after ``patience`` seconds. Where a
+    step would take more than ``TIMED_BYTES`` of main memory, one on a part of the batch is timed, and the time of the
+    whole taken in proportion. The errors are those of ``run.get_run``.
     """
     device = choose_device(device)
+    whole = config.batch_size
+    while device.type == "cpu" and config.batch_size > 2 and memory.step_bytes(config) > TIMED_BYTES:
+        config = replace(config, batch_size=config.batch_size // 2)
+    memory.check(config, device)
     if device.type == "cpu":
         keep_freed_memory()
     model, precision = move(build_model(config), device).train(), resolve_precision(config.precision, device)
@@ -37,9 +51,34 @@ def seconds_per_step(config: RunConfig, data: ImageData, device="auto", steps: i
             loss.backward()
             optimizer.step()
             loss.item()  # waits for the device
-            if step >= WARM_UP:
-                times.append(time.perf_counter() - began)
-    return sorted(times)[len(times) // 2]
+            times.append(time.perf_counter() - began)
+            if sum(times) > patience:
+                break
+    times = times[min(WARM_UP, len(times) - 1) :]
+    return sorted(times)[len(times) // 2] * whole / config.batch_size
+
+
+def step_times(
+    kinds: Mapping[tuple, RunConfig], data: ImageData, device, workers: int, threads: int, seconds: float = 10.0
+) -> Mapping[tuple, float]:
+    """Seconds per step of one run of every kind with as many at a time as will train; altogether about ``seconds``.
+
+    Returns:
+        Kind → seconds; a run that fails is left out, and its training will say why.
+    """
+    before = torch.get_num_threads()
+
+    def time_one(config: RunConfig) -> float:
+        torch.set_num_threads(threads)
+        return seconds_per_step(config, data, device, patience=seconds / len(kinds))
+
+    found = {}
+    with ThreadPoolExecutor(workers) as pool:
+        for name, config in kinds.items():
+            with contextlib.suppress(CourseError, RuntimeError):
+                found[name] = statistics.mean(pool.map(time_one, [config] * workers))
+    torch.set_num_threads(before)
+    return found
 
 
 def predict(configs: Sequence[RunConfig], data: ImageData, device="auto", store: Store | None = None) -> list[dict]:

@@ -183,12 +183,14 @@ class VGG_A_Light(VGG):
 class VGG_A_Dropout(VGG):
     """VGG-A with dropout before each hidden linear layer: as many parameters as VGG-A (SPEC §6)."""
 
-    def __init__(self, dropout: float = 0.5, init: str = "xavier_normal", num_classes: int = 10):
-        super().__init__(VGG_A_STAGES, (512, 512), dropout=dropout, init=init, num_classes=num_classes)
+    def __init__(self, dropout: float = 0.5, init: str = "xavier_normal", num_classes: int = 10, width: float = 1.0):
+        settings = {"dropout": dropout, "init": init, "num_classes": num_classes, "width": width}
+        super().__init__(VGG_A_STAGES, (512, 512), **settings)
 
 
 class VGG_A_BatchNorm_Dropout(VGG):
     """VGG-A with batch normalisation after the convolutions and dropout before the hidden linear layers (SPEC §5)."""
 
-    def __init__(self, dropout: float = 0.5, init: str = "xavier_normal", num_classes: int = 10):
-        super().__init__(VGG_A_STAGES, (512, 512), norm="batch", dropout=dropout, init=init, num_classes=num_classes)
+    def __init__(self, dropout: float = 0.5, init: str = "xavier_normal", num_classes: int = 10, width: float = 1.0):
+        settings = {"dropout": dropout, "init": init, "num_classes": num_classes, "width": width}
+        super().__init__(VGG_A_STAGES, (512, 512), norm="batch", **settings)

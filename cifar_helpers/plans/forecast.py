@@ -1,9 +1,10 @@
-"""How long runs will take, from recorded ones, and the plan as text."""
+"""How long runs will take, from recorded ones or from timed steps, and the plan as text."""
 
 import contextlib
 import json
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..env import CourseError, figures_dir, read_json
@@ -11,6 +12,8 @@ from ..training.config import RunConfig
 from ..training.store import Store
 from .jobs import Job, state
 
+EVALUATED = 1000, 5000, 10_000  # training, validation and test images of an evaluation
+FORWARD = 1 / 3  # of a step's time
 SCREEN = 20  # runs; a longer plan's sums are said again at its end
 
 
@@ -78,6 +81,63 @@ def _kinds(config: RunConfig) -> list[tuple]:
     network = (config.model, arguments)
     usual = (*network, config.optimizer, config.batch_size, config.gradients, config.steps)
     return [usual, (*network, config.batch_size, config.gradients), (*network, config.batch_size), network]
+
+
+# --- From timed steps ----------------------------------------------------------------------------------------------
+
+
+def kind(config: RunConfig) -> tuple:
+    """What the time of one step depends on."""
+    return _kinds(config)[2]
+
+
+def steps_worth(job: Job) -> float:
+    """What a run costs, in training steps: its own, its evaluations, and every gradient that its probes take."""
+    config = job.config
+    train, validation, test = (min(count, config.n_items or count) for count in EVALUATED)
+    looks = -(-config.steps // config.eval_every)
+    images = looks * (train + min(config.eval_items or validation, validation)) + config.test * test
+    worth = config.steps + FORWARD * images / config.batch_size
+    for probe in job.probes:
+        measured = len(probe.at) or -(-config.steps // probe.every)
+        worth += measured * (len(probe.etas) or probe.batches or 1)
+    return worth
+
+
+class Forecast:
+    """How long a report takes: said before it begins, corrected by every run that ends.
+
+    Args:
+        jobs: what is left to train.
+        seconds: of one step on this machine, by ``kind``; one that could not be timed counts as the mean of the others.
+        workers: how many train at a time.
+        notebooks: minutes of executing the notebooks afterwards.
+    """
+
+    def __init__(self, jobs: Sequence[Job], seconds: Mapping[tuple, float], workers: int, notebooks: float):
+        usual = statistics.mean(seconds.values()) if seconds else 0.0
+        self.expected = {job.config: seconds.get(kind(job.config), usual) * steps_worth(job) for job in jobs}
+        self.workers, self.notebooks, self.began = workers, notebooks, time.monotonic()
+        self.to_train, self.to_execute = set(self.expected), 1.0  # what is left: runs, and a share of the notebooks
+        self.told = self.took = 0.0  # seconds of the runs that have ended: expected, and real
+        longest = max(self.expected.values(), default=0)
+        self.training = max(longest, sum(self.expected.values()) / workers) / 60
+        self.announced = self.training + notebooks  # minutes
+
+    def ended(self, config: RunConfig, seconds: float) -> None:
+        """A run has taken so long."""
+        self.to_train.discard(config)
+        self.told, self.took = self.told + self.expected.get(config, 0.0), self.took + seconds
+
+    def left(self) -> float:
+        """Minutes that are left of the whole, as fast as it has been going."""
+        pace = self.took / self.told if self.told else 1.0
+        training = max(0.0, self.training * pace - self.elapsed()) if self.to_train else 0.0
+        return training + self.notebooks * self.to_execute
+
+    def elapsed(self) -> float:
+        """Minutes since it was made."""
+        return (time.monotonic() - self.began) / 60
 
 
 # --- Showing it ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from ..training.config import RunConfig
 from ..training.probes import ProbeConfig
 from ..training.store import RunRecord, Store, failure
 from . import batchnorm, landscape, recipes, sweeps
+from .profiles import only_shows
 
 Reader = Callable[[RunConfig], RunRecord | None]
 MUON = (2, 9)  # the first torch that has it
@@ -138,11 +139,20 @@ NOTEBOOKS: dict[str, Callable[..., list[Job]]] = {
 }
 
 
+# What is trained of a notebook although the profile only shows its published runs.
+TRAINED_BESIDE: dict[str, Callable[..., list[RunConfig]]] = {"02": sweeps.fair}
+
+
 def has_muon() -> bool:
     """Whether the installed torch has ``torch.optim.Muon``, by its version."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError, ValueError):
         return tuple(int(part) for part in importlib.metadata.version("torch").split(".")[:2]) >= MUON
     return False
+
+
+def _trained_beside(name: str) -> Callable[..., list[Job]]:
+    make = TRAINED_BESIDE.get(name[:2])
+    return lambda profile, seed=0: _jobs(make(profile, seed) if make else ())
 
 
 def _jobs(configs: Iterable[RunConfig]) -> list[Job]:
@@ -168,6 +178,8 @@ def _direct(profile: str, seed: int) -> list[Job]:
 def plan(notebooks: Sequence[str], parameters: Mapping[str, object], read: Reader = lambda config: None) -> list[Job]:
     """The runs that these notebooks need, each once, with every probe that any of them wants.
 
+    Of a notebook that only shows what is published in this profile, only ``TRAINED_BESIDE``.
+
     Args:
         notebooks: stems, such as ``04_bn_comparison``; those that train nothing are left out.
         parameters: ``profile`` and whatever else a notebook's function takes; the rest is ignored.
@@ -176,6 +188,8 @@ def plan(notebooks: Sequence[str], parameters: Mapping[str, object], read: Reade
     merged: dict[RunConfig, Job] = {}
     for name in notebooks:
         declare = NOTEBOOKS.get(name)
+        if only_shows(parameters["profile"], name):
+            declare = _trained_beside(name)
         known = inspect.signature(declare).parameters if declare else {}
         given = {n: value for n, value in {**parameters, "read": read}.items() if n in known}
         for job in declare(**given) if declare else ():

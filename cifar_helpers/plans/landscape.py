@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from ..env import CourseError
 from ..training.config import RunConfig
 from ..training.probes import ProbeConfig, eta_grid
-from .profiles import EPOCH, Profile, get_profile
+from .profiles import NARROW, Profile, get_profile
 
 RATES = (1e-3, 2e-3, 1e-4, 5e-4)  # the handout's
 BASE_RATE = 1e-3  # the rate that gets several seeds
@@ -18,7 +18,6 @@ FAMILY = ("VGG_A_Light", "VGG_A_Dropout", "VGG_A_BatchNorm_Dropout")
 GAPS = (1, 4)
 PAPER_RATE = 0.1  # of SGD, in the paper's own measurement
 DENSE = 29  # points of the denser grid of step lengths
-NARROW = 0.125  # of VGG-A's width: the paper's 15 000 steps then fit a laptop
 # (optimizer, rate) at which plain VGG-A is expected to struggle; source 004 saw SGD fail but names no rate.
 HARD_SETTINGS = (("Adam", 5e-3), ("Adam", 1e-2), ("SGD", 1e-2), ("SGD", 1e-1))
 
@@ -162,6 +161,8 @@ def narrow_probe(profile: str) -> ProbeConfig:
     """The paper's measurement along ``narrow_runs``, often at first, then less often."""
     budget = get_profile(profile)
     often, until, seldom = budget.narrow_often
+    if until >= budget.narrow_steps:
+        return ProbeConfig("along_gradient", every=often, etas=eta_grid(PAPER_RATE, budget.probe_points))
     at = (*range(0, until, often), *range(until, budget.narrow_steps, seldom))
     return ProbeConfig("along_gradient", at=at, etas=eta_grid(PAPER_RATE, budget.probe_points))
 
@@ -184,15 +185,18 @@ def narrow_sweep(profile: str, seed: int = 0) -> list[RunConfig]:
 
 
 def _narrow(budget: Profile, network: str, seed: int, **settings) -> RunConfig:
-    """Evaluated once an epoch on all validation images, so that every profile that trains as long shares the run."""
-    usual = {"batch_size": budget.batch_size, "n_items": budget.n_items, "eval_every": EPOCH, "test": False}
-    usual |= {"model_args": {"width": NARROW}, "precision": "fp32", "gradients": True, "gaps": GAPS}
+    """Evaluated as often in every profile that trains as long, so that they share the run."""
+    usual = {"batch_size": budget.batch_size, "n_items": budget.n_items, "eval_every": budget.narrow_every}
+    usual |= {"eval_items": budget.narrow_eval_items, "model_args": {"width": NARROW}, "test": False}
+    usual |= {"precision": "fp32", "gradients": True, "gaps": GAPS}
     return RunConfig(network, seed=seed, **usual | settings)
 
 
 def _config(budget: Profile, model: str, seed: int, steps=None, n_items=None, gradients=True, **settings) -> RunConfig:
+    scaled = budget.width != 1 and model != "VGG_A_Light"  # which is small as it is
     return RunConfig(
         model,
+        {"width": budget.width} if scaled else {},
         seed=seed,
         steps=budget.bn_steps if steps is None else steps,
         n_items=budget.n_items if n_items is None else n_items,

@@ -12,6 +12,7 @@ EPOCH = 351  # steps of batch 128 in an epoch of the 45 000 training images
 FAST_STEPS = 384  # of the fast recipe while choosing, in every profile but smoke
 CONVNET = {4: 67_500, 128: 20 * EPOCH, 256: 8750}  # 6, 20 and 50 epochs
 BATCHES = (2, 8, 32, 128)
+NARROW = 0.125  # of VGG-A's width: the paper's 15 000 steps then fit a laptop
 LOOKS = (0, 10, 25, 50, 100, 150, 200, 250, 300, 350, 399)
 
 # fmt: off
@@ -19,8 +20,11 @@ _TABLE = {
     # quantity: (smoke, quick, laptop, full)
     # The whole course
     "data": ("synthetic", "auto", "auto", "auto"),  # what ``data=None`` in a notebook means
-    # the whole report is planned to take, on the machine it is for (``full``: a guess)
-    "minutes": (6, 30, 6300, 3000),
+    # the whole report is planned to take, on the machine it is for (``full``: a guess), and its notebooks alone
+    "minutes": (6, 15, 6300, 3000),
+    "notebook_minutes": (4, 5, 10, 10),
+    # the notebooks that a report trains nothing for: they show the published records
+    "shows": ((), ("02", "03", "08", "09", "10"), (), ()),
     "n_items": (160, None, None, None),  # size of the training set; None takes all of it
     "batch_size": (16, 128, 128, 128),  # images per step, where a sweep does not vary it
     # 02 and 03
@@ -50,34 +54,37 @@ _TABLE = {
     "sweep_every": (3, EPOCH, EPOCH, EPOCH),  # steps between two evaluations in 02 and 03
     "sweep_eval_items": (60, 1000, None, None),  # validation images of an evaluation; None takes all
     "sweep_test": (False, False, True, True),  # whether the test split is read beside a source
-    # 04 to 07
-    "bn_steps": (8, 60, EPOCH, 20 * EPOCH),  # the sweep over rates
-    "bn_seeds": (2, 1, 3, 5),  # at the base rate
-    "rate_seeds": (1, 1, 3, 5),  # at the other rates
-    "bn_every": (8, 30, 117, EPOCH),  # steps between two evaluations in 04 to 07
+    # 04 to 07. In ``quick`` all are the narrow networks' runs, long enough for an answer
+    "width": (1, NARROW, 1, 1),  # of VGG-A and its family
+    "bn_steps": (8, 234, EPOCH, 20 * EPOCH),  # the sweep over rates
+    "bn_seeds": (2, 3, 3, 5),  # at the base rate
+    "rate_seeds": (1, 3, 3, 5),  # at the other rates
+    "bn_every": (8, 117, 117, EPOCH),  # steps between two evaluations in 04 to 07
     "bn_eval_items": (60, 1000, 2000, None),
-    "bn_test": (False, True, True, True),
-    "family_steps": (8, 60, EPOCH, EPOCH),  # the rest of the VGG-A family
+    "bn_test": (False, False, True, True),
+    "family_steps": (8, 234, EPOCH, EPOCH),  # the rest of the VGG-A family
     "family_seeds": (1, 1, 1, 1),
-    "hard_steps": (6, 50, 150, 4 * EPOCH),  # hard settings
+    "hard_steps": (6, 100, 150, 4 * EPOCH),  # hard settings
     "hard_settings": (1, 2, 4, 4),  # how many of them
     "precision_steps": ((0, 2), (0, 10), (0, 10, 40), (0, 10, 40)),  # where bf16 is compared with fp32
     "same_batch_every": (2, 10, 10, 20),  # steps between two same-batch measurements
     "same_batch_seeds": ((0,), (0,), (2,), (0, 1, 2, 3, 4)),  # which seeds are measured so
-    "direct_steps": (10, 61, 600, 15_000),  # the direct probe at full width
-    "direct_seeds": (2, 1, 3, 5),
-    "probe_every": (3, 10, 12, 50),  # steps between two probes
+    "direct_steps": (10, 1200, 600, 15_000),  # the direct probe
+    "direct_seeds": (2, 3, 3, 5),
+    "probe_every": (3, 20, 12, 50),  # steps between two probes
     "probe_points": (3, 7, 7, 7),  # step lengths of each
     # where its controls are taken; multiples of ``probe_every``
-    "control_steps": ((6,), (60,), (12, 300, 588), (300, 7500, 14_950)),
+    "control_steps": ((6,), (100, 600, 1180), (12, 300, 588), (300, 7500, 14_950)),
     "control_batches": (1, 2, 4, 4),  # other batches of the noise floor
     "narrow_steps": (10, 1200, 15_000, 15_000),  # the direct probe on narrow nets
     "narrow_seeds": (2, 3, 1, 5),  # one in `laptop` until five are recorded
     # probed every so many steps up to a step, and every so many after
     "narrow_often": ((2, 4, 3), (20, 1200, 100), (20, 1000, 100), (20, 1000, 100)),
     "narrow_controls": ((4,), (100, 600, 1180), (300, 7500, 14_900), (300, 7500, 14_900)),
-    "narrow_sweep_steps": (8, 60, 3 * EPOCH, 3 * EPOCH),  # the sweep over rates on narrow nets
-    "narrow_sweep_seeds": (1, 1, 1, 5),
+    "narrow_sweep_steps": (8, 234, 3 * EPOCH, 3 * EPOCH),  # the sweep over rates on narrow nets
+    "narrow_sweep_seeds": (1, 3, 1, 5),
+    "narrow_every": (EPOCH, 117, EPOCH, EPOCH),  # steps between two evaluations of narrow nets
+    "narrow_eval_items": (None, 1000, None, None),
     # 08 and 10
     "norm_seeds": (1, 1, 3, 5),  # seeds of every comparison in 10; grids have one
     "inside_steps": (4, 100, 2 * EPOCH, 20 * EPOCH),  # the networks that 08 looks into
@@ -133,3 +140,8 @@ def get_profile(name: str) -> Profile:
     if name not in PROFILES:
         raise CourseError(f"Unknown profile {name!r}; choose one of {', '.join((PUBLISHED, *PROFILES))}.")
     return PROFILES[name]
+
+
+def only_shows(profile: str, notebook: str) -> bool:
+    """Whether a report of this profile trains nothing for a notebook (its stem) and shows what is published there."""
+    return notebook[:2] in get_profile(profile).shows

@@ -343,6 +343,12 @@ def high_rate(profile: str, seed: int = 0) -> Sweep:
     return _sweep("02_high_rate", title, "loss|batch size", variants, seed, plan.small_seeds)
 
 
+def fair(profile: str, seed: int = 0) -> list[RunConfig]:
+    """MyNet and LeNet-5 for two epochs each, as their long runs begin: what ``quick`` trains of 02."""
+    usual = {"steps": 2 * EPOCH, "eval_items": None}
+    return [make(profile, seed=seed, **usual) for make in (mynet, lenet)]
+
+
 # --- 03: large networks --------------------------------------------------------------------------------------------
 
 

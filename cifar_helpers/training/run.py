@@ -32,7 +32,7 @@ from ..env import (
     write_atomically,
 )
 from ..models import owncode
-from . import probes
+from . import memory, probes
 from .build import (
     build_criterion,
     build_model,
@@ -161,6 +161,7 @@ def _train_run(
     """Train a run and save its record; where a ``finished`` one lies in the store, save only the probes wanted."""
     if wanted and (config.loss != "cross_entropy" or config.label_smoothing or config.l1):
         raise CourseError(f"{config.describe()}: probes measure plain cross-entropy, and this run has another loss.")
+    memory.check(config, device)
     if device.type == "cpu":
         keep_freed_memory()
     repeated = finished if finished and store.root in finished.folder.parents else None

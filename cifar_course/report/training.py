@@ -1,0 +1,71 @@
+"""Says how long a report will take, and trains what its notebooks need."""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+
+from cifar_helpers.env import CourseError
+from cifar_helpers.plans.forecast import Forecast, kind
+from cifar_helpers.plans.jobs import Job
+from cifar_helpers.plans.profiles import get_profile, only_shows
+
+from ..cluster import pool
+from ..cluster.pool import threads_each
+from .execute import choose
+
+
+def workers_on(device, profile: str) -> int:
+    """Usual number of runs at a time on each device: one, and the small networks of ``quick`` one on every core."""
+    return min(4, threads_each(1)) if device.type == "cpu" and profile == "quick" else 1
+
+
+def announce(report, devices: Sequence[str], per_device: int) -> Forecast:
+    """Time a step of each kind of run that is missing, and say how long all will take.
+
+    Args:
+        report: ``cli.Report``; devices, per_device: where its runs are trained.
+    """
+    from cifar_helpers.data.images import load_cifar10
+    from cifar_helpers.measure.timing import step_times
+
+    todo, workers = report.missing(), len(devices) * per_device
+    seconds = {}
+    if todo:
+        print(f"Timing a step of each kind of run, {per_device} at a time …", flush=True)
+        kinds, threads = {kind(job.config): job.config for job in todo}, threads_each(workers)
+        seconds = step_times(kinds, load_cifar10(report.source), devices[0], per_device, threads)
+    notebooks = get_profile(report.profile).notebook_minutes * len(report.chosen) / len(choose())
+    forecast = Forecast(todo, seconds, workers, notebooks)
+    print(
+        f"Profile {report.profile} on {report.label}, device {report.device}: about {forecast.announced:.0f} min, "
+        f"{forecast.training:.0f} of them for {len(todo)} runs ({workers} at a time).",
+        flush=True,
+    )
+    shown = [path.stem[:2] for path in report.chosen if only_shows(report.profile, path.stem)]
+    if shown:
+        print(f"{report.profile} cannot answer {', '.join(shown)}: there the published results are shown.")
+    return forecast
+
+
+def train_missing(report, devices: Sequence[str], per_device: int, forecast: Forecast) -> Mapping[Job, str]:
+    """Train what the notebooks need and is not recorded, in as many rounds as choices depend on records.
+
+    Returns:
+        The runs that could not be trained, with the reason.
+    """
+    failed: dict[Job, str] = {}
+    before: list[Job] = []
+    while todo := [job for job in report.missing() if job not in failed]:
+        if todo == before:
+            raise CourseError(f"{len(todo)} runs stay without a record, the first: {todo[0].config.describe()}.")
+        before = todo
+        workers = len(devices) * per_device
+        how = f"by {workers} workers on {', '.join(devices)}" if workers > 1 else f"on {devices[0]}"
+        print(f"Recorded runs: {len(report.jobs()) - len(todo)}; to train: {len(todo)}, {how}.", flush=True)
+        todo = sorted(todo, key=lambda job: -forecast.expected.get(job.config, math.inf)) if workers > 1 else todo
+        failed |= pool.train(
+            todo, report.source, report.fingerprint, devices, per_device, report.store, forecast=forecast
+        )
+    for job, reason in failed.items():
+        print(f"  failed: {job.config.describe()} (for {', '.join(job.notebooks)}): {reason}", file=sys.stderr)
+    return failed
