@@ -59,7 +59,7 @@ lab: $(READY) ## open the notebooks in JupyterLab, on this machine only
 	JUPYTER_PREFER_ENV_PATH=1 $(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --notebook-dir=. notebooks/01_data.ipynb
 
 site: site-tools ## the executed notebooks, the report and the guides as pages in site/
-	@$(BIN)/python -m cifar_course.report.site $(if $(SITE_PROFILE),--profile "$(SITE_PROFILE)")
+	@$(BIN)/python -m cifar_course.publish.site $(if $(SITE_PROFILE),--profile "$(SITE_PROFILE)")
 
 site-tools: $(READY)
 	@$(BIN)/python -c 'import furo, myst_nb, sphinx' 2>/dev/null || \

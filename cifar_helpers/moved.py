@@ -51,7 +51,7 @@ MOVED = {  # room of the flat package → where what it held is now, for the mos
     "run": "cifar_helpers.training.run",
     "sandbox": "cifar_course.hand.grade",
     "shift": "cifar_helpers.inside.shift",
-    "site": "cifar_course.report.site",
+    "site": "cifar_course.publish.site",
     "slurm": "cifar_course.cluster.slurm",
     "sources": "cifar_helpers.sources.reported",
     "status": "cifar_course.report.status",

@@ -14,7 +14,7 @@ from .data.images import ImageData, load_cifar10
 from .measure import compare, ranking
 from .measure.ranking import Ranked
 from .plans.jobs import Job
-from .plans.profiles import PUBLISHED, PUBLISHED_FROM
+from .plans.profiles import PUBLISHED, published_from
 from .teach import checks, skipping
 from .training.config import RunConfig
 from .training.published import NotPublishedError, PublishedStore, whose
@@ -81,7 +81,7 @@ class Page:
             took = next((f", about {minutes:.0f} min on {card}" for card, minutes in known.items()), "")
             raise NotPublishedError(
                 f"{len(missing)} of these {len(configs)} runs are not published, such as {missing[0].describe()}. "
-                f'profile = "{PUBLISHED_FROM}" in the settings trains them{took}; "quick" shorter ones.'
+                f'profile = "{published_from()}" in the settings trains them{took}; "quick" shorter ones.'
             )
 
     def sweep(self, sweep: plans.sweeps.Sweep, span: int | None = None) -> Ranked:

@@ -9,7 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from cifar_course.hand import edition
-from cifar_course.report import pages, site, summary
+from cifar_course.publish import pages, readme, site
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -152,11 +152,11 @@ def test_the_readmes_tables_are_the_generated_ones(tmp_path, monkeypatch):
     (tmp_path / "README.md").write_text(before, encoding="utf-8")
     for name in ("notebooks", "figures", "docs"):
         (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.setattr(summary, "ROOT", tmp_path)
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
     monkeypatch.setenv("CIFAR_FIGURES", str(ROOT / "figures"))
-    summary.fill_readme()
+    readme.fill_readme()
     after = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert after == before, "write them: python -c 'from cifar_course.report import summary; summary.fill_readme()'"
+    assert after == before, "write them: python -c 'from cifar_course.publish import readme; readme.fill_readme()'"
 
 
 def anchors(path: Path) -> set[str]:

@@ -13,7 +13,7 @@ from nbclient.exceptions import CellExecutionError
 from cifar_helpers import env, notebook, plans
 from cifar_helpers.env import CourseError, figures_dir
 from cifar_helpers.measure import timing
-from cifar_helpers.plans.profiles import PROFILES, PUBLISHED, PUBLISHED_FROM, get_profile
+from cifar_helpers.plans.profiles import PROFILES, PUBLISHED, get_profile, published_from
 from cifar_helpers.teach import skipping
 from cifar_helpers.training import run
 from cifar_helpers.training.config import RunConfig
@@ -100,7 +100,7 @@ def test_a_damaged_published_record_counts_as_missing_and_is_named(page, publish
 
 
 def test_it_shows_the_plan_of_one_profile_and_no_more_than_its_records_hold():
-    shown, source = get_profile(PUBLISHED), PROFILES[PUBLISHED_FROM]
+    shown, source = get_profile(PUBLISHED), PROFILES[published_from()]
     assert shown.narrow_seeds == source.narrow_seeds and shown.data == "local"
     store = PublishedStore()
     for name in ("04_bn_comparison", "06_gradient_predictiveness", "08_insight", "10_why_batchnorm"):
@@ -109,6 +109,12 @@ def test_it_shows_the_plan_of_one_profile_and_no_more_than_its_records_hold():
     records = [store.get(job.config, "") for job in plans.jobs.plan(["04_bn_comparison"], {"profile": PUBLISHED})]
     assert {record.provenance["data_fingerprint"] for record in records} == {store.fingerprint}
     assert f"{len(records)} runs on {store.label}" in whose(records)
+
+
+def test_who_publishes_another_profile_shows_that_one(scratch, published):
+    assert published_from() == "laptop" and get_profile(PUBLISHED).lenet < PROFILES["laptop"].lenet
+    (scratch / "figures" / "published.json").write_text('{"profile": "full"}', encoding="utf-8")
+    assert published_from() == "full" and get_profile(PUBLISHED).lenet == PROFILES["full"].lenet
 
 
 def test_every_published_record_is_of_the_same_images():

@@ -12,6 +12,7 @@ import pytest
 from conftest import write_folder
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from cifar_course.publish import publish, readme
 from cifar_course.report import cli, digest, execute, summary
 from cifar_helpers import env, intervals, words
 from cifar_helpers.env import CourseError, figures_dir
@@ -41,7 +42,7 @@ def course(tmp_path, monkeypatch):
     folder = tmp_path / "notebooks"
     write_notebook(folder, "01_fails", "1 / 0", SAVE.replace("NN", "01"))
     write_notebook(folder, "02_works", SAVE.replace("NN", "02"), 'print("  train fake run · step 1/1")')
-    for module in (execute, summary):
+    for module in (execute, summary, publish, readme):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     return tmp_path
 
@@ -70,7 +71,7 @@ def test_command_line_values_are_literals_or_text(text, value):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--profile", "huge"], "Unknown profile 'huge'; choose one of smoke"),
+        (["--profile", "huge"], "Unknown profile 'huge'; choose one of published, smoke"),
         (["--profile", "smoke", "--only", "42"], "Unknown notebook 42; there are 01_"),
         (["--profile", "smoke", "--device", "tpu"], "Unknown device 'tpu'; choose auto, cpu, cuda, cuda:N"),
         (["--profile", "smoke", "--device", "banana", "--plan"], "Unknown device 'banana'"),
@@ -247,7 +248,7 @@ def test_publishing_replaces_the_report_and_brings_the_small_records(local_repor
     figures = figures_dir()
     (figures / "01_stale.png").write_text("old")
     (course / "README.md").write_text("a\n<!-- measured: begin -->\nSTALE\n<!-- measured: end -->\nb\n")
-    summary.publish("quick", Store())
+    publish.publish("quick", Store())
     assert {p.name for p in figures.glob("01_*")} == {"01_curve.png", "01_curve.svg", "01_curve.json"}
     records = figures / "records" / local_report.folder.name
     assert {p.name for p in records.iterdir()} == {"config.json", "steps.npz", "epochs.json", "provenance.json"}
@@ -267,7 +268,7 @@ def test_the_report_shows_what_the_soak_found(local_report, course):
     found["inputs"] = made | {"by_reader": {"record": 1000, "plan": 234}, "crashes": 0}
     found["answers"] = made | {"named": 63, "not named": 0}
     (course / "benchmarks" / "soak.json").write_text(json.dumps(found))
-    summary.publish("quick", Store())
+    publish.publish("quick", Store())
     text = (figures_dir() / "REPORT.md").read_text()
     assert "| kernel | 7 | 0 | 3 | 0 | 0 |" in text and "1,234 to 2 readers, 0 answered otherwise" in text
     assert "63 got no point and read the check's own message, 0 did not." in text
@@ -287,13 +288,13 @@ def test_incomplete_failed_or_synthetic_reports_are_not_published(local_report, 
 
     write_notebook(course / "notebooks", "03_new")
     with pytest.raises(CourseError, match="03_new did not end well or was not run"):
-        summary.publish("quick", Store())
+        publish.publish("quick", Store())
     (course / "notebooks" / "03_new.ipynb").unlink()
     figures.save_table([{"a": 1}], "02_other", "Drawn.", small_data, "quick")
     with pytest.raises(CourseError, match="synthetic"):
-        summary.publish("quick", Store())
+        publish.publish("quick", Store())
     with pytest.raises(CourseError, match="no local report"):
-        summary.publish("laptop", Store())
+        publish.publish("laptop", Store())
     assert not (figures_dir() / "REPORT.md").exists()
 
 

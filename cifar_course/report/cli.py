@@ -136,8 +136,6 @@ def run_report(
     """
     target = choose_device(report.device)
     report.read_images()
-    if publish and report.profile == PUBLISHED:
-        raise CourseError("Profile 'published' shows what is published; name the profile that trained (--profile).")
     if publish and report.label == SYNTHETIC:
         raise CourseError(
             "A report on synthetic data is not published: name a copy of CIFAR-10 (--data), or leave --publish out."
@@ -405,9 +403,9 @@ def _run(report: Report, options: argparse.Namespace) -> int:
     if options.pdf:
         print(f"PDF: {pdf.make(figures_dir(report.profile) / 'REPORT.md')}")
     if options.publish and code == 0:
-        from . import summary
+        from ..publish.publish import publish
 
-        print(f"Published: {summary.publish(report.profile, report.store)}")
+        print(f"Published: {publish(report.profile, report.store)}")
     return code
 
 

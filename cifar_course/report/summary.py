@@ -1,11 +1,8 @@
-"""REPORT.md from what the notebooks saved, and publishing it. Every number comes from a stored JSON."""
+"""REPORT.md from what the notebooks saved. Every number comes from a stored JSON."""
 
 import itertools
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +12,6 @@ import nbformat
 from cifar_helpers import plans
 from cifar_helpers.env import (
     ROOT,
-    CourseError,
-    disk_error,
     figures_dir,
     git_revision,
     machine_card,
@@ -25,21 +20,13 @@ from cifar_helpers.env import (
 )
 from cifar_helpers.measure.compare import BINS, NOT_TRAINING, SPAN, window_steps
 from cifar_helpers.plans.landscape import BASE_RATE, NETWORKS, PAPER_RATE, bn_sweep, direct_probe, direct_runs
-from cifar_helpers.plans.profiles import PROFILES, PUBLISHED, get_profile
+from cifar_helpers.plans.profiles import PUBLISHED, get_profile, published_from
 from cifar_helpers.sources.reported import DOCUMENTS
-from cifar_helpers.training.store import DRAWN, SMALL_FILES, Store
+from cifar_helpers.training.store import DRAWN, Store
 
-from . import answer, benchmarks, pages
+from . import answer, benchmarks
 from .benchmarks import table
 from .digest import beside_sources, glance, in_short
-
-DISK = {
-    ".venv": "the environment, CUDA libraries of torch included",
-    ".cache": "decoded images, and the download if there was one",
-    "runs": "records and executed notebooks (while a run trains, its checkpoint adds up to 0.3 GB)",
-    "figures": "the published report and its records",
-    "figures/local": "reports of your own: figures, tables, every network as an ONNX file",
-}
 
 
 def load_entries(folder: Path) -> list[dict]:
@@ -103,10 +90,10 @@ def _minutes(profile: str, results: dict, entries: list[dict], fingerprint: str)
     The fast recipe, which is trained only where it is asked for, is left out.
     """
     keys = {key for entry in entries for key in entry["runs"]} - _fast_keys(profile, fingerprint)
-    root = Store().root
+    root = records(profile)
     later = [read_json(path) or {} for key in keys for path in root.glob(f"*-{key}/probe-*.json")]
     probing = sum(probe["seconds"] for probe in later if probe.get("repeated"))  # else it is in the run's own time
-    return sum(r["without_training"] for r in results.values()) + (_run_seconds(keys) + probing) / 60
+    return sum(r["without_training"] for r in results.values()) + (_run_seconds(keys, root) + probing) / 60
 
 
 def _fast_keys(profile: str, fingerprint: str) -> set[str]:
@@ -115,9 +102,14 @@ def _fast_keys(profile: str, fingerprint: str) -> set[str]:
     }
 
 
-def _run_seconds(keys: Collection[str]) -> float:
+def records(profile: str) -> Path:
+    """The folder that a report of this profile reads its runs from."""
+    return Store(published=True).published or figures_dir() if profile == PUBLISHED else Store().root
+
+
+def _run_seconds(keys: Collection[str], root: Path) -> float:
     """Sum of the wall times of these runs."""
-    paths = [path for key in sorted(keys) for path in Store().root.glob(f"*-{key}/provenance.json")]
+    paths = [path for key in sorted(keys) for path in root.glob(f"*-{key}/provenance.json")]
     return sum((read_json(path) or {"wall_seconds": 0})["wall_seconds"] for path in paths)
 
 
@@ -142,7 +134,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
         lines += ["> **SYNTHETIC DATA.** Made from drawn shapes; it says nothing about CIFAR-10.", ""]
     lines += [
         f"- data: **{report['data_label']}** (fingerprint `{report['data_fingerprint'][:12]}`)",
-        f"- profile: **{report['profile']}**, trained on {', '.join(devices) or 'nothing'}",
+        f"- profile: **{_in_words(report['profile'])}**, trained on {', '.join(devices) or 'nothing'}",
         f"- {_training_line(report, usable)}",
         *_times_line(report),
         f"- made {report['made']} at revision `{report['git_revision']}`, torch {report['machine']['torch']}",
@@ -276,15 +268,21 @@ def _training_line(report: dict, entries: list[dict]) -> str:
     opted = keys & _fast_keys(report["profile"], report["data_fingerprint"])
     revisions = sorted({r for entry in entries for r in entry["run_revisions"]})
     plus = " (+: with changes that were not committed)" * any(r.endswith("+") for r in revisions)
+    root = records(report["profile"])
     line = f"{len(keys)} training runs"
     line += f" at revision {', '.join(f'`{r}`' for r in revisions)}{plus}" if revisions else ""
-    line += f"; their own times add up to {_run_seconds(keys) / 60:.1f} minutes, a sum over machines and revisions"
+    minutes = f"{_run_seconds(keys, root) / 60:.1f} minutes"
+    line += f"; their own times add up to {minutes}, a sum over machines and revisions"
     if opted:
-        line += f", {_run_seconds(opted) / 60:.1f} of them the fast recipe's, which is trained only on request"
+        line += f", {_run_seconds(opted, root) / 60:.1f} of them the fast recipe's, which is trained only on request"
     line += (
         f". Without it, all runs and probes once and all notebooks take the {report['minutes']:.1f} minutes that the "
     )
     return f"{line}README gives for the profile. A notebook's minutes below leave out what was already recorded"
+
+
+def _in_words(profile: str) -> str:
+    return f"{published_from()}, as far as it is trained" if profile == PUBLISHED else profile
 
 
 def _times_line(report: dict) -> list[str]:
@@ -310,142 +308,3 @@ def _entry(entry: dict, published: bool) -> list[str]:
         return [f"*{entry['caption']}* — `{entry['name']}` {note}.", ""]
     folder = f"../{PUBLISHED}/" if entry.get("shown") else ""
     return [f"![{entry['caption']}]({folder}{entry['name']}.png)", "", f"*{entry['caption']}*", ""]
-
-
-# --- Publishing ----------------------------------------------------------------------------------------------------
-
-
-def publish(profile: str, store: Store) -> Path:
-    """Replace the committed report by the profile's local one, with the small record files behind it.
-
-    Raises:
-        CourseError: the local report is incomplete, failed, or made from synthetic data.
-    """
-    local, target = figures_dir(profile), figures_dir()
-    report, entries = read_json(local / "report.json"), load_entries(local)
-    _refuse_unpublishable(report, entries)
-    try:
-        with tempfile.TemporaryDirectory(dir=target, prefix=".publishing-") as scratch:
-            folder = Path(scratch)
-            for entry in entries:
-                if not entry["private"]:
-                    for path in local.glob(f"{entry['name']}.*"):
-                        shutil.copy(path, folder)
-            write_atomically(folder / "REPORT.md", markdown(report, entries, published=True))
-            _copy_records(folder / "records", entries, report["data_fingerprint"], store)
-            for old in [*target.glob("[0-9][0-9]_*"), target / "REPORT.md", target / "records"]:
-                shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
-            for new in folder.iterdir():
-                new.rename(target / new.name)
-    except OSError as error:
-        raise disk_error(target, error) from error
-    made_from = f"As published: profile {profile}, {report['data_label']}, executed {report['made'][:10]}."
-    pages.write(ROOT, store.root / "notebooks" / profile, target, entries, made_from)
-    write_profiles()
-    return target / "REPORT.md"
-
-
-def _refuse_unpublishable(report: dict | None, entries: list[dict]) -> None:
-    if not report or not entries:
-        raise CourseError("There is no local report to publish; run it first.")
-    shown = [name for name, result in report["results"].items() if result.get("shown")]
-    if shown:
-        raise CourseError(
-            f"Not published: this profile only shows published runs in {', '.join(shown)}. Train another (--profile)."
-        )
-    bad = _not_ok(report)
-    if bad:
-        raise CourseError(
-            f"Not published: {', '.join(bad)} did not end well or was not run. Run the whole report first."
-        )
-    if "SYNTHETIC" in {e["data_label"] for e in entries}:
-        raise CourseError(
-            "Not published: it is made from synthetic data. Run it on CIFAR-10 (--data cifar10 or a path)."
-        )
-    if len({e["data_fingerprint"] for e in entries}) > 1:
-        raise CourseError("Not published: its figures are made from different data. Run the whole report again.")
-
-
-def _not_ok(report: dict) -> list[str]:
-    """Notebooks of the course that this report has not executed to a good end."""
-    stems = {p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
-    return sorted(stems - {n for n, r in report["results"].items() if r["verdict"] == "ok"})
-
-
-def _copy_records(target: Path, entries: list[dict], fingerprint: str, store: Store) -> None:
-    for key in sorted({key for entry in entries for key in entry["runs"]}):
-        for source in store.root.glob(f"*-{key}"):
-            (target / source.name).mkdir(parents=True)
-            for path in [*(source / name for name in SMALL_FILES), *source.glob("probe-*")]:
-                shutil.copy(path, target / source.name)
-    for source in (store.root / "measurements").glob("*.json"):
-        if (read_json(source) or {}).get("inputs", {}).get("data") in (fingerprint, DRAWN):
-            (target / "measurements").mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target / "measurements")
-
-
-def write_profiles() -> None:
-    """Collect the measured minutes of every profile run here into profiles.json and the README's table."""
-    file = figures_dir() / "profiles.json"
-    profiles = read_json(file) or {}
-    for name in PROFILES:
-        report = read_json(figures_dir(name) / "report.json")
-        if report and not _not_ok(report):
-            machine = report["machine"]
-            hardware = machine.get("gpu") or f"{machine['cores']} CPU cores"
-            values = {"minutes": round(report["minutes"], 1), "machine": hardware, "data": report["data_label"]}
-            profiles[name] = values | {"notebooks": len(report["results"]), "made": report["made"]}
-    if seconds := read_json(ROOT / ".venv" / ".seconds"):  # make wrote it, where it began with nothing
-        profiles["install"] = {"minutes": round(seconds / 60, 1), "machine": f"{os.cpu_count()} CPU cores"}
-    profiles["disk"] = [
-        {"folder": f"`{folder}`", "what": what, "size": size}
-        for folder, what in DISK.items()
-        if (size := _size(ROOT / folder, without=ROOT / "figures/local" if folder == "figures" else None)) is not None
-    ]
-    write_atomically(file, json.dumps(profiles, indent=1))
-    fill_readme()
-
-
-def fill_readme() -> None:
-    """Write the README's tables between the comments that name them: notebooks, profiles, folders."""
-    readme, profiles = ROOT / "README.md", read_json(figures_dir() / "profiles.json") or {}
-    if not readme.exists():
-        return
-    text = readme.read_text(encoding="utf-8")
-    measured = [*table(profile_rows(profiles)), *table(disk_rows(profiles))]
-    for name, lines in (("notebooks", table(pages.contents(ROOT))), ("measured", measured)):
-        begin, end = re.search(f"<!-- {name}: begin.*-->\n", text), f"<!-- {name}: end -->"
-        if begin and end in text:
-            text = text[: begin.end()] + "\n".join(lines) + text[text.index(end) :]
-    write_atomically(readme, text)
-
-
-def _size(folder: Path, without: Path | None = None) -> str | None:
-    if not folder.is_dir():
-        return None
-    files = (path for path in folder.rglob("*") if not (without and path.is_relative_to(without)))
-    megabytes = sum(path.lstat().st_size for path in files) / 1e6
-    return f"{megabytes / 1000:.1f} GB" if megabytes > 1000 else f"{megabytes:.0f} MB"
-
-
-def profile_rows(profiles: dict) -> list[dict]:
-    """Rows of the README's table of profiles."""
-    rows = []
-    for name, budget in PROFILES.items():
-        measured = profiles.get(name)
-        plan = f"{budget.minutes:g} min" if budget.minutes < 120 else f"{budget.minutes / 60:.0f} hours"
-        took = f"{measured['minutes']:g} min on {measured['machine']}" if measured else f"planned for {plan}"
-        seeds = f"{budget.bn_seeds} seeds" if budget.bn_seeds > 1 else "one seed"
-        size = f"MyNet × {budget.mynet} steps, VGG-A: four rates × {budget.bn_steps} steps, "
-        size += f"probes along {budget.direct_steps} steps, "
-        size += f"batch {budget.batch_size}, {seeds}"
-        data = "synthetic" if budget.data == "synthetic" else "CIFAR-10"
-        rows.append({"profile": f"`{name}`", "data": data, "what you get": size, "measured": took})
-    return rows
-
-
-def disk_rows(profiles: dict) -> list[dict]:
-    """Rows of the README's table of folders; how long the environment took beside its size."""
-    installed = profiles.get("install")
-    took = f", set up in {installed['minutes']:g} min on {installed['machine']} and a fast line" if installed else ""
-    return [row | {"what": row["what"] + took * (row["folder"] == "`.venv`")} for row in profiles.get("disk", [])]

@@ -1,4 +1,4 @@
-"""Sphinx's settings for `make site`; cifar_course/report/site.py stages the sources and starts it."""
+"""Sphinx's settings for `make site`; cifar_course/publish/site.py stages the sources and starts it."""
 
 project = "CIFAR-10 and batch normalisation"
 extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx-mathjax-offline"]

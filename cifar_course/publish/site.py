@@ -1,6 +1,6 @@
 """The course as static pages that need no network: executed notebooks, report and guides, built with Sphinx.
 
-python -m cifar_course.report.site --profile quick --output site
+python -m cifar_course.publish.site --profile quick --output site
 """
 
 import argparse
@@ -202,7 +202,7 @@ def _sphinx(sources: Path, pages: Path) -> None:
 @command_line("Stopped.")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of the site."""
-    made = argparse.ArgumentParser(prog="python -m cifar_course.report.site", description=__doc__.splitlines()[0])
+    made = argparse.ArgumentParser(prog="python -m cifar_course.publish.site", description=__doc__.splitlines()[0])
     made.add_argument("--profile", help="whose executed notebooks are shown; else the last report's")
     made.add_argument("--output", type=Path, default=ROOT / "site", help="folder of the pages (site/)")
     options = made.parse_args(arguments)

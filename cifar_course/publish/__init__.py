@@ -1,0 +1,1 @@
+"""Publishing: the committed report, its records, its pages, the tables of the README, the site."""

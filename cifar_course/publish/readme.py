@@ -1,0 +1,93 @@
+"""The measured minutes of every profile, and the README's tables."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+from cifar_helpers.env import ROOT, figures_dir, read_json, write_atomically
+from cifar_helpers.plans.profiles import PROFILES
+
+from ..report.benchmarks import table
+from . import pages
+
+DISK = {
+    ".venv": "the environment, CUDA libraries of torch included",
+    ".cache": "decoded images, and the download if there was one",
+    "runs": "records and executed notebooks (while a run trains, its checkpoint adds up to 0.3 GB)",
+    "figures": "the published report and its records",
+    "figures/local": "reports of your own: figures, tables, every network as an ONNX file",
+}
+
+
+def not_ok(report: dict) -> list[str]:
+    """Notebooks of the course that this report has not executed to a good end."""
+    stems = {p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
+    return sorted(stems - {n for n, r in report["results"].items() if r["verdict"] == "ok"})
+
+
+def write_profiles() -> None:
+    """Collect the measured minutes of every profile run here into profiles.json and the README's table."""
+    file = figures_dir() / "profiles.json"
+    profiles = read_json(file) or {}
+    for name in PROFILES:
+        report = read_json(figures_dir(name) / "report.json")
+        if report and not not_ok(report):
+            machine = report["machine"]
+            hardware = machine.get("gpu") or f"{machine['cores']} CPU cores"
+            values = {"minutes": round(report["minutes"], 1), "machine": hardware, "data": report["data_label"]}
+            profiles[name] = values | {"notebooks": len(report["results"]), "made": report["made"]}
+    if seconds := read_json(ROOT / ".venv" / ".seconds"):  # make wrote it, where it began with nothing
+        profiles["install"] = {"minutes": round(seconds / 60, 1), "machine": f"{os.cpu_count()} CPU cores"}
+    profiles["disk"] = [
+        {"folder": f"`{folder}`", "what": what, "size": size}
+        for folder, what in DISK.items()
+        if (size := _size(ROOT / folder, without=ROOT / "figures/local" if folder == "figures" else None)) is not None
+    ]
+    write_atomically(file, json.dumps(profiles, indent=1))
+    fill_readme()
+
+
+def fill_readme() -> None:
+    """Write the README's tables between the comments that name them: notebooks, profiles, folders."""
+    readme, profiles = ROOT / "README.md", read_json(figures_dir() / "profiles.json") or {}
+    if not readme.exists():
+        return
+    text = readme.read_text(encoding="utf-8")
+    measured = [*table(profile_rows(profiles)), *table(disk_rows(profiles))]
+    for name, lines in (("notebooks", table(pages.contents(ROOT))), ("measured", measured)):
+        begin, end = re.search(f"<!-- {name}: begin.*-->\n", text), f"<!-- {name}: end -->"
+        if begin and end in text:
+            text = text[: begin.end()] + "\n".join(lines) + text[text.index(end) :]
+    write_atomically(readme, text)
+
+
+def _size(folder: Path, without: Path | None = None) -> str | None:
+    if not folder.is_dir():
+        return None
+    files = (path for path in folder.rglob("*") if not (without and path.is_relative_to(without)))
+    megabytes = sum(path.lstat().st_size for path in files) / 1e6
+    return f"{megabytes / 1000:.1f} GB" if megabytes > 1000 else f"{megabytes:.0f} MB"
+
+
+def profile_rows(profiles: dict) -> list[dict]:
+    """Rows of the README's table of profiles."""
+    rows = []
+    for name, budget in PROFILES.items():
+        measured = profiles.get(name)
+        plan = f"{budget.minutes:g} min" if budget.minutes < 120 else f"{budget.minutes / 60:.0f} hours"
+        took = f"{measured['minutes']:g} min on {measured['machine']}" if measured else f"planned for {plan}"
+        seeds = f"{budget.bn_seeds} seeds" if budget.bn_seeds > 1 else "one seed"
+        size = f"MyNet × {budget.mynet} steps, VGG-A: four rates × {budget.bn_steps} steps, "
+        size += f"probes along {budget.direct_steps} steps, "
+        size += f"batch {budget.batch_size}, {seeds}"
+        data = "synthetic" if budget.data == "synthetic" else "CIFAR-10"
+        rows.append({"profile": f"`{name}`", "data": data, "what you get": size, "measured": took})
+    return rows
+
+
+def disk_rows(profiles: dict) -> list[dict]:
+    """Rows of the README's table of folders; how long the environment took beside its size."""
+    installed = profiles.get("install")
+    took = f", set up in {installed['minutes']:g} min on {installed['machine']} and a fast line" if installed else ""
+    return [row | {"what": row["what"] + took * (row["folder"] == "`.venv`")} for row in profiles.get("disk", [])]
