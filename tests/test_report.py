@@ -110,16 +110,6 @@ def test_a_misspelt_parameter_is_answered_with_those_of_all_chosen_notebooks(cou
         execute.check_all(both, {"own": "x"})
 
 
-def test_the_minutes_of_a_profile_are_not_taken_for_those_of_some_notebooks():
-    folder = Path(os.environ["CIFAR_FIGURES"])
-    assert cli.expected_minutes("smoke") == "planned for at most 6 min, less with records at hand"
-    assert cli.expected_minutes("smoke", some=True).startswith("all notebooks: planned for at most 6 min; these")
-    folder.mkdir(exist_ok=True)
-    (folder / "profiles.json").write_text(json.dumps({"smoke": {"minutes": 31.4, "machine": "2 cores"}}))
-    assert cli.expected_minutes("smoke") == "about 31 min (measured on 2 cores), less with records at hand"
-    assert cli.expected_minutes("smoke", some=True).startswith("all notebooks: about 31 min (measured on 2 cores);")
-
-
 def test_an_unwritable_runs_folder_stops_before_anything_runs(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
     for name in ("CIFAR_RUNS", "CIFAR_FIGURES"):

@@ -32,7 +32,8 @@ def announce(report, devices: Sequence[str], per_device: int) -> Forecast:
     seconds = {}
     if todo:
         print(f"Timing a step of each kind of run, {per_device} at a time …", flush=True)
-        kinds, threads = {kind(job.config): job.config for job in todo}, threads_each(workers)
+        dearest = sorted(todo, key=lambda job: -job.config.steps * job.config.batch_size)
+        kinds, threads = {kind(job.config): job.config for job in dearest}, threads_each(workers)
         seconds = step_times(kinds, load_cifar10(report.source), devices[0], per_device, threads)
     notebooks = get_profile(report.profile).notebook_minutes * len(report.chosen) / len(choose())
     forecast = Forecast(todo, seconds, workers, notebooks)

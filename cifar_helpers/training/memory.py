@@ -37,12 +37,12 @@ def step_bytes(config: RunConfig) -> int:
 def _kept(network_class: type, config: str) -> tuple[int, int]:
     """Bytes of the parameters, and bytes that a forward pass keeps for each image; a changed class is asked anew."""
     network = build_model(RunConfig.from_json(config)).train()
-    known = {id(parameter) for parameter in network.parameters()}
+    weights = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     held: dict[int, tuple] = {}  # storage → itself, so that none is freed and its number taken again
 
     def keep(tensor):
-        if id(tensor) not in known:
-            storage = tensor.untyped_storage()
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
             held[storage._cdata] = storage, storage.nbytes()
         return tensor
 
