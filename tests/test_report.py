@@ -237,8 +237,18 @@ def local_report(course, small_data, light):
 def test_publishing_replaces_the_report_and_brings_the_small_records(local_report, course):
     figures = figures_dir()
     (figures / "01_stale.png").write_text("old")
-    (course / "README.md").write_text("a\n<!-- measured: begin -->\nSTALE\n<!-- measured: end -->\nb\n")
+    blocks = (
+        "<!-- notebooks: begin -->\n<!-- notebooks: end -->\n<!-- measured: begin -->\nSTALE\n<!-- measured: end -->\n"
+    )
+    (course / "README.md").write_text(f"a\n{blocks}b\n")
+    executed = nbformat.read(course / "notebooks/02_works.ipynb", as_version=4)
+    executed.cells.append(new_code_cell('page.figure(figure, "01_curve")', outputs=[new_output("stream", text="said")]))
+    write_at = Store().root / "notebooks/quick/02_works.ipynb"
+    write_at.parent.mkdir(parents=True)
+    nbformat.write(executed, write_at)
     publish.publish("quick", Store())
+    page = (course / "docs/read/02_works.md").read_text()
+    assert "As published: profile quick, CIFAR-10 (JPEG copy), executed 20" in page and "```text\nsaid\n```" in page
     assert {p.name for p in figures.glob("01_*")} == {"01_curve.png", "01_curve.svg", "01_curve.json"}
     records = figures / "records" / local_report.folder.name
     assert {p.name for p in records.iterdir()} == {"config.json", "steps.npz", "epochs.json", "provenance.json"}
@@ -246,6 +256,7 @@ def test_publishing_replaces_the_report_and_brings_the_small_records(local_repor
     text = (figures / "REPORT.md").read_text()
     assert "![A curve.](01_curve.png)" in text and "not published" in text and r"a\|b" in text
     readme = (course / "README.md").read_text()
+    assert "[read](docs/read/02_works.md) | [run](notebooks/02_works.ipynb) |" in readme
     assert "`quick`" in readme and "STALE" not in readme and readme.startswith("a\n") and readme.endswith("b\n")
     assert Store(published=True).get(local_report.config, "f" * 64)
 

@@ -78,11 +78,12 @@ def profile_rows(profiles: dict) -> list[dict]:
         plan = f"{budget.minutes:g} min" if budget.minutes < 120 else f"{budget.minutes / 60:.0f} hours"
         took = f"{measured['minutes']:g} min on {measured['machine']}" if measured else f"planned for {plan}"
         seeds = f"{budget.bn_seeds} seeds" if budget.bn_seeds > 1 else "one seed"
-        size = f"MyNet × {budget.mynet} steps, VGG-A: four rates × {budget.bn_steps} steps, "
+        narrow = f" at {budget.width:g} of its width" if budget.width < 1 else ""
+        size = f"MyNet × {budget.mynet} steps, VGG-A{narrow}: four rates × {budget.bn_steps} steps, "
         size += f"probes along {budget.direct_steps} steps, "
         size += f"batch {budget.batch_size}, {seeds}"
         data = "synthetic" if budget.data == "synthetic" else "CIFAR-10"
-        rows.append({"profile": f"`{name}`", "data": data, "what you get": size, "measured": took})
+        rows.append({"profile": f"`{name}`", "data": data, "what you get": size, "takes": took})
     return rows
 
 
