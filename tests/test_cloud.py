@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CELLS = re.findall(r"```python\n(.*?)\n```", (ROOT / "docs/cloud.md").read_text(encoding="utf-8"), re.DOTALL)
+CELLS = re.findall(r"```ipython3\n(.*?)\n```", (ROOT / "docs/cloud.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.fixture

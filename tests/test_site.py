@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -47,9 +48,10 @@ def world(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     monkeypatch.setattr(site, "ROOT", tmp_path)
-    (local / "REPORT.md").write_text("# The report\n\n![A picture.](01_class_counts.png)\n")
-    entry = {"kind": "figure", "name": "01_class_counts", "caption": "Images of each class."}
-    (local / "01_class_counts.json").write_text(json.dumps(entry))
+    (local / "REPORT.md").write_text("# The report\n\n![A picture.](01_pixel_values.png)\n")
+    shutil.copy(ROOT / "figures" / "01_pixel_values.png", local)
+    entry = {"kind": "figure", "name": "01_pixel_values", "caption": "Pixel values."}
+    (local / "01_pixel_values.json").write_text(json.dumps(entry))
     notebook = nbformat.read(NOTEBOOKS["01"], as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -58,7 +60,10 @@ def world(tmp_path, monkeypatch):
     notebook.cells.append(code("table", new_output("execute_result", data={"text/html": table, "text/plain": "1"})))
     notebook.cells.append(code("explore()", widget(), picture()))
     nbformat.write(notebook, executed / NOTEBOOKS["01"].name)
-    pages.write(tmp_path, executed, tmp_path / "figures", [entry | {"private": False}], "As published.")
+    everything = tmp_path / "everything"  # a report is published whole
+    shutil.copytree(ROOT / "notebooks", everything)
+    shutil.copy(executed / NOTEBOOKS["01"].name, everything)
+    pages.write(tmp_path, everything, tmp_path / "figures", [entry | {"private": False}], "As published.")
     return tmp_path
 
 
@@ -106,13 +111,13 @@ def test_the_pages_stand_alone(world, capfd):
                 assert (page.parent / url.partition("?")[0]).exists(), f"{page.name} misses {url}"
         assert all(loaded.texts), f"{page.name} has a picture without a text"
         texts += loaded.texts
-    assert "Images of each class." in texts and "Ten training images of each class." in texts
+    assert "Pixel values." in texts and "Ten training images of each class." in texts
     for sheet in out.rglob("*.css"):
         assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", sheet.read_text()), sheet.name
     formula = (out / "notebooks/01_data.html").read_text()
     assert "mathjax/tex-chtml.js" in formula and r"\sigma_c" in formula
     read = (out / "docs/read/01_data.html").read_text()
-    assert r"\sigma_c" in read and "math notranslate" in read and "$`" not in read and "01_class_counts" in read
+    assert r"\sigma_c" in read and "math notranslate" in read and "$`" not in read and "01_pixel_values" in read
     assert '<a class="reference internal" href="docs/read/01_data.html">' in home.read_text()
     assert site.NOT_RUN.strip("*") in (out / "notebooks/02_simple_net.html").read_text()
     assert site.NOT_RUN.strip("*") not in formula
