@@ -251,3 +251,18 @@ def test_the_answer_is_three_sentences_and_says_where_the_published_report_diffe
     assert len(answer.sentences(ours, "quick")) == 2 and answer.sentences([], "quick", theirs) == []
     without = [{name: value for name, value in entry.items() if name != "numbers"} for entry in ours]
     assert answer.sentences(without, "quick", theirs)[0] == first, "as it is written, where rows carry no numbers"
+
+
+def test_two_fair_runs_stand_beside_the_published_ones_that_begin_as_they_do(small_data, store, scratch, monkeypatch):
+    records = type(store)(scratch / "figures" / "records")
+    long = dataclasses.replace(TINY, steps=6, eval_every=2, test=True)
+    known = run.get_run(long, dataclasses.replace(small_data, fingerprint="a" * 64), "cpu", records)
+    short = dataclasses.replace(TINY, eval_every=4, steps=5)
+    mine = run.get_run(short, small_data, "cpu", store)
+    other = dataclasses.replace(TINY, lr=0.1)
+    run.get_run(other, small_data, "cpu", store)
+    monkeypatch.setattr(plans.sweeps, "fair", lambda profile: [short, other, dataclasses.replace(TINY, seed=9)])
+    first, second = answer.fair("quick", small_data.fingerprint)
+    assert first["validation accuracy here (%)"] == f"{100 * mine.epochs[-1]['validation_accuracy']:.1f}"
+    assert first["published (%)"] == f"{100 * known.epochs[1]['validation_accuracy']:.1f} after 4 steps"
+    assert second["published (%)"] == "–"

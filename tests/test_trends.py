@@ -75,3 +75,10 @@ def test_the_table_of_widths_puts_equal_ways_under_one_another():
         ("⅛", "5", "the same step"),
         ("1", "3", "the same training loss"),
     ]
+
+
+def test_runs_that_are_narrow_in_both_columns_stand_once_in_the_table_of_widths():
+    ways = [fake_way(way, [-1, -1.1]) for way in compare.WAYS]
+    narrow = runs("VGG_A", lambda t: t)
+    rows = trends.width_table({"1": (narrow, ways), "⅛": (narrow, ways)}, "nats")
+    assert [row["width"] for row in rows] == ["⅛"] * 3

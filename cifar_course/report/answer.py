@@ -1,9 +1,15 @@
-"""The course's question answered in three sentences, with the numbers of the direct probe's tables."""
+"""What a report says first: the course's question answered in three sentences, and what is shown and not trained."""
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from cifar_helpers.env import figures_dir, read_json
+from cifar_helpers.plans import sweeps
 from cifar_helpers.plans.landscape import direct_runs
+from cifar_helpers.plans.profiles import get_profile
+from cifar_helpers.training.config import RunConfig
+from cifar_helpers.training.store import Store
 from cifar_helpers.words import rounded
 
 from .digest import QUANTITIES, WAYS, table_rows
@@ -25,6 +31,45 @@ def nine(entries: Sequence[dict]) -> dict[tuple[str, str], dict]:
             if row["compared at"] in WAYS and ratio.get("low") is not None:
                 found[quantity, row["compared at"]] = ratio
     return found
+
+
+def fair(profile: str, fingerprint: str) -> list[dict]:
+    """Rows of MyNet and LeNet-5 where a profile trains them beside the published runs of 02: here, and published."""
+    rows = []
+    for config in sweeps.fair(profile):
+        record = Store().get(config, fingerprint)
+        if record and record.epochs:
+            row = {"network": config.model, "steps": str(config.steps)}
+            row["validation accuracy here (%)"] = f"{100 * record.epochs[-1]['validation_accuracy']:.1f}"
+            rows.append(row | {"published (%)": _published_accuracy(config)})
+    return rows
+
+
+def what_is_shown(profile: str) -> list[str]:
+    """A line of the protocol: where the profile shows published runs, and what it trains of 02 all the same."""
+    shows = get_profile(profile).shows
+    if not shows:
+        return []
+    nets = " and ".join(f"{config.model} {config.steps} steps" for config in sweeps.fair(profile))
+    return [
+        f"- **Published runs are shown in {', '.join(shows)}**: they take too long here. Of 02 are trained: {nets}."
+    ]
+
+
+def _published_accuracy(config: RunConfig) -> str:
+    """Of the published run that differs in its length alone, at the evaluation nearest to this one's end."""
+    found, records = [], figures_dir() / "records"
+    for path in records.glob("*/config.json"):
+        other = RunConfig.from_json(path.read_text(encoding="utf-8"))
+        alike = {name: getattr(config, name) for name in ("steps", "test", "eval_every", "eval_items", "keep_weights")}
+        if replace(other, **alike) == config:
+            made = read_json(path.with_name("provenance.json")) or {}
+            record = Store(records).get(other, made.get("data_fingerprint", ""))
+            found += record.epochs if record else []
+    if not found:
+        return "–"
+    nearest = min(found, key=lambda each: abs(each["step"] - config.steps))
+    return f"{100 * nearest['validation_accuracy']:.1f} after {nearest['step']} steps"
 
 
 def _written(text: str) -> dict:

@@ -20,7 +20,7 @@ from cifar_helpers.env import (
 )
 from cifar_helpers.measure.compare import BINS, NOT_TRAINING, SPAN, window_steps
 from cifar_helpers.plans.landscape import BASE_RATE, NETWORKS, PAPER_RATE, bn_sweep, direct_probe, direct_runs
-from cifar_helpers.plans.profiles import PUBLISHED, get_profile, published_from
+from cifar_helpers.plans.profiles import PUBLISHED, get_profile, only_shows, published_from
 from cifar_helpers.sources.reported import DOCUMENTS
 from cifar_helpers.training.store import DRAWN, Store
 
@@ -153,6 +153,9 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
             for name, r in sorted(report["results"].items())
         ]
     )
+    if only_shows(report["profile"], "02"):
+        rows = answer.fair(report["profile"], report["data_fingerprint"])
+        lines += ["## MyNet and LeNet-5, trained here", "", *table(rows)] if rows else []
     lines += protocol(report) + beside_sources(usable, report["profile"]) + glance(usable)
     stems = sorted(p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     missing = [stem for stem in stems if stem not in report["results"]]
@@ -185,12 +188,14 @@ def protocol(report: dict) -> list[str]:
     direct, probe = direct_runs(report["profile"])[0], direct_probe(report["profile"])
     rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(c.lr for c in configs))
     images = f"{config.n_items} training images" if config.n_items else "all training images but the validation tenth"
+    wide = "" if budget.width == 1 else f", {budget.width:g} of their width,"
     changed = ", ".join(f"{name} = {value!r}" for name, value in report["changed"].items())
     return [
         "## Protocol",
         "",
         *([f"- **Settings changed by hand:** {changed}."] if changed else []),
-        f"- {' and '.join(NETWORKS)} (Xavier-normal weights), {config.optimizer} at rates {rates}, batch "
+        *answer.what_is_shown(report["profile"]),
+        f"- {' and '.join(NETWORKS)}{wide} (Xavier-normal weights), {config.optimizer} at rates {rates}, batch "
         f"{config.batch_size}, {config.steps} steps, {images}, normalisation {config.normalisation}, augmentation "
         f"{', '.join(config.augmentation) or 'none'}, recorded in {config.precision}.",
         f"- The direct probe (05 to 07): {direct.optimizer} at rate {direct.lr:g}, batch {direct.batch_size}, "

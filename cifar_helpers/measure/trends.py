@@ -32,11 +32,14 @@ def width_table(found: Mapping[str, tuple], unit: str) -> list[dict]:
     """Rows of ``compare.comparison_table`` for networks of several widths, sorted by what is held equal.
 
     Args:
-        found: width in words → (runs of the plain network, ``compare.three_ways`` of both).
+        found: width in words → (runs of the plain network, ``compare.three_ways`` of both). Where a profile's networks
+            are narrow everywhere, the same runs come twice, and the last name is theirs.
     """
+    configs = [[run.config for run in plain] for plain, _ in found.values()]
+    columns = [each for i, each in enumerate(found.items()) if configs[i] not in configs[i + 1 :]]
     rows = []
     for i in range(len(compare.WAYS)):
-        for width, (plain, ways) in found.items():
+        for width, (plain, ways) in columns:
             first = {"width": width, "steps": f"{plain[0].config.steps:,}", "seeds": str(len(plain))}
             rows += [first | row for row in compare.comparison_table(ways[i : i + 1], unit)]
     return rows

@@ -28,11 +28,13 @@ class Length:
 
     Attributes:
         trained, theirs: in ``unit``, ``epochs`` or ``steps``; None where nothing is trained or said.
+        width: of our networks, as a share of the source's.
     """
 
     trained: float | None = None
     theirs: float | None = None
     unit: str = "epochs"
+    width: float = 1.0
 
     @property
     def differs(self) -> bool:
@@ -70,10 +72,11 @@ def table(rows: Iterable[Row]) -> list[dict]:
     for row in rows:
         source, lengths = REPORTED[row.name], row.length
         numbers = {"name": row.name, "values": [number.as_json() for number in row.numbers]}
+        wide = "" if lengths.width == 1 else f"; networks {lengths.width:g} as wide"
         made.append(
             {"source": source.source, "quantity": source.what, "source's result": source.reported}
             | {"ours": Cell(row.ours, numbers), "seeds": str(row.n) if row.verdict != NOT_RUN else "–"}
-            | {"length": Cell(length_text(lengths.trained, lengths.theirs, lengths.unit), vars(lengths))}
+            | {"length": Cell(f"{length_text(lengths.trained, lengths.theirs, lengths.unit)}{wide}", vars(lengths))}
             | {"verdict": row.verdict, "remark": row.remark}
         )
     return made
@@ -85,11 +88,12 @@ def length(name: str, trained: Sequence | float = ()) -> Length:
     Args:
         trained: records, of which the longest counts, or epochs.
     """
-    theirs = REPORTED[name]
+    theirs, width = REPORTED[name], 1.0
     if isinstance(trained, Sequence):
+        width = min((run.config.model_args.get("width", 1.0) for run in trained), default=1.0)
         how_long = (lambda run: len(run.steps["loss"])) if theirs.steps else ranking.epochs_trained
         trained = max(map(how_long, trained), default=None)
-    return Length(trained, theirs.steps or theirs.epochs, "steps" if theirs.steps else "epochs")
+    return Length(trained, theirs.steps or theirs.epochs, "steps" if theirs.steps else "epochs", width)
 
 
 def judge(found: Paired, sign: int) -> str:
