@@ -188,8 +188,8 @@ def test_relative_places_mean_the_same_to_the_driver_and_to_the_notebooks(course
     monkeypatch.setattr(env, "ROOT", course)
     monkeypatch.setenv("CIFAR_COURSE_ROOT", str(course))
     monkeypatch.setenv("CIFAR_FIGURES", "my-figures")
-    assert cli.main(["--profile", "quick", "--data", "images", "--only", "02"]) == 0
-    text = (course / "my-figures" / "local" / "quick" / "REPORT.md").read_text()
+    assert cli.main(["--profile", "laptop", "--data", "images", "--only", "02"]) == 0
+    text = (course / "my-figures" / "local" / "laptop" / "REPORT.md").read_text()
     assert "A table." in text and "CIFAR-10 (PNG copy)" in text
     assert not (course / "notebooks" / "my-figures").exists()
     assert {p.suffix for p in (course / "notebooks").iterdir()} == {".ipynb"}  # no socket left behind

@@ -140,7 +140,7 @@ NOTEBOOKS: dict[str, Callable[..., list[Job]]] = {
 
 
 # What is trained of a notebook although the profile only shows its published runs.
-TRAINED_BESIDE: dict[str, Callable[..., list[RunConfig]]] = {"02": sweeps.fair}
+TRAINED_BESIDE: dict[str, Callable[..., list[RunConfig]]] = {"02_simple_net": sweeps.fair}
 
 
 def has_muon() -> bool:
@@ -151,7 +151,7 @@ def has_muon() -> bool:
 
 
 def _trained_beside(name: str) -> Callable[..., list[Job]]:
-    make = TRAINED_BESIDE.get(name[:2])
+    make = TRAINED_BESIDE.get(name)
     return lambda profile, seed=0: _jobs(make(profile, seed) if make else ())
 
 
