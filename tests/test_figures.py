@@ -46,7 +46,9 @@ def all_figures(small_data):
     yield figures.training.augmentation_grid({"none": images[:4] / 255, "flip": images[:4].flip(3) / 255})
     yield figures.training.training_curves(PLAIN[:2] + NORMED[:2], compare.smooth, 5)
     yield figures.training.family_curves([fake(model) for model in figures.NETWORKS])
-    yield figures.training.hard_settings([PLAIN[0], NORMED[0], fake("VGG_A", 1e-2, diverged=7)], compare.smooth, 5)
+    yield figures.training.hard_settings(
+        [PLAIN[0], NORMED[0], fake("VGG_A", 1e-2, diverged=7)], compare.smooth, 5, "A claim"
+    )
     yield figures.landscape.bands({"all": both, "output": both}, "β", "Title", 3, compare.smooth)
     yield figures.landscape.loss_landscape(both, [1e-3, 1e-4], compare.smooth, 3)
     yield figures.training.loss_gap(compare.same_step_rows(PLAIN, NORMED), "steps 32 to 40")

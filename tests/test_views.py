@@ -42,12 +42,14 @@ def all_figures():
     yield figures.autograd.toy_networks({"ReLU": [[0.5]]}, {"ReLU": [[0.5]]})
     yield figures.autograd.toy_rates([0.1, 1.0], {"ReLU": [[0.5], [np.nan]]}, [[0.0], [1.0]])
     yield figures.autograd.own_adam(([1, 2], [1, 2]), ([2, 1], [2, 1]))
-    yield figures.batchnorm.norm_curves({name: [fake(), fake(name == "ℓ1 norm")] for name in norms}, compare.smooth, 3)
-    yield figures.batchnorm.norm_curves({"no norm": [fake(True)]}, compare.smooth, 3)
+    yield figures.batchnorm.norm_curves(
+        {name: [fake(), fake(name == "ℓ1 norm")] for name in norms}, compare.smooth, 3, "A claim"
+    )
+    yield figures.batchnorm.norm_curves({"no norm": [fake(True)]}, compare.smooth, 3, "A claim")
     seeds = [([0, 5], [1.0, np.nan]), ([0], [1.0])]  # the second diverged
     series = {"conv 2": {"no norm": [([0, 5], [0.1, 0.2])], "batch norm": seeds}}
-    yield figures.batchnorm.covariate_shift(series, "relative", "ratio", "Shift")
-    yield figures.batchnorm.covariate_shift(series, "cosine", "cosine", "Shift")
+    yield figures.batchnorm.covariate_shift(series, "relative")
+    yield figures.batchnorm.covariate_shift(series, "cosine")
     yield figures.batchnorm.ridges({"no norm": {"conv 2": [(0, [-1, 0, 1]), (5, [0.5, 0.5, 2])]}})
     yield figures.batchnorm.ridges({"no norm": {"conv 2": [(0, [0, 0, 0])]}})  # a dead channel
     yield figures.batchnorm.tolerance(
@@ -56,7 +58,14 @@ def all_figures():
     yield figures.batchnorm.tolerance({"no norm": np.full((1, 2), np.nan)}, [0.1, 1], [1], 9)
     yield figures.batchnorm.weight_decay({0.0: (fake(), {0: 3.0, 9: 4.0}), 0.1: (fake(), {0: 3.0})}, compare.smooth, 3)
     gap = {"eval": 2.0, "train": 1.9, "eval_accuracy": 0.3, "train_accuracy": 0.3}
-    yield figures.batchnorm.batch_sizes({("batch norm", 2): [gap], ("batch norm", 8): [gap], ("group norm", 8): [gap]})
+    modes = {("batch norm", 2): [gap], ("batch norm", 8): [gap], ("group norm", 8): [gap]}
+    yield figures.batchnorm.batch_sizes(modes, {2: 16, 8: 4}, "A claim")
+    sharp = {"rate": 0.1, "steps": [0, 5], "values": [4.0, 20.0]}
+    yield figures.batchnorm.later_explanations({"no norm": [[1.0, 2.0]] * 2}, {"batch norm": [sharp] * 2}, "A claim")
+    yield figures.batchnorm_drawings.four_numbers([1, 3, 9, 19], 2, 1)
+    yield figures.batchnorm_drawings.intervals_of_seeds()
+    yield figures.batchnorm_drawings.moving_target()
+    yield figures.batchnorm_drawings.growing_circle()
     kernels = {"first": RANDOM.normal(size=(20, 3, 3, 3)), "deeper": RANDOM.normal(size=(16, 3, 3)), "layer": "conv"}
     yield figures.inside.filters(kernels, "a network")
     yield figures.inside.one_image(

@@ -1,6 +1,6 @@
 """Figures: a function takes records or arrays and returns the figure."""
 
-from . import autograd, batchnorm, diagrams, inside, landscape, style, sweeps, training
+from . import autograd, batchnorm, batchnorm_drawings, diagrams, inside, landscape, style, sweeps, training
 from .style import (
     CHANNELS,
     COLOURS,
@@ -38,6 +38,7 @@ __all__ = [
     "STYLE",
     "autograd",
     "batchnorm",
+    "batchnorm_drawings",
     "diagrams",
     "foot",
     "in_order",

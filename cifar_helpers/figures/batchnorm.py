@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import COLOURS, DASHES, MARKERS, styled, title_of
+from .style import COLOURS, DASHES, MARKERS, legend, styled, title_of
 
 # --- 10: why batch norm helps --------------------------------------------------------------------------------------
 
@@ -20,6 +20,15 @@ NORM_STYLES = {
     "ℓ2 norm": ("#7F7F7F", (0, (2, 2))),
     "ℓ∞ norm": ("#000000", (0, (4, 1, 1, 1, 1, 1))),
 }
+SHIFTS = {  # quantity of internal covariate shift → label of its axis, title
+    "l2": ("‖G − G′‖₂ (log)", "Internal covariate shift: change of a layer's gradient when the layers below move"),
+    "relative": ("‖G − G′‖₂ / ‖G‖₂ (log)", "The same shift, relative to the gradient"),
+    "cosine": (
+        "cosine of the angle between G and G′",
+        "Does the gradient keep its direction when the layers below move?",
+    ),
+}
+PASSES = 0.2  # validation accuracy above which a setting of the map counts as training
 
 
 def _style(name: str) -> dict:
@@ -28,37 +37,39 @@ def _style(name: str) -> dict:
 
 
 @styled
-def norm_curves(found: Mapping[str, Sequence], smooth, span: int) -> Figure:
-    """Training loss of each batch, and eval-mode loss on validation images, under several normalisations.
+def norm_curves(found: Mapping[str, Sequence], smooth, span: int, title: str) -> Figure:
+    """Training loss of each batch (median over seeds), and eval-mode validation loss at the end, under several norms.
 
     Args:
         found: norm → runs, one per seed; smooth: ``compare.smooth``, over ``span`` steps.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.8), sharex=True)
-    for name, runs in found.items():
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), width_ratios=(1.35, 1))
+    for place, (name, runs) in enumerate(found.items()):
         whole = [run for run in runs if run.diverged_at is None]
-        for run in whole:
-            left.plot(smooth(run.steps["loss"], span), **_style(name), linewidth=0.6, alpha=0.4)
-        label = name if whole else f"{name} (diverged)"
         curves = [smooth(run.steps["loss"], span) for run in whole] or [[np.nan]]
-        left.plot(np.median(curves, axis=0), **_style(name), label=label)
-        for run in whole:
-            points = np.transpose([(e["step"], e["validation_loss"]) for e in run.epochs])
-            right.plot(*points, **_style(name), linewidth=1.2, marker="o", ms=4, mfc="white")
-    left.set(xlabel="step", ylabel="training loss (nats)", title=f"each batch, mean over {span} steps; thick: median")
-    right.set(xlabel="step", ylabel="validation loss (nats)", title="evaluation mode: no noise; every seed")
-    figure.legend(loc="outside lower center", ncols=4, fontsize=11)
-    title_of(figure, "VGG-A, a quarter as wide, under eight normalisations")
+        left.plot(np.median(curves, axis=0), **_style(name), label=name if whole else f"{name} (diverged)")
+        ends = [run.epochs[-1]["validation_loss"] for run in whole]
+        colour = NORM_STYLES[name][0]
+        right.plot(ends, [place] * len(ends), "o", color=colour, mfc="white", ms=7, mew=1.6)
+        if ends:
+            right.plot(np.mean(ends), place, "|", color=colour, ms=20, mew=3)
+    left.set(xlabel="step", ylabel="training loss (nats)", title=f"each batch, mean over {span} steps, median of seeds")
+    right.set_yticks(range(len(found)), list(found))
+    right.set(ylim=(len(found) - 0.5, -0.5), xlabel="validation loss (nats)")
+    right.set_title("evaluation mode, at the end; bar: mean", fontsize=11)
+    legend(left, fontsize=9.5, ncols=2, loc="upper right")
+    title_of(figure, title)
     return figure
 
 
 @styled
-def covariate_shift(found: Mapping[str, Mapping[str, Sequence]], quantity: str, label: str, title: str) -> Figure:
+def covariate_shift(found: Mapping[str, Mapping[str, Sequence]], quantity: str) -> Figure:
     """A quantity of internal covariate shift along training, one panel per layer.
 
     Args:
-        found: layer → norm → one (steps, values) per seed; quantity: ``l2``, ``relative`` or ``cosine``.
+        found: layer → norm → one (steps, values) per seed; quantity: one of ``SHIFTS``.
     """
+    label, title = SHIFTS[quantity]
     figure, axes = plt.subplots(1, len(found), figsize=(3.3 * len(found), 4.2), sharey=True, squeeze=False)
     for axis, (layer, networks) in zip(axes[0], found.items(), strict=True):
         for name, seeds in networks.items():
@@ -123,7 +134,7 @@ def tolerance(found: Mapping[str, np.ndarray], rates: Sequence[float], scales: S
     """Accuracy as colour over learning rate and initial scale, one panel per network.
 
     Args:
-        found: network → (scales, rates) accuracies, 0 to 1; NaN where a run diverged.
+        found: network → (scales, rates) accuracies, 0 to 1; NaN where a run diverged. Above ``PASSES`` it trains.
     """
     import seaborn as sns
 
@@ -151,7 +162,9 @@ def tolerance(found: Mapping[str, np.ndarray], rates: Sequence[float], scales: S
         axis.tick_params(axis="y", labelrotation=0)
         axis.set(xlabel="learning rate", title=name)
     axes[0][0].set_ylabel("factor of the initial weights")
-    title_of(figure, f"Which rates and initial scales train within {steps} steps? SGD (×: diverged)")
+    counts = {name: int((np.nan_to_num(values) > PASSES).sum()) for name, values in found.items()}
+    said = "; ".join(f"{name}: {count} of {found[name].size}" for name, count in counts.items())
+    title_of(figure, f"Settings that train within {steps} steps of SGD: {said} (×: diverged)")
     return figure
 
 
@@ -181,31 +194,65 @@ def weight_decay(found: Mapping[float, tuple[object, Mapping[int, float]]], smoo
 
 
 @styled
-def batch_sizes(found: Mapping[tuple[str, int], Sequence[Mapping]]) -> Figure:
-    """Accuracy and train/eval gap over the batch size, each seed a marker.
+def batch_sizes(found: Mapping[tuple[str, int], Sequence[Mapping]], steps: Mapping[int, int], title: str) -> Figure:
+    """Accuracy over the batch size, and what the switch to evaluation mode changes; each seed a marker.
 
     Args:
-        found: (norm, batch size) → ``inside.shift.mode_gap`` of every seed.
+        found: (norm, batch size) → ``inside.shift.mode_gap`` of every seed; steps: batch size → steps trained.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), sharex=True)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.5), sharex=True)
+    values = {
+        left: lambda gap: 100 * gap["eval_accuracy"],
+        right: lambda gap: gap["eval"] - gap["train"],
+    }
     for number, name in enumerate(dict.fromkeys(name for name, _ in found)):
-        sizes = [size for norm, size in found if norm == name]
-        for axis, value in (
-            (left, lambda gap: 100 * gap["eval_accuracy"]),
-            (right, lambda gap: gap["eval"] - gap["train"]),
-        ):
+        sizes = [size for size in steps if (name, size) in found]
+        for axis, value in values.items():
             for size in sizes:
-                values = [value(gap) for gap in found[name, size]]
-                axis.plot([size] * len(values), values, MARKERS[number], mfc="white", color=_style(name)["color"])
+                seeds = [value(gap) for gap in found[name, size]]
+                axis.plot([size] * len(seeds), seeds, MARKERS[number], mfc="white", color=_style(name)["color"])
             middle = [np.median([value(gap) for gap in found[name, size]]) for size in sizes]
-            axis.plot(sizes, middle, **_style(name), label=name if axis is left else None)
-    left.set(ylabel="validation accuracy (%)", title="the same images in other batches; evaluation mode")
-    right.set(ylabel="difference of losses (nats)", title="running − batch statistics, validation images")
+            axis.plot(sizes, middle, **_style(name), label=name)
+    left.set(ylabel="validation accuracy (%)", title="evaluation mode; small batches took more steps")
+    right.set(ylabel="loss, evaluation − training mode (nats)", title="what evaluation mode changes")
     right.axhline(0, color="#777777", linestyle=":", linewidth=1)
+    right.annotate("evaluation is worse", (0.02, 0.97), xycoords="axes fraction", va="top", fontsize=10)
+    right.annotate("evaluation is better", (0.98, 0.03), xycoords="axes fraction", ha="right", fontsize=10)
     for axis in (left, right):
         axis.set_xscale("log", base=2)
-        axis.set_xticks(sizes, [str(size) for size in sizes])
-        axis.set_xlabel("batch size")
-    figure.legend(loc="outside lower center", ncols=2, fontsize=11)
-    title_of(figure, "Batch norm and group norm over the batch size (rate in proportion to it)")
+        axis.set_xticks(list(steps), [f"{size}\n{count:,} steps" for size, count in steps.items()])
+        axis.minorticks_off()
+        axis.set_xlabel("batch size (the rate in proportion to it)")
+    legend(left, loc="lower left")
+    title_of(figure, title)
+    return figure
+
+
+@styled
+def later_explanations(growth: Mapping[str, Sequence], sharp: Mapping[str, Sequence], title: str) -> Figure:
+    """How a layer's output grows after large steps, by depth; and sharpness times rate along gradient descent.
+
+    Args:
+        growth: norm → one list per seed, a value per convolution; sharp: norm → ``inside.explanations.sharpness``, one
+            per seed.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.4))
+    for name, seeds in growth.items():
+        depth = np.arange(1, len(seeds[0]) + 1)
+        for values in seeds:
+            left.plot(depth, values, **_style(name) | {"linewidth": 0.8}, alpha=0.6)
+        left.plot(depth, np.median(seeds, axis=0), **_style(name), marker="o", ms=4, label=name)
+    for name, seeds in sharp.items():
+        for found in seeds:
+            values = np.array(found["values"]) * found["rate"]
+            right.plot(found["steps"], values, **_style(name) | {"linewidth": 1.2}, marker="o", ms=3)
+    left.axhline(1, color="#777777", linestyle=":", linewidth=1)
+    left.set(xlabel="convolution, from the image on", ylabel="spread of its output, after / before")
+    left.set_title("six large steps: how much a layer's output grows", fontsize=11)
+    right.axhline(2, color="black", linestyle=":", linewidth=1.4)
+    right.annotate("2: a larger one overshoots", (0.98, 2), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+    right.set(xlabel="step of gradient descent", ylabel="sharpness · rate", ylim=(0, None))
+    right.set_title("the same images at every step; one seed", fontsize=11)
+    legend(left)
+    title_of(figure, title)
     return figure

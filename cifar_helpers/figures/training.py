@@ -130,7 +130,7 @@ def family_curves(runs: Sequence) -> Figure:
 
 
 @styled
-def hard_settings(runs: Sequence, smooth, span: int) -> Figure:
+def hard_settings(runs: Sequence, smooth, span: int, title: str) -> Figure:
     """Training loss of both networks at each hard setting, against the loss of guessing.
 
     Args:
@@ -155,7 +155,7 @@ def hard_settings(runs: Sequence, smooth, span: int) -> Figure:
     for axis in axes[:, 0]:
         axis.set_ylabel("training loss (nats, up to 4)")
     legend(axes.flat[0], fontsize=11)
-    title_of(figure, "Settings at which plain VGG-A may fail: does batch norm help?")
+    title_of(figure, title)
     return figure
 
 
@@ -187,5 +187,9 @@ def loss_gap(rows: list[dict], window: str) -> Figure:
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.set_xlabel("training loss with BN − without BN (nats); left of 0: BN is ahead")
     axis.set_title(f"{window}; circle: one seed, bar: mean with 95 % t interval", loc="left", fontsize=11)
-    title_of(figure, "Who is ahead in training loss at the same step?")
+    decided = [row["paired"] for row in rows if row["paired"] and row["paired"].decided]
+    ahead, behind = (sum(sign * found.mean > 0 for found in decided) for sign in (-1, 1))
+    said = f"Batch norm is ahead at {ahead} of {len(rows)} rates"
+    said += f", behind at {behind}" * bool(behind)
+    title_of(figure, f"{said}; {len(rows) - len(decided)} undecided" if len(decided) < len(rows) else said)
     return figure

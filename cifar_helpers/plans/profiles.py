@@ -92,7 +92,7 @@ _TABLE = {
     "norm_steps": (3, 40, 400, 20 * EPOCH),  # networks that differ in their norm
     # steps at which they are looked into
     "norm_snapshots": ((0, 2), (0, 20, 39), LOOKS, (0, 10, 50, 100, 200, 400, 800, 1600, 3200, 6400, 7019)),
-    "map_steps": (1, 10, 60, 4 * EPOCH),  # a cell of the tolerance map
+    "map_steps": (1, 10, 300, 4 * EPOCH),  # a cell of the tolerance map
     "map_rates": (2, 4, 7, 7),  # how many rates
     "map_scales": (1, 2, 5, 5),  # and scales of it
     "decay_steps": (2, 40, 300, 20 * EPOCH),  # runs with weight decay
