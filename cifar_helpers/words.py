@@ -115,6 +115,25 @@ def decided_text(found: Paired) -> str:
     return f"decided: our interval is {'above' if found.mean > 0 else 'below'} zero"
 
 
+def by_side(found: Paired | None, below: str, above: str, undecided: str) -> str:
+    """One of three texts, by where the interval lies: below zero, above it, or neither (or there is none)."""
+    if found is None or not found.decided:
+        return undecided
+    return below if found.mean < 0 else above
+
+
+def counted(number: int, of: int, what: str = "") -> str:
+    """A count as a sentence says it: ``none of 3 seeds``, ``2 of 3 seeds``, ``all 3 seeds``."""
+    many = f"all {of}" if number == of and of > 1 else f"{number or 'none'} of {of}"
+    return f"{many} {what}".rstrip()
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Parts as a sentence lists them: ``a, b and c``."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 # --- Levels ----------------------------------------------------------------------------------------------------------
 
 

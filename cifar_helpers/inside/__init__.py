@@ -1,5 +1,5 @@
 """Looking inside trained networks."""
 
-from . import attribution, curvature, features, mistakes, shift, surface, toys
+from . import attribution, curvature, explanations, features, mistakes, shift, surface, toys
 
-__all__ = ["attribution", "curvature", "features", "mistakes", "shift", "surface", "toys"]
+__all__ = ["attribution", "curvature", "explanations", "features", "mistakes", "shift", "surface", "toys"]

@@ -249,6 +249,34 @@ def activations_along(run: RunRecord, data: ImageData, store: Store, layers: Seq
     return at_snapshots("activations", run, data, store, measure, device, layers=list(layers), version=2)
 
 
+def series(found: Mapping[str, Sequence[Mapping]], labels: Sequence[str], quantity: str) -> dict:
+    """A quantity of ``shift_along`` as a figure wants it: label → network → (steps, values) of every seed.
+
+    Args:
+        found: network → what ``shift_along`` gave for every seed; labels: of the layers, in their order.
+    """
+    return {
+        label: {
+            name: [(list(run), [rows[place][quantity] for rows in run.values()]) for run in seeds]
+            for name, seeds in found.items()
+        }
+        for place, label in enumerate(labels)
+    }
+
+
+def late(found: Sequence[Mapping], quantity: str) -> list[float]:
+    """Mean of a quantity over layers and over the last half of the measured steps, for every seed."""
+    halves = [list(run.values())[len(run) // 2 :] for run in found]
+    return [float(np.nanmean([row[quantity] for rows in half for row in rows])) for half in halves]
+
+
+def quantiles(by_step: Mapping[int, Sequence[dict]], labels: Sequence[str]) -> dict:
+    """``activations_along`` of a run as a figure of ridges wants it: label → (step, quantiles) pairs."""
+    return {
+        label: [(step, rows[place]["channel"]) for step, rows in by_step.items()] for place, label in enumerate(labels)
+    }
+
+
 def drift(by_step: Mapping[int, Sequence[dict]]) -> list[float]:
     """How far the distributions before the activations move from one measured step to the next.
 

@@ -1,0 +1,256 @@
+"""What the figures of notebooks 04 and 10 show, in sentences whose numbers and sides are the records' own.
+
+Every function returns a paragraph. Where an interval decides nothing, the sentence says so.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from IPython.display import Markdown
+
+from ..figures import network_name
+from ..figures.batchnorm import PASSES
+from ..intervals import Paired, paired
+from ..measure import ahead as ends
+from ..measure import compare
+from ..plans.landscape import BATCH_NORM, PLAIN
+from ..words import by_side, counted, difference_text, listed, ratio_text, rounded
+
+
+def _paragraph(*sentences: str) -> Markdown:
+    return Markdown(" ".join(sentence for sentence in sentences if sentence))
+
+
+def _sentence(text: str) -> str:
+    """The text with a capital letter in front, and the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+# --- 04 --------------------------------------------------------------------------------------------------------------
+
+
+def training(runs: Sequence) -> Markdown:
+    """Both networks at one rate: where the loss ends, when it begins to fall, who does not train."""
+    sides = [[run for run in runs if run.config.model == model] for model in (PLAIN, BATCH_NORM)]
+    plain, other = (float(np.nanmedian(ends.end_losses(mine))) for mine in sides)
+    stuck = sum(not compare.is_training(run) for run in sides[0])
+    begins = []
+    for mine in sides:
+        steps = [int(np.argmin(compare.not_training(run))) for run in mine if compare.is_training(run)]
+        begins.append(f"{np.median(steps):.0f}" if steps else "no step of this run")
+    waits = f"With it the loss leaves that of guessing at step {begins[1]}, without at step {begins[0]} (medians)."
+    stays = f"{_sentence(counted(stuck, len(sides[0]), 'plain networks'))} never {'do' if stuck > 1 else 'does'}."
+    return _paragraph(
+        f"After {runs[0].config.steps:,} steps the training loss is {other:.2f} nats with batch norm and {plain:.2f} "
+        "without (mean over the last fifth, median over the seeds).",
+        waits,
+        f"{stays} Near $\\ln 10$ the gradients are tiny, and a network can wait there for long." if stuck else "",
+    )
+
+
+def ahead(compared: Sequence[Mapping]) -> Markdown:
+    """Who is ahead at which rate, and how wide the intervals are."""
+    sides: dict[str, list] = {}
+    for row in compared:
+        sides.setdefault(by_side(row["paired"], "with", "without", "open"), []).append(row)
+    sentences = []
+    for side, words in (("with", "Batch norm is ahead"), ("without", "The plain network is ahead")):
+        if rows := sides.get(side):
+            by = listed([f"{abs(row['paired'].mean):.2f} nats at rate {row['rate']:g}" for row in rows])
+            sentences.append(f"{words} by {by}: there the interval leaves out zero.")
+    if rows := sides.get("open"):
+        notes = "; ".join(dict.fromkeys(row["note"] for row in rows if row["note"]))
+        rates = listed([f"{row['rate']:g}" for row in rows])
+        sentences.append(f"At rate {rates} it does not, so nothing is decided" + (f" ({notes})." if notes else "."))
+    wide = [(row["paired"].interval[1] - row["paired"].interval[0], row) for row in compared if _has_interval(row)]
+    if wide:
+        (least, sure), (most, unsure) = (pick(wide, key=lambda pair: pair[0]) for pair, pick in ((0, min), (0, max)))
+        n, m = (len(row["paired"].values) for row in (sure, unsure))
+        sentences.append(
+            f"The narrowest interval is {least:.2f} nats wide (n = {n}), the widest {most:.2f} (n = {m}): how far the "
+            "seeds lie apart counts, and how many there are."
+        )
+    return _paragraph(*sentences)
+
+
+def _has_interval(row: Mapping) -> bool:
+    return row["paired"] is not None and row["paired"].interval is not None
+
+
+def hard(runs: Sequence) -> Markdown:
+    """Which network trains at how many hard settings."""
+    sides = {model: [run for run in runs if run.config.model == model] for model in (PLAIN, BATCH_NORM)}
+    trains = {model: sum(map(bool, map(compare.is_training, mine))) for model, mine in sides.items()}
+    gone = sum(run.diverged_at is not None for run in runs)
+    return _paragraph(
+        f"Batch norm trains at {counted(trains[BATCH_NORM], len(sides[BATCH_NORM]), 'settings')}, plain VGG-A at "
+        f"{counted(trains[PLAIN], len(sides[PLAIN]), 'settings')} ({hard_title(runs, short=True)}).",
+        f"{gone} of the runs diverged."
+        if gone
+        else "No run diverged: a network that fails here sits still at $\\ln 10$.",
+        "One seed each and few steps: read it as a list of what can happen, not as odds.",
+    )
+
+
+def hard_title(runs: Sequence, short: bool = False) -> str:
+    """The outcome of the hard settings as a title, or only the steps in words."""
+    if short:
+        return f"within {runs[0].config.steps} steps"
+    trains = {m: sum(bool(compare.is_training(r)) for r in runs if r.config.model == m) for m in (PLAIN, BATCH_NORM)}
+    of = len(ends.settings_of([run.config for run in runs]))
+    return f"Of {of} hard settings, batch norm trains at {trains[BATCH_NORM]} and plain VGG-A at {trains[PLAIN]}"
+
+
+def family(runs: Sequence) -> Markdown:
+    """The order of the relatives, and what dropout does this early."""
+    order = ends.by_validation_loss(runs)
+    last = {run.config.model: run.epochs[-1]["validation_loss"] for run in order}
+    parts = []
+    for base, dropped in ((PLAIN, "VGG_A_Dropout"), (BATCH_NORM, "VGG_A_BatchNorm_Dropout")):
+        if base in last and dropped in last:
+            change = last[dropped] - last[base]
+            parts.append(f"{'raises' if change > 0 else 'lowers'} that of {network_name(base)} by {abs(change):.2f}")
+    names = [network_name(run.config.model) for run in (order[0], order[-1])]
+    return _paragraph(
+        f"{names[0]} has the lowest validation loss and {names[1]} the highest.",
+        f"Dropout {listed(parts)} nats: it slows the start as a rule, and pays once a network begins to overfit."
+        if parts
+        else "",
+        "It is one seed, so this is an order and no ranking.",
+    )
+
+
+# --- 10 --------------------------------------------------------------------------------------------------------------
+
+
+def against(what: str, name: str, other: str, found: Paired, more: str = "larger", less: str = "smaller") -> str:
+    """A sentence on a paired difference, ``name`` minus ``other``; it names a side only where the seeds decide."""
+    apart = difference_text(found, 3)
+    side = by_side(found, f"{less} with {name} than with {other}", f"{more} with {name} than with {other}", "")
+    return f"{_sentence(what)}: {side or f'{name} and {other} are not told apart'} ({apart})."
+
+
+def controls(networks: Mapping[str, Sequence]) -> Markdown:
+    """Which norms end above batch norm's training loss, which are not told apart from it; where the noisy one is."""
+    losses = {name: ends.end_losses(runs) for name, runs in networks.items()}
+    gaps = {name: paired(losses["batch norm"], values) for name, values in losses.items() if name != "batch norm"}
+    worse = [name for name, gap in gaps.items() if gap.decided and gap.mean > 0]
+    level = [name for name, gap in gaps.items() if not gap.decided]
+    lower = [name for name, gap in gaps.items() if gap.decided and gap.mean < 0]
+    n, noisy, none = len(losses["batch norm"]), gaps["noisy batch norm"], gaps["no norm"]
+    last = {name: ends.at_end(runs) for name, runs in networks.items()}
+    late = paired(last["batch norm"], last["noisy batch norm"])
+    return _paragraph(
+        f"Behind batch norm in training loss (n = {n}): {', '.join(worse)}." if worse else "",
+        f"Ahead of it: {', '.join(lower)}." if lower else "",
+        f"Not told apart from it: {', '.join(level)}." if level else "",
+        f"The noise costs {noisy.mean:.2f} nats and the lack of any norm {none.mean:.2f}: shaken inputs do "
+        f"{'less' if noisy.mean < none.mean else 'no less'} harm than no norm does.",
+        "In evaluation mode the noise is off and the running averages are those of shaken inputs: there it ends "
+        f"{difference_text(late, 2)} nats from batch norm. In a run this short the two panels need not agree.",
+    )
+
+
+def controls_title(networks: Mapping[str, Sequence]) -> str:
+    """Whether noise costs batch norm more or less than having no norm does, where the seeds decide."""
+    losses = {name: ends.end_losses(networks[name]) for name in ("batch norm", "noisy batch norm", "no norm")}
+    behind = paired(losses["batch norm"], losses["noisy batch norm"]).values
+    nearer = paired(behind, paired(losses["noisy batch norm"], losses["no norm"]).values)
+    less, more = (
+        "In training, shaken inputs cost batch norm little",
+        "In training, shaken inputs cost batch norm most of its lead",
+    )
+    return by_side(nearer, more, less, "Batch norm against seven controls")
+
+
+def batches_title(modes: Mapping[tuple[str, int], Sequence[Mapping]]) -> str:
+    """What evaluation mode does at the smallest and at the largest batch size, where the seeds decide."""
+    sizes = sorted(size for norm, size in modes if norm == "batch norm")
+    gaps = [[gap["eval"] - gap["train"] for gap in modes["batch norm", size]] for size in (sizes[0], sizes[-1])]
+    ends_of = [by_side(paired(np.zeros(len(gap)), gap), "helps", "costs", "") for gap in gaps]
+    if not all(ends_of):
+        return "Batch norm in its two modes, over the batch size"
+    return f"Evaluation mode {ends_of[0]} in batches of {sizes[0]} and {ends_of[1]} in batches of {sizes[-1]}"
+
+
+def shift(gaps: Mapping[str, Paired]) -> Markdown:
+    """Internal covariate shift, batch norm minus no norm, by length, relative length and direction."""
+    said = {"l2": "‖G − G′‖₂", "relative": "relative to the gradient", "cosine": "cosine of G and G′"}
+    each = [against(said[name], "batch norm", "no norm", gaps[name]) for name in said]
+    less = gaps["relative"].decided and gaps["relative"].mean < 0
+    end = "So batch norm does reduce the shift here." if less else "None of this says that batch norm reduces it."
+    return _paragraph(*each, end)
+
+
+def drift(moves: Mapping[str, Sequence[float]], still: Mapping[str, Sequence[float]]) -> Markdown:
+    """How far the distributions move between measured steps, and how far on another batch at the same weights."""
+    means = {name: (float(np.mean(values)), float(np.mean(still[name]))) for name, values in moves.items()}
+    text = listed([f"{move:.2g} ({name}; {other:.2g})" for name, (move, other) in means.items()])
+    more = means["noisy batch norm"][0] > means["no norm"][0]
+    return _paragraph(
+        f"Between two measured steps a channel moves, in units of its own deviation, by {text}; the second number is "
+        "that of another batch at the same weights.",
+        "Behind batch norm only β and γ can move it. Noisy batch norm moves it by what we put in: "
+        f"{'more' if more else 'less'} than training moves a channel of the plain network.",
+    )
+
+
+def decay(shown: Mapping[float, tuple[object, Mapping[int, float]]]) -> Markdown:
+    """What weight decay does to the size of the filters and to the effective rate."""
+    parts = []
+    for strength, (run, sizes) in shown.items():
+        first, *_, last = sizes.values()
+        rate = (first / last) ** 2
+        parts.append(
+            f"decay {strength:g}: ‖w‖ from {first:.1f} to {last:.1f}, effective rate × {rounded(rate)}, "
+            f"loss at the end {compare.window_mean(run.steps['loss']):.2f}"
+        )
+    return _paragraph(_sentence("; ".join(parts)) + ".", "One seed each.")
+
+
+def batches(modes: Mapping[tuple[str, int], Sequence[Mapping]]) -> Markdown:
+    """Batch norm minus group norm by batch size, and what evaluation mode changes at the ends."""
+    sizes = sorted({size for _, size in modes})
+    said = []
+    for size in (sizes[0], sizes[-1]):
+        accuracy = [[100 * gap["eval_accuracy"] for gap in modes[name, size]] for name in ("group norm", "batch norm")]
+        found = paired(*accuracy)
+        switch = float(np.mean([gap["eval"] - gap["train"] for gap in modes["batch norm", size]]))
+        better = by_side(found, "behind", "ahead of", "not told apart from")
+        said.append(
+            f"At {size} images a batch, batch norm is {better} group norm ({difference_text(found)} points), and "
+            f"evaluation mode changes its loss by {switch:+.2f} nats."
+        )
+    return _paragraph(*said)
+
+
+def tolerance(grid: Mapping[str, np.ndarray], steps: int) -> Markdown:
+    """How many settings train within the steps of the map."""
+    counts = {name: int((np.nan_to_num(values) > PASSES).sum()) for name, values in grid.items()}
+    of = next(iter(grid.values())).size
+    text = listed([f"{count} with {name}" for name, count in counts.items()])
+    lost = listed([f"{int(np.isnan(values).sum())} with {name}" for name, values in grid.items()])
+    return _paragraph(
+        f"Of {of} settings, these pass {PASSES:.0%} accuracy within {steps} steps: {text}.", f"Diverged: {lost}."
+    )
+
+
+def later(growth: Mapping[str, Sequence], sharp: Mapping[str, Sequence]) -> Markdown:
+    """What large steps do by depth, and where sharpness times rate goes."""
+    found, said = depth_growth(growth), []
+    for name, seeds in sharp.items():
+        values = [np.array(one["values"]) * one["rate"] for one in seeds]
+        most, end = (float(np.median(each)) for each in ([v.max() for v in values], [v[-1] for v in values]))
+        lost = np.median([one["losses"][-1] for one in seeds])
+        over = "above the edge at 2" if most > 2 else "never above the edge at 2"
+        said.append(f"with {name} it is {most:.2g} at its largest, {over}, and {end:.2g} at the end (loss {lost:.2g})")
+    return _paragraph(
+        f"Growth of the last layer over that of the first, batch norm over no norm: {ratio_text(found)}.",
+        f"Sharpness times rate: {'; '.join(said)}.",
+    )
+
+
+def depth_growth(growth: Mapping[str, Sequence]) -> Paired:
+    """Growth of the last convolution's output over that of the first, batch norm against no norm: logarithms."""
+    logs = {name: [float(np.log(values[-1] / values[0])) for values in seeds] for name, seeds in growth.items()}
+    return paired(logs["no norm"], logs["batch norm"])

@@ -1,0 +1,101 @@
+"""Notebooks 04 and 10: what is drawn, measured, and said about it follows the numbers, whatever their sign."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from cifar_helpers import inside, words
+from cifar_helpers.figures import batchnorm_drawings
+from cifar_helpers.intervals import paired
+from cifar_helpers.measure import ahead
+from cifar_helpers.teach import readings, why
+
+LOW, HIGH, BOTH = (paired([0, 0, 0], values) for values in ([-1.0, -1.1, -0.9], [1.0, 1.1, 0.9], [-1.0, 2.0, 0.1]))
+
+
+def run(model="VGG_A", loss=1.0, seed=0, lr=1e-3, optimizer="Adam", accuracy=0.5, diverged=None):
+    """What a reading looks at of a record."""
+    config = SimpleNamespace(model=model, seed=seed, lr=lr, optimizer=optimizer, steps=40)
+    steps = {"loss": np.r_[np.full(8, 2.3), np.full(32, loss)]}
+    last = {"validation_loss": loss, "validation_accuracy": accuracy, "train_loss": loss, "step": 40}
+    return SimpleNamespace(config=config, steps=steps, epochs=[last], diverged_at=diverged, provenance={})
+
+
+def test_a_half_width_is_that_of_the_intervals_we_report():
+    values = [0.3, -1.2, 2.0]
+    low, high = paired([0, 0, 0], values).interval
+    assert batchnorm_drawings.t_factor(3) * np.std(values, ddof=1) == pytest.approx((high - low) / 2)
+
+
+def test_a_text_goes_by_the_interval_and_not_by_the_mean():
+    said = [words.by_side(found, "below", "above", "open") for found in (LOW, HIGH, BOTH, None)]
+    assert said == ["below", "above", "open", "open"]
+    assert words.by_side(paired([0], [-5]), "below", "above", "open") == "open", "one seed decides nothing"
+    assert [words.counted(k, 3, "seeds") for k in (0, 2, 3)] == ["none of 3 seeds", "2 of 3 seeds", "all 3 seeds"]
+    assert words.listed(["a"]) == "a" and words.listed(["a", "b", "c"]) == "a, b and c"
+
+
+def test_a_line_speaks_for_its_claim_only_where_the_interval_does():
+    wants_less = [why._line("c", "m", found, "05", -1)["speaks"] for found in (LOW, HIGH, BOTH, None)]
+    wants_more = [why._line("c", "m", found, "05", 1)["speaks"] for found in (LOW, HIGH, BOTH, None)]
+    assert wants_less == ["for", "against", "undecided", "undecided"]
+    assert wants_more == ["against", "for", "undecided", "undecided"]
+    assert why._line("c", "m", None, "05", -1)["number"] == "not recorded here"
+    rows = [{"claim": "c", "speaks": side} for side in ("for", "for", "undecided")]
+    assert "**c**: 2 for and 1 undecided." in why.answer(rows).data
+
+
+def test_who_is_ahead_is_said_with_the_sign():
+    def row(found, note=""):
+        return {"rate": 0.1, "paired": found, "note": note}
+
+    assert "Batch norm is ahead by 1.00 nats" in readings.ahead([row(LOW)]).data
+    assert "The plain network is ahead by 1.00 nats" in readings.ahead([row(HIGH)]).data
+    text = readings.ahead([row(BOTH, "no BN not training (1 of 3 seeds)"), row(None)]).data
+    assert "ahead" not in text and "nothing is decided (no BN not training (1 of 3 seeds))" in text
+
+
+def test_a_network_that_does_not_train_is_counted():
+    runs = [run(loss=2.3), run(seed=1), run("VGG_A_BatchNorm"), run("VGG_A_BatchNorm", seed=1)]
+    assert "1 of 2 plain networks never does" in readings.training(runs).data
+    assert "never" not in readings.training(runs[1:]).data
+    assert readings.hard_title(runs[:1] + runs[2:3]).endswith("batch norm trains at 1 and plain VGG-A at 0")
+
+
+def test_the_shift_is_reduced_only_where_the_relative_one_is():
+    for relative, said in ((LOW, "does reduce"), (HIGH, "None of this"), (BOTH, "None of this")):
+        assert said in readings.shift({"l2": HIGH, "relative": relative, "cosine": BOTH}).data
+
+
+def test_the_map_and_the_late_half_are_those_of_the_records():
+    tried = {(name, rate, 1.0): run(accuracy=rate) for name in ("no norm", "batch norm") for rate in (0.1, 0.3)}
+    tried["no norm", 0.3, 1.0] = run(diverged=7)
+    rates, scales, grid = ahead.grid(tried)
+    assert (rates, scales, list(grid)) == ([0.1, 0.3], [1.0], ["no norm", "batch norm"])
+    assert grid["batch norm"].tolist() == [[0.1, 0.3]] and np.isnan(grid["no norm"][0, 1])
+    found = [{0: [{"l2": 9.0}], 5: [{"l2": 1.0}], 9: [{"l2": 3.0}]}]
+    assert inside.shift.late(found, "l2") == [2.0]
+    assert inside.shift.series({"no norm": found}, ["conv 2"], "l2") == {
+        "conv 2": {"no norm": [([0, 5, 9], [9.0, 1.0, 3.0])]}
+    }
+
+
+def test_behind_batch_norm_the_gradient_is_at_a_right_angle(small_data, store):
+    found = {
+        norm: inside.explanations.large_steps(small_data, store, norm, 0, 8, steps=1) for norm in ("batch", "none")
+    }
+    assert found["batch"]["cosine"] < 1e-4 < found["none"]["cosine"]
+    assert len(found["none"]["growth"]) == 8 and all(value > 0 for value in found["none"]["growth"])
+    assert inside.explanations.large_steps(small_data, store, "none", 0, 8, steps=1) == found["none"], "stored"
+
+
+def test_sharpness_is_the_largest_eigenvalue_where_it_starts(small_data, store):
+    found = inside.explanations.sharpness(small_data, store, "none", 0, 4, steps=1, looks=2, device="cpu")
+    model, batch = (
+        inside.explanations.small("none", 0),
+        inside.explanations.batch_of(small_data, 4, torch.device("cpu")),
+    )
+    assert found["steps"] == [0, 1] and len(found["losses"]) == 1
+    assert found["values"][0] == pytest.approx(inside.curvature.top_eigenvalues(model, batch)[0], rel=0.02)
