@@ -37,8 +37,8 @@ def training(runs: Sequence) -> Markdown:
     begins = []
     for mine in sides:
         steps = [int(np.argmin(compare.not_training(run))) for run in mine if compare.is_training(run)]
-        begins.append(f"{np.median(steps):.0f}" if steps else "no step of this run")
-    waits = f"With it the loss leaves that of guessing at step {begins[1]}, without at step {begins[0]} (medians)."
+        begins.append(f"at step {np.median(steps):.0f}" if steps else "nowhere in this run")
+    waits = f"With it the loss leaves that of guessing {begins[1]}, without {begins[0]} (medians)."
     stays = f"{_sentence(counted(stuck, len(sides[0]), 'plain networks'))} never {'do' if stuck > 1 else 'does'}."
     return _paragraph(
         f"After {runs[0].config.steps:,} steps the training loss is {other:.2f} nats with batch norm and {plain:.2f} "
