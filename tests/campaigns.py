@@ -140,6 +140,8 @@ class Campaign:
         """Start, kill at a random moment, and look at what is left."""
         before = self.finished()
         process = self.start()
+        while not self.target(process) and process.poll() is None:  # a kernel takes its time to start
+            time.sleep(0.1)
         until = time.monotonic() + self.random.uniform(0.5, longest)
         while time.monotonic() < until and process.poll() is None:
             time.sleep(0.02)
