@@ -161,3 +161,43 @@ def length_text(trained: float | None, theirs: float | None, unit: str) -> str:
         return f"– of {theirs:,g} {unit}" if theirs else "–"
     ours = f"{trained:,.0f}" if unit == "steps" else f"{trained:.1f}"
     return f"{ours} of {theirs:,.0f} {unit}" if theirs else f"{ours} {unit}; the source's not given"
+
+
+# --- Sentences -------------------------------------------------------------------------------------------------------
+
+
+def say(text: str) -> None:
+    """Show Markdown below a cell: sentences whose numbers the cell reads from the records."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(" ".join(text.split())))
+
+
+def factor(found: Paired | None) -> str:
+    """A ratio as a sentence has it, from differences of logarithms: ``0.42 times (95 % interval 0.09 to 1.98)``."""
+    if found is None:
+        return "not compared"
+    ratio, n = rounded(np.exp(found.mean)), len(found.values)
+    if found.interval is None:
+        return f"{ratio} times (one seed, so no interval)"
+    low, high = np.exp(found.interval)
+    return f"{ratio} times (95 % interval {rounded(low)} to {rounded(high)}, {n} seeds)"
+
+
+def side(found: Paired | None, below: str, above: str) -> str:
+    """Which way a paired difference points, in the caller's words, with the doubt that the seeds leave.
+
+    Args:
+        below, above: what a negative and a positive difference mean, such as ``narrower`` and ``wider``.
+    """
+    if found is None or not np.isfinite(found.mean):
+        return "not compared"
+    way = below if found.mean < 0 else above
+    if found.interval is None:
+        return f"{way} in the one seed there is"
+    return way if found.decided else f"{way} on average, though the seeds do not decide it"
+
+
+def claim(found: Paired | None, below: str, above: str, open_: str) -> str:
+    """A figure's title: what the interval allows to be claimed, and ``open_`` where it allows nothing."""
+    return (below if found.mean < 0 else above) if found is not None and found.decided else open_

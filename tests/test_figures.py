@@ -50,7 +50,7 @@ def all_figures(small_data):
         [PLAIN[0], NORMED[0], fake("VGG_A", 1e-2, diverged=7)], compare.smooth, 5, "A claim"
     )
     yield figures.landscape.bands({"all": both, "output": both}, "β", "Title", 3, compare.smooth)
-    yield figures.landscape.loss_landscape(both, [1e-3, 1e-4], compare.smooth, 3)
+    yield figures.landscape.loss_landscape(both, [1e-3, 1e-4], compare.smooth, 3, "Title")
     yield figures.training.loss_gap(compare.same_step_rows(PLAIN, NORMED), "steps 32 to 40")
 
 

@@ -1,6 +1,17 @@
 """Figures: a function takes records or arrays and returns the figure."""
 
-from . import autograd, batchnorm, batchnorm_drawings, diagrams, inside, landscape, style, sweeps, training
+from . import (
+    autograd,
+    batchnorm,
+    batchnorm_drawings,
+    diagrams,
+    inside,
+    intuition,
+    landscape,
+    style,
+    sweeps,
+    training,
+)
 from .style import (
     CHANNELS,
     COLOURS,
@@ -43,6 +54,7 @@ __all__ = [
     "foot",
     "in_order",
     "inside",
+    "intuition",
     "label_of",
     "landscape",
     "legend",

@@ -67,6 +67,7 @@ def bands(
     sharex: bool = True,
     idle: Mapping | None = None,
     log: bool = True,
+    top: float | None = None,
 ) -> Figure:
     """Band of a quantity over several runs for several networks, one panel per choice.
 
@@ -77,24 +78,23 @@ def bands(
         span: values averaged (1 draws everything raw), one number or one per panel; smooth: ``compare.smooth``.
         sharey, sharex: the same scale in all panels.
         idle: panel title → {model: share of its runs that are not training, at every step}.
-        log: logarithmic y axis.
+        log: logarithmic y axis; top: its upper end.
     """
     rows = 1 if len(panels) < 4 else 2
     columns = -(-len(panels) // rows)
-    size = (5 * columns if columns > 1 else 8, 4.1 * rows if rows == 1 else 3.3 * rows)
+    size = ((0, 8, 10, 11.5)[columns], 4.4 if rows == 1 else 3.3 * rows)  # at half size three panels can be read
     figure, axes = plt.subplots(rows, columns, figsize=size, sharex=sharex, sharey=sharey, squeeze=False)
     for axis, (panel, networks) in zip(axes.flat, panels.items(), strict=False):
         for model in in_order(networks):
             averaged = span[panel] if isinstance(span, Mapping) else span
-            _draw_band(axis, networks[model], line_style(model), averaged, smooth)
-        axis.set_title(panel)
+            _draw_band(axis, networks[model], line_style(model), averaged, smooth, thin=len(panels) < 3)
+        axis.set_title(panel, fontsize=11 if columns > 2 else 12)
         if log:
             _log_y(axis)
     first = axes.flat[0]
     low, high = first.get_ylim()
-    first.set_ylim(
-        top=high * (3 if rows == 1 else 6) if log else high + 0.25 * (high - low)
-    )  # room for the legend above the bands
+    room = high * (3 if rows == 1 else 6) if log else high + 0.25 * (high - low)
+    first.set_ylim(top=top or room)  # for the legend above the bands
     for axis, panel in zip(axes.flat, panels, strict=False):
         mark_idle(axis, (idle or {}).get(panel))
     for axis in axes.flat if not sharex else axes[-1]:
@@ -107,32 +107,38 @@ def bands(
 
 
 @styled
-def loss_landscape(networks: Mapping, rates: Sequence[float], smooth, span: int, idle: Mapping | None = None) -> Figure:
+def loss_landscape(networks: Mapping, rates: Sequence[float], smooth, span: int, title: str, idle=None) -> Figure:
     """The handout's loss landscape: band of the training loss over the rates, and the width of that band.
 
     Args:
         networks: model → ``quantities.Band`` of the loss, one curve per rate, one seed.
-        rates: the rates of the band; smooth, span: averaging of the right panel.
+        rates: the rates of the band; smooth, span: averaging of all lines; the filled band is every step's.
         idle: model → share of its runs that are not training, at every step.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), width_ratios=(3, 2))
     for model in in_order(networks):
         band, style = networks[model], line_style(model)
-        _draw_band(left, band, style, 1, smooth, thin=False)
+        left.fill_between(band.steps, band.min_curve, band.max_curve, color=style["color"], alpha=0.22, linewidth=0)
+        for edge, label in ((band.min_curve, style["label"]), (band.max_curve, "")):
+            left.plot(band.steps, smooth(edge, span), **style | {"label": label, "linewidth": 1.6})
         right.plot(band.steps, smooth(band.max_curve - band.min_curve, span), **style)
     steps_axis(left, right)
-    left.set(ylabel="training loss (nats)", title="smallest to largest loss over the rates, every step")
+    shown = ", ".join(f"{rate:g}" for rate in rates)
+    left.set(ylabel="training loss (nats)", title=f"lowest to highest loss over Adam at {shown}")
     right.set(ylabel="max − min (nats)", title=f"width of the band, mean over {span} steps", ylim=(0, None))
-    left.set_ylim(0, min(left.get_ylim()[1], 6))
+    left.set_ylim(0, min(left.get_ylim()[1], 4))
     for axis in (left, right):
         mark_idle(axis, idle)
+        axis.title.set_fontsize(11)
     legend(left, loc="lower left")
-    title_of(figure, f"Loss landscape by the handout's proxy: Adam at rates {', '.join(f'{r:g}' for r in rates)}")
+    title_of(figure, title)
     return figure
 
 
 @styled
-def probe_bands(networks: Mapping, ylabel: str, title: str, idle: Mapping | None = None, log: bool = True) -> Figure:
+def probe_bands(
+    networks: Mapping, ylabel: str, title: str, idle: Mapping | None = None, log: bool = True, level: tuple = ()
+) -> Figure:
     """The paper's figure: along one trajectory, the band of a quantity over the step lengths η.
 
     Filled: from the lowest edge to the highest, each averaged over the seeds. Thin: the edges of every seed.
@@ -140,7 +146,7 @@ def probe_bands(networks: Mapping, ylabel: str, title: str, idle: Mapping | None
     Args:
         networks: model → list of ``quantities.Band``, one per seed, whose curves are the step lengths.
         idle: model → share of its seeds that are not training, at every step.
-        log: logarithmic y axis.
+        log: logarithmic y axis; level: (value, label) of a line across.
     """
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), sharex=True, sharey=True)
     average = np.exp if log else (lambda x: x)
@@ -159,6 +165,9 @@ def probe_bands(networks: Mapping, ylabel: str, title: str, idle: Mapping | None
         axis.fill_between(steps, *edges, color=style["color"], alpha=0.28, linewidth=0)
         for edge in edges:
             axis.plot(steps, edge, color=style["color"], linestyle=style["linestyle"], linewidth=1.8)
+        if level:
+            axis.axhline(level[0], color="#000000", linestyle=":", linewidth=1.6, label=level[1])
+            legend(axis, loc="upper right")
         axis.set_title(style["label"])
         if log:
             _log_y(axis)
@@ -269,6 +278,8 @@ def over_time(found: Mapping[str, Sequence[Mapping]], title: str) -> Figure:
 def controls(panels: Sequence[Mapping], ylabel: str, title: str, log: bool = True) -> Figure:
     """A quantity against η at a few steps of the trajectory, under every control; one row per network.
 
+    Batch norm in eval mode leaves the others' range by decades: it has a row for itself, beside the dense grid.
+
     Args:
         panels: one mapping per panel: ``model``, ``step``, and ``conditions`` {name in ``CONTROLS``: (etas (m,), values
             (seeds, m))}, ``stuck`` (what to say about seeds that are not training), as of ``evidence.control_panels``.
@@ -276,62 +287,42 @@ def controls(panels: Sequence[Mapping], ylabel: str, title: str, log: bool = Tru
     """
     models = in_order(panel["model"] for panel in panels)
     steps = sorted({panel["step"] for panel in panels})
-    size = (4.2 * len(steps) if len(steps) > 1 else 7.5, 3.4 * len(models) + 0.8)
+    rows = [(model, False) for model in models] + [(models[-1], True)]  # that of batch norm in eval mode
+    size = (3.9 * len(steps) if len(steps) > 1 else 7.5, 2.9 * len(rows) + 1.1)
     figure = plt.figure(figsize=size)
-    top, below = figure.subfigures(2, 1, height_ratios=(1, 3.4 * len(models) / (0.5 if len(steps) > 1 else 0.8)))
-    axes = below.subplots(len(models), len(steps), sharex=True, sharey="row", squeeze=False)  # one net may be far off
-    for panel in panels:
-        axis = axes[models.index(panel["model"]), steps.index(panel["step"])]
-        for name, (etas, values) in panel["conditions"].items():
-            label, colour, dash, marker = CONTROLS[name]
-            colour = colour or line_style(panel["model"])["color"]
-            for seed in values:
-                axis.plot(etas, seed, color=colour, linewidth=0.6, alpha=0.5, linestyle="-" if dash else "")
-            look = {"linestyle": dash or "", "marker": marker, "ms": 5, "mfc": "white", "label": label}
-            axis.plot(etas, np.nanmean(values, axis=0), color=colour, linewidth=1.8, **look)
-        stuck = f" ({panel['stuck']})" if panel["stuck"] else ""
-        axis.set_title(f"{NETWORKS[panel['model']][0]}, step {panel['step']}{stuck}", fontsize=11)
-        axis.set_xscale("log")
-        ticks = min(etas) * 2.0 ** np.arange(4)
-        axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
-        axis.set_xticks([], minor=True)
-        if log:
-            _log_y(axis)
+    top, below = figure.subfigures(2, 1, height_ratios=(1.1, 2.9 * len(rows)))
+    axes = below.subplots(len(rows), len(steps), sharex=True, sharey="row", squeeze=False)  # one net may be far off
+    for row, (model, evaluated) in zip(axes, rows, strict=True):
+        for panel in (panel for panel in panels if panel["model"] == model):
+            axis = row[steps.index(panel["step"])]
+            _draw_conditions(axis, panel, ("dense", "eval") if evaluated else [c for c in CONTROLS if c != "eval"])
+            stuck = f" ({panel['stuck']})" if panel["stuck"] else ""
+            mode = "eval mode, " if evaluated else ""
+            axis.set_title(f"{NETWORKS[model][0]}, {mode}step {panel['step']}{stuck}", fontsize=11)
+            if log:
+                _log_y(axis)
+        row[0].set_ylabel(ylabel)
     for axis in axes[-1]:
         axis.set_xlabel("step length η")
-    for axis in axes[:, 0]:
-        axis.set_ylabel(ylabel)
-    handles = axes[0, 0].get_legend_handles_labels()
-    top.legend(*handles, loc="center", ncols=6 if len(steps) > 1 else 3, fontsize=10, frameon=False)
+    drawn = [axis.get_legend_handles_labels() for axis in axes[:, 0]]
+    handles = {label: handle for found in drawn for handle, label in zip(*found, strict=True)}
+    columns = 4 if len(steps) > 1 else 3
+    top.legend(handles.values(), handles, loc="center", ncols=columns, fontsize=10, frameon=False)
     title_of(figure, title)
     return figure
 
 
-@styled
-def bowl(probe, exact: Mapping, eigenvalues: Sequence[float]) -> Figure:
-    """A probe of a quadratic beside what must come out: the parabola, the straight line, and β between the eigenvalues.
-
-    Args:
-        probe: a ``probe.Probe``.
-        exact: ``loss`` and ``distance`` (m,) at the probe's η, in closed form, and ``beta``.
-        eigenvalues: of the quadratic.
-    """
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.9))
-    pairs = ((probe.loss, exact["loss"]), (probe.gradient_distance, exact["distance"]))
-    for axis, (measured, truth) in zip(axes, pairs, strict=False):
-        axis.plot(probe.etas, truth, color="#0072B2", label="closed form")
-        axis.plot(probe.etas, measured, "o", color="#D55E00", mfc="white", mew=1.6, label="probe")
-    axes[0].set(title="loss along −g: a parabola", ylabel="L(w(η))")
-    axes[1].set(title="gradient distance: η‖Hg‖", ylabel="‖∇L(w(η)) − g‖₂")
-    axes[2].plot(probe.etas, probe.betas, "o", color="#D55E00", mfc="white", mew=1.6, label="probe: β(η)")
-    axes[2].axhline(exact["beta"], color="#0072B2", label="‖Hg‖ / ‖g‖")
-    for i, value in enumerate(eigenvalues):
-        axes[2].axhline(value, color="#444444", linewidth=1.2, linestyle=":", label="" if i else "eigenvalues")
-    top = 1.45 * max(eigenvalues)
-    axes[2].set(title="β lies between the eigenvalues", ylabel="β(η)", ylim=(0, top))
-    for axis in axes:
-        axis.set_xlabel("step length η")
-    legend(axes[1], loc="upper left", fontsize=10)
-    legend(axes[2], loc="upper right", fontsize=9.5, ncols=2)
-    title_of(figure, "The probe on a quadratic, where the answer is known")
-    return figure
+def _draw_conditions(axis, panel: Mapping, names: Sequence[str]) -> None:
+    for name in (name for name in names if name in panel["conditions"]):
+        etas, values = panel["conditions"][name]
+        label, colour, dash, marker = CONTROLS[name]
+        if colour is None:  # the network's own
+            label, colour = f"{label}, {NETWORKS[panel['model']][0]}", line_style(panel["model"])["color"]
+        for seed in values:
+            axis.plot(etas, seed, color=colour, linewidth=0.6, alpha=0.5, linestyle="-" if dash else "")
+        look = {"linestyle": dash or "", "marker": marker, "ms": 5, "mfc": "white", "label": label}
+        axis.plot(etas, np.nanmean(values, axis=0), color=colour, linewidth=1.8, **look)
+    axis.set_xscale("log")
+    ticks = min(etas) * 2.0 ** np.arange(4)
+    axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axis.set_xticks([], minor=True)

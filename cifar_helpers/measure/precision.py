@@ -87,3 +87,15 @@ def precision_gaps(config: RunConfig, data: ImageData, at: Sequence[int], device
 
     inputs = {"run": config.key(data.fingerprint), "data": data.fingerprint, "at": list(at), "device": device.type}
     return store.measurement("precision_gap", inputs, compute)["rows"]
+
+
+def precision_table(configs: Sequence[RunConfig], data: ImageData, at: Sequence[int], device, store: Store):
+    """``precision_gaps`` of several runs as the rows of a table, and the largest error of a gradient vector."""
+    rows, worst = [], 0.0
+    for config in configs:
+        for gap in precision_gaps(config, data, at, device, store):
+            row = {"network": config.model, "step": gap["step"], "loss": f"{gap['loss']:.2%}"}
+            row |= {"‖g‖": f"{gap['grad_norm']:.2%}", "gradient distance, β": f"{gap['grad_dist_1']:.2%}"}
+            rows.append(row | {"gradient vector": f"{gap['gradient']:.1%}"})
+            worst = max(worst, gap["gradient"])
+    return rows, worst

@@ -19,6 +19,7 @@ import ipywidgets as widgets
 from ..env import CourseError, runs_dir, write_atomically
 
 QUESTIONS = Path(__file__).with_name("questions.toml")
+HINTS = Path(__file__).with_name("hints.toml")
 VIEW = "application/vnd.jupyter.widget-view+json"
 RIGHT, WRONG, NEUTRAL = "#009E73", "#D55E00", "#7F7F7F"
 # ipywidgets gives a radio button's label one line of fixed height and cuts what is longer.
@@ -284,6 +285,27 @@ def _as_html(questions: list[Question]) -> str:
             f"<details style='margin-bottom: 1em'><summary>Answer and reasons</summary><ul>{reasons}</ul></details>"
         )
     return f"<div>{''.join(parts)}</div>"
+
+
+# --- hints
+
+
+def hint(name: str) -> Shown:
+    """Show the hints to an exercise, each folded into the one before; they stand in ``hints.toml``.
+
+    Args:
+        name: of the exercise.
+
+    Raises:
+        CourseError: there are none by this name.
+    """
+    known = tomllib.loads(HINTS.read_text(encoding="utf-8"))
+    if name not in known:
+        raise CourseError(f"There are no hints to {name!r}. There are to {', '.join(known)}.")
+    folded = ""
+    for number, text in reversed(list(enumerate(known[name], 1))):
+        folded = f"<details><summary>Hint {number}</summary><p>{_html(text)}</p>{folded}</details>"
+    return Shown(f"{len(known[name])} hints to {name}, one after the other, in a notebook.", f"<div>{folded}</div>")
 
 
 # --- predictions

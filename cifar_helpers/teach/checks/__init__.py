@@ -3,6 +3,7 @@
 They teach; they do not guard an exam, since the package holds a reference for everything they ask.
 """
 
+from ..quiz import hint
 from .autodiff import divide_backward, matmul_backward, sum_backward
 from .data import channel_statistics, mirror
 from .engine import EXERCISES, Exercise, Mistake, NotSolvedError, Outcome
@@ -43,6 +44,7 @@ __all__ = [
     "gradient_cosine",
     "gradient_predictiveness",
     "hessian_vector_product",
+    "hint",
     "l1_penalty",
     "matmul_backward",
     "min_max_curve",

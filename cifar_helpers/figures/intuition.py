@@ -1,0 +1,134 @@
+"""Drawings that come before a measurement: a step that overshoots, a cone, a ball in a bowl, a gradient that turns.
+
+They are made by code from a few made-up numbers, or from what a notebook has computed in view; no run is shown.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from .style import COLOURS, legend, styled, title_of
+
+BLUE, ORANGE, GREEN, GREY = COLOURS[0], COLOURS[1], COLOURS[2], "#444444"
+
+
+@styled
+def overshoot(title: str) -> Figure:
+    """Two valleys, one slope at the start: the same steps lead down in one and past the bottom of the other.
+
+    The bar on the right of each is the band of the probe: lowest to highest loss over the steps.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
+    steps, way = np.array([0.25, 0.5, 1, 2]), np.linspace(-0.3, 2.35, 200)
+    for axis, name, curvature in zip(
+        axes, ("the slope changes slowly", "the slope changes fast"), (0.3, 2), strict=True
+    ):
+        after = 2 - steps + curvature / 2 * steps**2
+        axis.plot(way, 2 - way + curvature / 2 * way**2, color=GREY)
+        axis.plot(way, 2 - way, color=GREEN, linestyle=(0, (5, 3)), linewidth=1.6, label="what the slope promises")
+        axis.plot(steps, after, "o", color=BLUE, ms=8, mfc="white", mew=2, label="where steps of ½ to 4 × η land")
+        axis.plot(0, 2, "o", color="black", ms=10, label="we stand here")
+        axis.annotate("", (2.55, after.min()), (2.55, after.max()), arrowprops={"arrowstyle": "<->", "color": ORANGE})
+        axis.text(2.62, after.mean(), "band", color=ORANGE, va="center")
+        axis.set(title=name, xlabel="way along −g", xticks=[], yticks=[], xlim=(-0.4, 3), ylim=(-0.5, 4.9))
+    axes[0].set_ylabel("loss")
+    legend(axes[0], loc="upper left")
+    title_of(figure, title)
+    return figure
+
+
+@styled
+def walk(
+    etas: Sequence[float], losses: Sequence[float], promised: Sequence[float], window: tuple, title: str
+) -> Figure:
+    """The loss along the gradient from one point, beside what the slope at the point promises.
+
+    Args:
+        etas, losses, promised: (m,) step lengths, the loss there, and the tangent.
+        window: the step lengths that the band is over; shaded.
+    """
+    figure, axis = plt.subplots(figsize=(8, 4))
+    axis.plot(etas, promised, color=GREEN, linestyle=(0, (5, 3)), label="promised: L(w) − η‖g‖²")
+    axis.plot(etas, losses, "o-", color=BLUE, mfc="white", ms=5, label="found: L(w − ηg)")
+    axis.plot(etas[0], losses[0], "o", color="black", ms=9, label="we stand here")
+    axis.axvspan(*window, color="#999999", alpha=0.15, linewidth=0, label="the probe's range of η")
+    axis.set(xlabel="step length η", ylabel="loss on this batch (nats)")
+    axis.set_ylim(min(np.nanmin(losses), losses[0]) - 0.15 * np.ptp(losses), np.nanmax(losses) + 0.1 * np.ptp(losses))
+    legend(axis, loc="upper left")
+    title_of(figure, title)
+    return figure
+
+
+@styled
+def cone(title: str) -> Figure:
+    """A gradient that changes by at most β per unit of way stays in a cone; one that changes faster leaves it."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.9), sharey=True)
+    way = np.linspace(0, 2, 200)
+    curves = (
+        ("β-smooth: it cannot leave", np.sin(2.2 * way) / 2.6),
+        ("not β-smooth: it left", 0.8 * np.sin(3.5 * way)),
+    )
+    for axis, (name, change) in zip(axes, curves, strict=True):
+        axis.fill_between(way, 1 - way, 1 + way, color=GREEN, alpha=0.2, linewidth=0, label="g ± β × way")
+        outside = np.abs(change) > way
+        axis.plot(way, 1 + change, color=BLUE, label="the gradient on the way")
+        axis.plot(way, np.where(outside, 1 + change, np.nan), color=ORANGE, linewidth=3, label="outside the cone")
+        axis.plot(0, 1, "o", color="black", ms=9)
+        axis.set(title=name, xlabel="way from w, η‖g‖", xticks=[], yticks=[], ylim=(-1.4, 3.9))
+    axes[0].set_ylabel("gradient (one number)")
+    legend(axes[1], loc="upper left", fontsize=11)
+    title_of(figure, title)
+    return figure
+
+
+@styled
+def ball(paths: Mapping[str, Sequence[float]], curvature: float, title: str) -> Figure:
+    """A ball that takes steps of gradient descent in the bowl L(w) = ½ β w², a panel for each step length.
+
+    Args:
+        paths: step length in words → (n,) places of the ball; curvature: β.
+    """
+    figure, axes = plt.subplots(1, len(paths), figsize=(3.4 * len(paths), 3.9), sharex=True, sharey=True)
+    side = 1.15 * max(np.abs(path[:6]).max() for path in paths.values())
+    around = np.linspace(-side, side, 200)
+    for axis, (name, path) in zip(axes, paths.items(), strict=True):
+        path = np.asarray(path[:6])
+        axis.plot(around, curvature / 2 * around**2, color=GREY, linewidth=1.4)
+        axis.plot(path, curvature / 2 * path**2, "o-", color=BLUE, linewidth=1, mfc="white", ms=6)
+        axis.plot(path[0], curvature / 2 * path[0] ** 2, "o", color="black", ms=9)
+        factor = path[1] / path[0]
+        axis.set(title=f"{name}\nevery step: w × {factor:.1f}".replace("-", "−"), xlabel="w", xticks=[], yticks=[])
+    axes[0].set_ylabel("loss")
+    title_of(figure, title)
+    return figure
+
+
+@styled
+def bowl(curvatures: Sequence[float], angles: Sequence[float], betas: Sequence[float], title: str) -> Figure:
+    """A bowl seen from above, and the β that a walk along the gradient finds, by where in the bowl it starts.
+
+    Args:
+        curvatures: the two eigenvalues; angles: (m,) degrees of the starting point; betas: (m,) found there.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
+    x, y = np.meshgrid(*[np.linspace(-1.3, 1.3, 120)] * 2)
+    loss = (curvatures[0] * x**2 + curvatures[1] * y**2) / 2
+    left.contour(x, y, loss, 9, colors="#999999", linewidths=0.9)
+    for degrees, colour in ((0, GREEN), (45, BLUE), (90, ORANGE)):
+        w = np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))])
+        g = np.asarray(curvatures) * w
+        arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 2, "mutation_scale": 16}
+        left.annotate("", w - 0.5 * g / np.linalg.norm(g), w, arrowprops=arrow)
+        left.plot(*w, "o", color=colour, ms=8)
+        left.text(*(1.12 * w + 0.02), f"{degrees}°", color=colour)
+    left.set(title="the bowl from above, and −g", xticks=[], yticks=[], aspect="equal")
+    right.plot(angles, betas, color=BLUE, label="β along −g")
+    for value in curvatures:
+        right.axhline(value, color=GREY, linestyle=":", linewidth=1.3)
+        right.text(angles[-1], value, f" curvature {value:g}", va="bottom", ha="right", color=GREY)
+    right.set(xlabel="where we start (degrees)", ylabel="β found", ylim=(0, 1.2 * max(curvatures)))
+    right.set_title("β lies between the two curvatures")
+    title_of(figure, title)
+    return figure
