@@ -167,9 +167,11 @@ def length_text(trained: float | None, theirs: float | None, unit: str) -> str:
 
 
 def say(text: str) -> None:
-    """Show Markdown below a cell: sentences whose numbers the cell reads from the records."""
+    """Show Markdown below a cell, after its figures: sentences whose numbers the cell reads from the records."""
+    import matplotlib.pyplot as plt
     from IPython.display import Markdown, display
 
+    plt.show()  # a notebook shows a cell's figures at its end, else
     display(Markdown(" ".join(text.split())))
 
 

@@ -25,7 +25,12 @@ class Pair:
     def __init__(self, runs: Sequence):
         self.runs = list(runs)
         self.plain, self.normed = ([run for run in runs if run.config.model == name] for name in NETWORKS)
-        self.idle = {name: compare.share_not_training(side) for name, side in self.sides.items()}
+        self.idle = {name: compare.share_not_training(side) for name, side in self.sides.items() if side}
+
+    @property
+    def both(self) -> tuple[list, list]:
+        """The runs of the plain network, and those of the other."""
+        return self.plain, self.normed
 
     @property
     def sides(self) -> dict[str, list]:

@@ -1,0 +1,384 @@
+"""What notebooks 05 to 07 draw and tabulate alike, one call each: the probe, its controls, the proxy beside it.
+
+A ``Landscape`` reads the runs when they are first asked for. Its methods keep a figure or a table by the notebook's
+``Page``; a table is returned, to be shown.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .. import figures, plans, words
+from ..measure import compare, evidence, quantities, trends
+from ..measure.precision import precision_table
+from ..measure.walks import Pair, Walks
+from ..plans.landscape import BASE_RATE
+from ..sources import beside
+
+PROBE = "probe: one point"  # title of a panel
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How one of the paper's three quantities is called in figures and tables.
+
+    Attributes:
+        name: of ``quantities.probe_values``; unit: of it.
+        axis, summary, cloud: labels of its band, of the one number per probe, and of it over relative distance.
+        less, more: titles of what an interval may decide.
+        proxy: the handout's measurement, from runs to a ``Band``; its label.
+    """
+
+    name: str
+    unit: str
+    axis: str
+    summary: str
+    cloud: str
+    less: str
+    more: str
+    noun: str
+    proxy: Callable = quantities.loss_band
+    proxy_axis: str = "loss (nats)"
+
+    @property
+    def heading(self) -> str:
+        """Its name at the head of a sentence."""
+        return self.noun[0].upper() + self.noun[1:]
+
+
+QUANTITIES = {  # number of the notebook → what it measures
+    "05": Quantity(
+        *("loss", "nats", "L(w − ηg), same batch (nats)", "max − min of L over η (nats)", "|L(w − ηg) − L(w)| (nats)"),
+        *("Along the gradient the loss varies less with batch norm", "Along the gradient the loss varies more with BN"),
+        "the loss along the gradient",
+    ),
+    "06": Quantity(
+        *("distance", "nats per weight unit", "‖∇L(w − ηg) − g‖₂\n(nats per weight unit)"),
+        *("max over η of ‖∇L(w − ηg) − g‖₂", "‖∇L(w − ηg) − g‖₂"),
+        *("Along its own way the gradient changes less with BN", "Along its own way the gradient changes more with BN"),
+        "the gradient distance along the gradient",
+        *(quantities.VGG_Grad_Pred, "gradient distance ‖Δg‖₂\n(nats per weight unit)"),
+    ),
+    "07": Quantity(
+        *("beta", "nats per weight unit²", "β(η) = ‖∇L(w − ηg) − g‖₂ / η‖g‖₂\n(nats per weight unit²)"),
+        *("max over η of β (nats per weight unit²)", "β(η)"),
+        *("β along the gradient is smaller with batch norm", "β along the gradient is larger with batch norm"),
+        "β along the gradient",
+        *(quantities.VGG_Beta_Smooth, "β(t) = ‖Δg‖₂ / ‖Δw‖₂\n(nats per weight unit²)"),
+    ),
+}
+
+
+class Landscape:
+    """The runs of one of the notebooks 05 to 07, and what is made of them.
+
+    Args:
+        page: the notebook's ``Page``; number: of the notebook, such as ``"05"``.
+        profile, seed, rates: as in its settings.
+    """
+
+    def __init__(self, page, number: str, profile: str, seed: int, rates: Sequence[float] | None = None):
+        self.page, self.number, self.profile, self.seed, self.rates = page, number, profile, seed, rates
+        self.what = QUANTITIES[number]
+
+    # --- runs
+
+    @functools.cached_property
+    def narrow(self) -> Walks:
+        """Both networks an eighth as wide, along the paper's 15 000 steps."""
+        probes = plans.landscape.narrow_probes(self.profile)
+        runs = self.page.runs(plans.landscape.narrow_runs(self.profile, self.seed), probes=probes)
+        return Walks(runs, probes[0])
+
+    @functools.cached_property
+    def wide(self) -> Walks:
+        """Both networks at full width, for fewer steps."""
+        probes = plans.landscape.direct_probes(self.profile)
+        runs = self.page.runs(plans.landscape.direct_runs(self.profile, self.seed), probes=probes)
+        return Walks(runs, probes[0])
+
+    @functools.cached_property
+    def sweep(self) -> Pair:
+        """Both networks at the handout's rates."""
+        configs = plans.landscape.bn_sweep(self.profile, self.seed, rates=self.rates)
+        return Pair(self.page.runs(configs, probes=plans.landscape.sweep_probes(self.profile, self.seed)))
+
+    @functools.cached_property
+    def first(self) -> Pair:
+        """The sweep's first seed."""
+        return self.sweep.where(lambda run: run.config.seed == self.seed)
+
+    @functools.cached_property
+    def one_batch(self):
+        """The probe that takes the proxy's second gradient on the first one's batch."""
+        return plans.landscape.same_batch(self.profile)
+
+    @functools.cached_property
+    def on_one_batch(self) -> Pair:
+        """The sweep's runs that have it."""
+        return self.sweep.where(lambda run: self.one_batch in run.probes)
+
+    def same_batch(self, runs: Sequence, layer: str = "all"):
+        """The proxy on one batch, a ``Band``."""
+        return quantities.same_batch(runs, self.one_batch, self.what.name, layer)
+
+    # --- the probe
+
+    def ways(self, walks: Walks) -> list[compare.Comparison]:
+        """This notebook's quantity compared in three ways."""
+        return walks.ways(self.what.name)
+
+    def title(self, found, neutral: str) -> str:
+        """A claim where the interval of the ratio allows one."""
+        return words.claim(found, self.what.less, self.what.more, neutral)
+
+    def band(self, walks: Walks, level: tuple = ()) -> None:
+        """The paper's figure: the band of the quantity over η along the run; ``NN_narrow`` or ``NN_probe``."""
+        name = "narrow" if walks is self.narrow else "probe"
+        size = "⅛ of the width" if walks is self.narrow else "full width"
+        neutral = f"{self.what.heading}, η from ½ to 4 × the rate"
+        title = f"{self.title(self.ways(walks)[0].row['paired'], neutral)} ({size})"
+        along = walks.along(self.what.name)
+        figure = figures.landscape.probe_bands(along, self.what.axis, title, walks.idle, level=level)
+        caption = f"Lowest to highest value of {self.what.noun} over η, {size}, {walks.length}; thin: seeds."
+        self.page.figure(figure, f"{self.number}_{name}", caption, walks.runs)
+
+    def three_ways(self) -> None:
+        """The figure of the three comparisons, on the narrow networks."""
+        ways, walks, what = self.ways(self.narrow), self.narrow, self.what
+        title = self.title(ways[1].row["paired"], f"{what.heading}, compared in three ways")
+        figure = figures.landscape.three_ways(ways, what.summary, title, walks.idle, what.cloud)
+        caption = f"Three comparisons of {what.noun}, ⅛ of the width, {walks.length}; thin, dots: seeds."
+        self.page.figure(figure, f"{self.number}_three_ways", caption, walks.runs)
+
+    def probe_table(self):
+        """The three comparisons at full width, and what is needed to read them: free of the weights' scale."""
+        walks, what = self.wide, self.what
+        ways = self.ways(walks)
+        rows = compare.comparison_table(ways, what.unit)
+        if what.name == "loss":
+            row = compare.ratio_rows(*walks.both, lambda r: quantities.probe_summary(r, walks.grid, "change"))[0]
+            rows.append(rows[0] | compare.as_row(row, "the same step, largest |L(w(η)) − L(w)|", what.unit))
+        else:
+            way = f"the same relative distance, scale-free: {'d‖w‖' if what.name == 'distance' else 'β‖w‖²'} (in nats)"
+            rows.append(rows[-1] | compare.as_row(self.scale_free(walks), way, what.unit, " nats"))
+        caption = f"{what.heading} at full width: geometric means over seeds; BN over no BN by seed."
+        caption += evidence.not_finite(walks.both, walks.grid)
+        return self.page.table(rows, f"{self.number}_probe_table", caption, walks.runs)
+
+    def scale_free(self, walks: Walks) -> dict:
+        """The row at the same relative distance of d‖w‖ or β‖w‖², which do not change if all weights are scaled."""
+        cloud = functools.partial(quantities.probe_cloud, probe=walks.grid, quantity=self.what.name, scale_free=True)
+        return compare.distance_row(*walks.both, lambda run: cloud(run))
+
+    def width_table(self):
+        """The three comparisons at both widths."""
+        both = {"1": (self.wide.plain, self.ways(self.wide)), "⅛": (self.narrow.plain, self.ways(self.narrow))}
+        caption = f"{self.what.heading} at both widths: BN over no BN, paired by seed."
+        runs = [*self.wide.runs, *self.narrow.runs]
+        return self.page.table(trends.width_table(both, self.what.unit), f"{self.number}_width_table", caption, runs)
+
+    # --- all three quantities along the run
+
+    @functools.cached_property
+    def nine(self) -> dict[str, list[compare.Comparison]]:
+        """Quantity → its three comparisons on the narrow networks."""
+        return {name: self.narrow.ways(name) for name in trends.QUANTITIES}
+
+    def nine_table(self):
+        """The paper's three quantities, compared in three ways."""
+        caption = f"The paper's three quantities, compared in three ways, ⅛ of the width, {self.narrow.length}."
+        return self.page.table(trends.nine_answers(self.nine), f"{self.number}_nine_table", caption, self.narrow.runs)
+
+    def along_the_run(self, quantity: str) -> list[dict]:
+        """The ratio of a quantity, one part of the narrow run after the other; ``trends.over_time``."""
+        return trends.over_time(
+            *self.narrow.both, lambda runs: quantities.probe_summary(runs, self.narrow.grid, quantity)
+        )
+
+    def over_time(self) -> None:
+        """The figure of the three ratios along the run."""
+        found = {heading: self.along_the_run(name) for name, (heading, _) in trends.QUANTITIES.items()}
+        figure = figures.landscape.over_time(found, "BN over no BN at the same step, along the run (⅛ of the width)")
+        caption = "How the three quantities go along the run; thin: seeds, shaded: 95 % interval of the mean."
+        self.page.figure(figure, f"{self.number}_over_time", caption, self.narrow.runs)
+
+    # --- its controls
+
+    @functools.cached_property
+    def checked(self) -> dict:
+        """Control → its probe of the narrow runs."""
+        probes = plans.landscape.narrow_probes(self.profile)[1:]
+        return dict(zip(plans.landscape.direct_controls(self.profile), probes, strict=True))
+
+    def controls(self) -> None:
+        """The figure of the controls, on the narrow networks."""
+        panels = evidence.control_panels(self.narrow.runs, self.narrow.grid, self.checked, self.what.name)
+        title = f"{self.what.heading}, one thing changed at a time"
+        figure = figures.landscape.controls(panels, self.what.cloud if self.number != "05" else "L (nats)", title)
+        caption = f"Controls of {self.what.noun}, ⅛ of the width, {self.narrow.length}; thin: seeds, thick: mean."
+        self.page.figure(figure, f"{self.number}_controls", caption, self.narrow.runs)
+
+    @functools.cached_property
+    def control_rows(self) -> list[dict]:
+        """The ratio under every control."""
+        return evidence.control_rows(*self.narrow.both, self.narrow.grid, self.checked, self.what.name)
+
+    def control_table(self):
+        """The ratio under every control, in words."""
+        caption = f"{self.what.heading} under every control: BN over no BN, paired by seed."
+        rows, name = evidence.control_table(self.control_rows), f"{self.number}_control_table"
+        return self.page.table(rows, name, caption, self.narrow.runs)
+
+    def floor_table(self):
+        """The probe in units of what another batch makes."""
+        rows = evidence.floor_rows(self.narrow.runs, self.narrow.grid, self.checked["noise"], self.what.name)
+        caption = f"{self.what.heading} in units of what another batch makes, same weights."
+        return self.page.table(rows, f"{self.number}_floor_table", f"{caption} 1: no more than that.", self.narrow.runs)
+
+    # --- the handout's proxy
+
+    def proxy_figure(
+        self, name: str, panels: Mapping[str, Mapping], title: str, ylabel: str = "", log: bool = True
+    ) -> None:
+        """Bands of the sweep's first seed over the rates, a panel for each choice; as ``figures.landscape.bands``."""
+        span = max(1, self.first.runs[0].config.steps // 50)
+        strips = dict.fromkeys(panels, self.first.idle)
+        ylabel = ylabel or self.what.proxy_axis
+        figure = figures.landscape.bands(panels, ylabel, title, span, compare.smooth, sharey=True, idle=strips, log=log)
+        caption = f"{title} (mean of {span} steps; thin: each rate). {compare.stuck_runs(self.first.runs)}"
+        self.page.figure(figure, f"{self.number}_{name}", caption.strip(), self.first.runs)
+
+    def proxy_table(self, name: str, quantity: Callable, layer: str = "all", pair: Pair | None = None):
+        """The proxy's ratio rate by rate, and how far the steps went."""
+        pair = pair or self.sweep
+        rows = evidence.proxy_rows(*pair.both, quantity, lambda runs: quantities.relative_move(runs, layer))
+        window = compare.window_steps(pair.runs[0].config.steps)
+        caption = f"{'Gradient distance' if self.number == '06' else 'Effective β'} (proxy, {layer}"
+        caption += f"{' parameters' if layer == 'all' else ' layer'}), BN over no BN, {window}."
+        return self.page.table(rows, f"{self.number}_{name}", caption, pair.runs)
+
+    def landscape_figure(self) -> None:
+        """The handout's picture, of the first seed: band of the loss over the rates, and its width."""
+        runs, total = self.first.runs, self.first.runs[0].config.steps
+        stuck, rates = compare.stuck_runs(runs), sorted({run.config.lr for run in runs})
+        title = "Adam at four rates: a model that is stuck makes a band wide" if stuck else "Adam at four rates"
+        networks, span = self.first.bands(quantities.loss_band), max(1, total // 25)
+        figure = figures.landscape.loss_landscape(networks, rates, compare.smooth, span, title, self.first.idle)
+        caption = f"Loss landscape by the handout's proxy: band of the loss over the rates, {evidence.seeds(runs)}."
+        self.page.figure(figure, f"{self.number}_loss_landscape", f"{caption} {stuck}".strip(), runs)
+
+    @functools.cached_property
+    def widths(self) -> dict[str, dict]:
+        """How it was compared → the ratio of the widths of the proxy's band; also over the rates that train."""
+        swept = [quantities.sweeps(side) for side in self.sweep.both]
+        found = {"the same step": compare.ratio_rows(*swept, quantities.sweep_width)[0]}
+        found["the same training loss"] = compare.loss_rows(*swept, quantities.sweep_width)[0]
+        alive = evidence.rates_that_train(self.sweep.runs)
+        if len(alive) > 1:
+            kept = self.sweep.where(lambda run: run.config.lr in alive)
+            way = f"the same step, rates at which every run trains ({', '.join(f'{rate:g}' for rate in alive)})"
+            found[way] = compare.ratio_rows(*map(quantities.sweeps, kept.both), quantities.sweep_width)[0]
+        return found
+
+    def widths_table(self):
+        """The ratio of the widths of the proxy's band, in words."""
+        rows = [
+            {"compared at": way, "BN / no BN": words.ratio_cell(r["paired"], r["ratio"]), "note": r["note"]}
+            for way, r in self.widths.items()
+        ]
+        caption = "Width of the proxy's band over the rates: BN over no BN, paired by seed."
+        return self.page.table(rows, f"{self.number}_proxy_table", caption, self.sweep.runs)
+
+    def narrow_widths_table(self):
+        """The same on the narrow networks."""
+        runs = self.page.runs(plans.landscape.narrow_sweep(self.profile, self.seed))
+        sides = [quantities.sweeps(side) for side in Pair(runs).both]
+        found = {"the same step": compare.ratio_rows(*sides, quantities.sweep_width)[0]}
+        found["the same training loss"] = compare.loss_rows(*sides, quantities.sweep_width)[0]
+        rows = [{"compared at": way, "BN / no BN": r["ratio"], "note": r["note"]} for way, r in found.items()]
+        caption = "Width of the proxy's band over the rates on networks an eighth as wide: BN over no BN, by seed."
+        return self.page.table(rows, f"{self.number}_narrow_proxy_table", caption, runs)
+
+    def noise_table(self):
+        """How much of the proxy is batch noise."""
+        runs = self.on_one_batch.runs
+        window = compare.window_steps(runs[0].config.steps)
+        caption = f"Batch noise in the proxy: ‖Δg‖² and β with two batches and with one, {window}."
+        return self.page.table(evidence.noise_rows(runs, self.one_batch), f"{self.number}_noise_table", caption, runs)
+
+    def layers(self) -> list[dict]:
+        """All parameters against the output layer, by every way of measuring; ``evidence.layer_rows``."""
+        base = [[run for run in side if run.config.lr == BASE_RATE] for side in self.sweep.both]
+        return evidence.layer_rows(base, self.wide.both, self.one_batch, self.wide.grid, self.what.name)
+
+    def layer_table(self):
+        """The same as a table."""
+        rows = [{name: text for name, text in row.items() if name not in ("paired", "trains")} for row in self.layers()]
+        caption = "BN over no BN: all parameters against the output layer, paired by seed."
+        return self.page.table(rows, f"{self.number}_layer_table", caption, [*self.sweep.runs, *self.wide.runs])
+
+    def precision_table(self, at: Sequence[int]):
+        """How far bf16 is from fp32 along one run of each network of the sweep, and the largest error of a gradient."""
+        runs = [run for run in self.first.runs if run.config.lr == BASE_RATE] or self.first.runs[:1]
+        configs, page = [run.config for run in runs], self.page
+        rows, worst = precision_table(configs, page.images, at, page.device, page.store)
+        caption = f"How far bf16 is from fp32 at identical weights and batches: gradients are off by up to {worst:.1%}."
+        return self.page.table(rows, f"{self.number}_precision_table", caption, runs)
+
+    def direction_rows(self) -> list:
+        """Rows beside source 001: whether the cosine between successive gradients is larger with BN, rate by rate."""
+
+        def cosine(run) -> float:
+            return compare.window_mean(quantities.direction([run]).curves[0])
+
+        rows = []
+        for rate in sorted({run.config.lr for run in self.sweep.runs}):
+            pair = self.sweep.where(lambda run, rate=rate: run.config.lr == rate)
+            found = compare.paired_by_seed(*pair.both, cosine, keep=compare.is_training)
+            ours = f"rate {rate:g}: BN − no BN {words.difference_text(found, 3)}"
+            parts = {"the cosine is larger": (found, +1)} if found else {}
+            rows.append(beside.claim("grad_direction", ours, parts, self.sweep.runs))
+        return rows
+
+    # --- both beside one another
+
+    def side_by_side(self, ways: Mapping[str, Callable], title: str) -> None:
+        """The proxy measured in several ways, and the probe, of one seed.
+
+        Args:
+            ways: title of a panel → function from the runs of a network to a ``Band``.
+        """
+        seed = (self.on_one_batch if self.number != "05" else self.first).runs[0].config.seed
+        swept, walked = (pair.where(lambda run: run.config.seed == seed) for pair in (self.sweep, self.wide))
+        panels = {name: swept.bands(make) for name, make in ways.items()}
+        panels[PROBE] = walked.bands(lambda runs: quantities.probe_band(runs[0], self.wide.grid, self.what.name))
+        strips = dict.fromkeys(ways, swept.idle) | {PROBE: walked.idle}
+        spans = {name: max(1, len(next(iter(bands.values())).steps) // 50) for name, bands in panels.items()}
+        heading, loss = f"{title} (seed {seed})", self.what.name == "loss"
+        look = {"sharex": False, "sharey": True, "idle": strips, "log": not loss, "top": 4.5 if loss else None}
+        figure = figures.landscape.bands(panels, self.what.proxy_axis, heading, spans, compare.smooth, **look)
+        caption = f"{title}: {', '.join(panels)}. {compare.stuck_runs(swept.runs)}".strip()
+        self.page.figure(figure, f"{self.number}_side_by_side", caption, [*swept.runs, *walked.runs])
+
+    def parts_table(self, ways: Mapping[str, Callable]):
+        """What the proxy's band is made of: its width in several ways, and that of the band from one point."""
+        pair = self.on_one_batch if self.number != "05" else self.sweep
+        rows = evidence.band_parts(pair.runs, ways, self.wide.runs, self.wide.grid, self.what.name)
+        caption = (
+            f"Width of the proxy's band over the rates ({self.what.unit}), last fifth, {evidence.seeds(pair.runs)}."
+        )
+        return self.page.table(rows, f"{self.number}_parts_table", caption, [*pair.runs, *self.wide.runs])
+
+    def same_steps(self, runs: Sequence):
+        """The proxy's band at the steps at which one batch was used too."""
+        return quantities.at_steps(self.what.proxy(runs), self.same_batch(runs).steps)
+
+    def sources(self, rows: Sequence):
+        """This run beside the sources: the given rows, and the paper's three comparisons at full width."""
+        paper = f"probe_{self.what.name}"
+        rows = [*rows]
+        for each in self.ways(self.wide):
+            rows.append(beside.ratio(paper, f"at {compare.WAYS[each.way]}", each.row, -1, self.wide.runs))
+        runs = [*self.sweep.runs, *self.wide.runs]
+        return self.page.table(beside.table(rows), f"{self.number}_z_sources", "This run beside the sources.", runs)
