@@ -181,7 +181,7 @@ def factor(found: Paired | None) -> str:
         return "not compared"
     ratio, n = rounded(np.exp(found.mean)), len(found.values)
     if found.interval is None:
-        return f"{ratio} times (one seed, so no interval)"
+        return f"{ratio} times (one seed)"
     low, high = np.exp(found.interval)
     return f"{ratio} times (95 % interval {rounded(low)} to {rounded(high)}, {n} seeds)"
 
@@ -196,7 +196,7 @@ def side(found: Paired | None, below: str, above: str) -> str:
         return "not compared"
     way = below if found.mean < 0 else above
     if found.interval is None:
-        return f"{way} in the one seed there is"
+        return f"{way} in that seed"
     return way if found.decided else f"{way} on average, though the seeds do not decide it"
 
 

@@ -52,7 +52,7 @@ def lines(source: str, package: set[str]) -> tuple[int, int, int]:
         span = set(range(node.lineno, node.end_lineno + 1))
         if isinstance(node, ast.Expr) and ast.unparse(node).startswith("words.say("):
             words += len(re.sub(r"\{[^}]*\}", "0", ast.get_source_segment(source, node)).split()) - 2
-            code -= span - {node.lineno}
+            code -= span
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)) or computes(node, package):
             ideas |= span
     return len(code), len(ideas & code), words

@@ -15,7 +15,7 @@ BLUE, ORANGE, GREEN, GREY = COLOURS[0], COLOURS[1], COLOURS[2], "#444444"
 
 
 @styled
-def overshoot(title: str) -> Figure:
+def overshoot() -> Figure:
     """Two valleys, one slope at the start: the same steps lead down in one and past the bottom of the other.
 
     The bar on the right of each is the band of the probe: lowest to highest loss over the steps.
@@ -35,7 +35,7 @@ def overshoot(title: str) -> Figure:
         axis.set(title=name, xlabel="way along −g", xticks=[], yticks=[], xlim=(-0.4, 3), ylim=(-0.5, 4.9))
     axes[0].set_ylabel("loss")
     legend(axes[0], loc="upper left")
-    title_of(figure, title)
+    title_of(figure, "Same slope, same steps: where the slope changes fast, a long step overshoots")
     return figure
 
 
@@ -57,12 +57,12 @@ def walk(
     axis.set(xlabel="step length η", ylabel="loss on this batch (nats)")
     axis.set_ylim(min(np.nanmin(losses), losses[0]) - 0.15 * np.ptp(losses), np.nanmax(losses) + 0.1 * np.ptp(losses))
     legend(axis, loc="upper left")
-    title_of(figure, title)
+    title_of(figure, "The slope keeps its promise only for short steps")
     return figure
 
 
 @styled
-def cone(title: str) -> Figure:
+def cone() -> Figure:
     """A gradient that changes by at most β per unit of way stays in a cone; one that changes faster leaves it."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.9), sharey=True)
     way = np.linspace(0, 2, 200)
@@ -79,12 +79,12 @@ def cone(title: str) -> Figure:
         axis.set(title=name, xlabel="way from w, η‖g‖", xticks=[], yticks=[], ylim=(-1.4, 3.9))
     axes[0].set_ylabel("gradient (one number)")
     legend(axes[1], loc="upper left", fontsize=11)
-    title_of(figure, title)
+    title_of(figure, "A β-smooth loss: its gradient stays inside a cone")
     return figure
 
 
 @styled
-def ball(paths: Mapping[str, Sequence[float]], curvature: float, title: str) -> Figure:
+def ball(paths: Mapping[str, Sequence[float]], curvature: float) -> Figure:
     """A ball that takes steps of gradient descent in the bowl L(w) = ½ β w², a panel for each step length.
 
     Args:
@@ -101,12 +101,12 @@ def ball(paths: Mapping[str, Sequence[float]], curvature: float, title: str) -> 
         factor = path[1] / path[0]
         axis.set(title=f"{name}\nevery step: w × {factor:.1f}".replace("-", "−"), xlabel="w", xticks=[], yticks=[])
     axes[0].set_ylabel("loss")
-    title_of(figure, title)
+    title_of(figure, "The ball leaves the bowl as soon as η is above 2/β")
     return figure
 
 
 @styled
-def bowl(curvatures: Sequence[float], angles: Sequence[float], betas: Sequence[float], title: str) -> Figure:
+def bowl(curvatures: Sequence[float], angles: Sequence[float], betas: Sequence[float]) -> Figure:
     """A bowl seen from above, and the β that a walk along the gradient finds, by where in the bowl it starts.
 
     Args:
@@ -130,5 +130,5 @@ def bowl(curvatures: Sequence[float], angles: Sequence[float], betas: Sequence[f
         right.text(angles[-1], value, f" curvature {value:g}", va="bottom", ha="right", color=GREY)
     right.set(xlabel="where we start (degrees)", ylabel="β found", ylim=(0, 1.2 * max(curvatures)))
     right.set_title("β lies between the two curvatures")
-    title_of(figure, title)
+    title_of(figure, "Along the gradient we find a mixture of curvatures, mostly the largest")
     return figure

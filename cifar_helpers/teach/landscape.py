@@ -124,9 +124,22 @@ class Landscape:
 
     # --- the probe
 
+    @functools.cache  # noqa: B019 (a notebook has one)
     def ways(self, walks: Walks) -> list[compare.Comparison]:
         """This notebook's quantity compared in three ways."""
         return walks.ways(self.what.name)
+
+    def ratio(self, way: str, walks: Walks | None = None):
+        """The paired ratio at the same ``step``, ``loss`` or ``distance``; by default of the narrow networks."""
+        return next(each.row["paired"] for each in self.ways(walks or self.narrow) if each.way == way)
+
+    def times(self, way: str, walks: Walks | None = None) -> str:
+        """The same for a sentence: ``0.42 times (95 % interval …)``."""
+        return words.factor(self.ratio(way, walks))
+
+    def side(self, way: str, below: str, above: str, walks: Walks | None = None) -> str:
+        """Which way it points, in the caller's words, with the doubt that the seeds leave."""
+        return words.side(self.ratio(way, walks), below, above)
 
     def title(self, found, neutral: str) -> str:
         """A claim where the interval of the ratio allows one."""
@@ -224,6 +237,11 @@ class Landscape:
         """The ratio under every control."""
         return evidence.control_rows(*self.narrow.both, self.narrow.grid, self.checked, self.what.name)
 
+    def survives(self) -> str:
+        """In words: the ratio at the last step with controls, and which of them decide the other way."""
+        last = self.checked["dense"].at[-1]
+        return f"At step {last} the ratio is {evidence.survives(self.control_rows, last)}."
+
     def control_table(self):
         """The ratio under every control, in words."""
         caption = f"{self.what.heading} under every control: BN over no BN, paired by seed."
@@ -248,6 +266,18 @@ class Landscape:
         figure = figures.landscape.bands(panels, ylabel, title, span, compare.smooth, sharey=True, idle=strips, log=log)
         caption = f"{title} (mean of {span} steps; thin: each rate). {compare.stuck_runs(self.first.runs)}"
         self.page.figure(figure, f"{self.number}_{name}", caption.strip(), self.first.runs)
+
+    def proxy_layers(self, name: str, title: str, *given) -> None:
+        """The handout's picture twice: over all parameters, and over the output layer.
+
+        Args:
+            given: what the proxy takes between runs and layer.
+        """
+        panels = {
+            heading: self.first.bands(lambda runs, layer=layer: self.what.proxy(runs, *given, layer))
+            for heading, layer in (("all parameters", "all"), ("output layer", "output"))
+        }
+        self.proxy_figure(name, panels, title)
 
     def proxy_table(self, name: str, quantity: Callable, layer: str = "all", pair: Pair | None = None):
         """The proxy's ratio rate by rate, and how far the steps went."""
@@ -281,6 +311,10 @@ class Landscape:
             found[way] = compare.ratio_rows(*map(quantities.sweeps, kept.both), quantities.sweep_width)[0]
         return found
 
+    def width(self, way: str):
+        """The paired ratio of the widths, of the first way of ``widths`` that holds these words; None without one."""
+        return next((row["paired"] for name, row in self.widths.items() if way in name), None)
+
     def widths_table(self):
         """The ratio of the widths of the proxy's band, in words."""
         rows = [
@@ -299,6 +333,10 @@ class Landscape:
         rows = [{"compared at": way, "BN / no BN": r["ratio"], "note": r["note"]} for way, r in found.items()]
         caption = "Width of the proxy's band over the rates on networks an eighth as wide: BN over no BN, by seed."
         return self.page.table(rows, f"{self.number}_narrow_proxy_table", caption, runs)
+
+    def noise_shares(self) -> list[float]:
+        """Share of the proxy's squared distance that is batch noise, run by run; ``evidence.noise_share``."""
+        return [evidence.noise_share(run, self.one_batch) for run in self.on_one_batch.runs]
 
     def noise_table(self):
         """How much of the proxy is batch noise."""
@@ -326,6 +364,23 @@ class Landscape:
         caption = f"How far bf16 is from fp32 at identical weights and batches: gradients are off by up to {worst:.1%}."
         return self.page.table(rows, f"{self.number}_precision_table", caption, runs)
 
+    def proxy_sources(self):
+        """This run beside the sources: the proxy at every rate, and the direction, the maximum or the band."""
+        if self.number == "05":
+            rows = [beside.ratio("loss_band", way, row, -1, self.sweep.runs) for way, row in self.widths.items()]
+            return self.sources(rows)
+        if self.number == "06":
+            asked, rows = (("grad_dist_all", "all", +1), ("grad_dist_output", "output", -1)), self.direction_rows()
+        else:
+            asked, peak = (("beta", "all", -1),), evidence.peak_row(*self.sweep.both, self.what.proxy)
+            rows = [beside.ratio("beta", "maximum over the rates", peak, -1, self.sweep.runs)]
+        for name, layer, sign in asked:
+            for row in compare.ratio_rows(
+                *self.sweep.both, lambda runs, layer=layer: self.what.proxy(runs, layer=layer)
+            ):
+                rows.append(beside.ratio(name, f"rate {row['rate']:g}", row, sign, self.sweep.runs))
+        return self.sources(rows)
+
     def direction_rows(self) -> list:
         """Rows beside source 001: whether the cosine between successive gradients is larger with BN, rate by rate."""
 
@@ -343,12 +398,17 @@ class Landscape:
 
     # --- both beside one another
 
-    def side_by_side(self, ways: Mapping[str, Callable], title: str) -> None:
+    def measured(self) -> dict[str, Callable]:
+        """The proxy's two ways, from the runs of a network to a ``Band``: two batches, and one."""
+        return {"proxy: two batches": self.same_steps, "proxy: one batch": self.same_batch}
+
+    def side_by_side(self, title: str, ways: Mapping[str, Callable] | None = None) -> None:
         """The proxy measured in several ways, and the probe, of one seed.
 
         Args:
-            ways: title of a panel → function from the runs of a network to a ``Band``.
+            ways: title of a panel → function from the runs of a network to a ``Band``; by default ``measured``.
         """
+        ways = ways or self.measured()
         seed = (self.on_one_batch if self.number != "05" else self.first).runs[0].config.seed
         swept, walked = (pair.where(lambda run: run.config.seed == seed) for pair in (self.sweep, self.wide))
         panels = {name: swept.bands(make) for name, make in ways.items()}
@@ -361,8 +421,9 @@ class Landscape:
         caption = f"{title}: {', '.join(panels)}. {compare.stuck_runs(swept.runs)}".strip()
         self.page.figure(figure, f"{self.number}_side_by_side", caption, [*swept.runs, *walked.runs])
 
-    def parts_table(self, ways: Mapping[str, Callable]):
+    def parts_table(self, ways: Mapping[str, Callable] | None = None):
         """What the proxy's band is made of: its width in several ways, and that of the band from one point."""
+        ways = ways or self.measured()
         pair = self.on_one_batch if self.number != "05" else self.sweep
         rows = evidence.band_parts(pair.runs, ways, self.wide.runs, self.wide.grid, self.what.name)
         caption = (

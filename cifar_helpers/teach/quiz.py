@@ -290,22 +290,24 @@ def _as_html(questions: list[Question]) -> str:
 # --- hints
 
 
-def hint(name: str) -> Shown:
-    """Show the hints to an exercise, each folded into the one before; they stand in ``hints.toml``.
+def hint(*names: str) -> Shown:
+    """Show the hints to exercises, each folded into the one before; they stand in ``hints.toml``.
 
     Args:
-        name: of the exercise.
+        names: of the exercises.
 
     Raises:
         CourseError: there are none by this name.
     """
-    known = tomllib.loads(HINTS.read_text(encoding="utf-8"))
-    if name not in known:
-        raise CourseError(f"There are no hints to {name!r}. There are to {', '.join(known)}.")
-    folded = ""
-    for number, text in reversed(list(enumerate(known[name], 1))):
-        folded = f"<details><summary>Hint {number}</summary><p>{_html(text)}</p>{folded}</details>"
-    return Shown(f"{len(known[name])} hints to {name}, one after the other, in a notebook.", f"<div>{folded}</div>")
+    known, html = tomllib.loads(HINTS.read_text(encoding="utf-8")), ""
+    for name in names:
+        if name not in known:
+            raise CourseError(f"There are no hints to {name!r}. There are to {', '.join(known)}.")
+        folded, of = "", f" ({name.partition('-')[2]})" if len(names) > 1 else ""
+        for number, text in reversed(list(enumerate(known[name], 1))):
+            folded = f"<details><summary>Hint {number}{of}</summary><p>{_html(text)}</p>{folded}</details>"
+        html += folded
+    return Shown(f"Hints to {' and '.join(names)}: they unfold one by one in a notebook.", f"<div>{html}</div>")
 
 
 # --- predictions

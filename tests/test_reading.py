@@ -1,0 +1,88 @@
+"""The count of ideas and words in a notebook, on a few cells; hints that unfold; sentences with their numbers."""
+
+import numpy as np
+import pytest
+import reading
+
+from cifar_helpers import intervals, words
+from cifar_helpers.env import CourseError
+from cifar_helpers.teach import checks, quiz
+
+UNDECIDED = "on average, though the seeds do not decide it"
+PACKAGE = {"figures", "page", "notebook", "compare", "words", "study"}
+
+
+@pytest.mark.parametrize(
+    ("source", "lines", "ideas"),
+    [
+        ("import torch\nfrom torch import nn", 2, 0),
+        ("page.figure(figures.intuition.cone(), '06_cone', 'A cone.')", 1, 0),
+        ("rows = compare.ratio_rows(plain, normed, quantity)", 1, 0),
+        ("print(f'{walked.max():.2f} nats')\n\n# a comment", 1, 0),
+        ("caption = 'one' + f'{n} two'", 1, 0),
+        ("assert loss < 3", 1, 0),
+        ("g = torch.autograd.grad(loss, weights)", 1, 1),
+        ("moved = w - eta * d", 1, 1),
+        ("def width(run):\n    return run.probes[grid]", 2, 2),
+        ("for x, y in batches:\n    loss = F.cross_entropy(model(x), y)\n    print(loss)", 3, 3),
+    ],
+)
+def test_lines_that_carry_an_idea(source, lines, ideas):
+    assert reading.lines(source, PACKAGE)[:2] == (lines, ideas)
+
+
+def test_a_sentence_is_text_and_an_exercise_is_aside():
+    def cell(kind, source, **metadata):
+        return {"cell_type": kind, "source": [source], "metadata": metadata}
+
+    said = 'words.say(f"""\nBelow it is {low:.2f} nats.\n""")'
+    assert reading.lines(said, PACKAGE) == (0, 0, 5)
+    cells = [cell("markdown", "## Two words"), cell("code", "x = a * b"), cell("code", said)]
+    aside = [cell("markdown", "### Exercise 1 ★ · A title"), cell("code", "def f(): ...", nbgrader={})]
+    assert reading.count(cells) == reading.count([*cells, *aside, cell("code", 'checks.hint("f")')]) == (1, 1, 8)
+    assert reading.count([*cells, cell("markdown", "## Exercises"), cell("code", "y = 2 * x")]) == (1, 1, 8)
+
+
+def test_hints_unfold_one_by_one_and_every_notebook_has_its_own():
+    html = checks.hint("direct_probe")._repr_html_()
+    first, second, third = (html.index(f"Hint {n}<") for n in (1, 2, 3))
+    assert first < second < third and html.count("<details>") == 3 and "</details></details></details>" in html
+    both = checks.hint("07-edge", "07-design")._repr_html_()
+    assert both.count("<details>") == 6 and "Hint 1 (edge)" in both
+    with pytest.raises(CourseError, match=r"no hints to 'direct_prob'\. There are to direct_probe"):
+        checks.hint("direct_prob")
+    assert all(len(given) == 3 for given in quiz.tomllib.loads(quiz.HINTS.read_text(encoding="utf-8")).values())
+
+
+@pytest.mark.parametrize(
+    ("values", "factor", "side", "claimed"),
+    [
+        ([-1.0], "0.368 times (one seed)", "less in that seed", "open"),
+        ([-1.0, -1.1, -0.9], "0.368 times (95 % interval 0.287 to 0.472, 3 seeds)", "less", "a"),
+        ([1.0, 1.1, 0.9], "2.72 times (95 % interval 2.12 to 3.48, 3 seeds)", "more", "b"),
+        ([-1.0, 1.1, 0.9], "1.40 times (95 % interval 0.0784 to 24.8, 3 seeds)", f"more {UNDECIDED}", "open"),
+    ],
+)
+def test_a_sentence_claims_what_the_interval_allows(values, factor, side, claimed):
+    found = intervals.paired(np.zeros(len(values)), values)
+    assert words.factor(found) == factor and words.side(found, "less", "more") == side
+    assert words.claim(found, "a", "b", "open") == claimed
+
+
+def test_where_nothing_was_compared_a_sentence_says_so():
+    assert words.factor(None) == words.side(None, "less", "more") == "not compared"
+    assert words.claim(None, "a", "b", "open") == "open"
+
+
+def test_say_shows_markdown_after_the_figures(monkeypatch):
+    import IPython.display
+    import matplotlib.pyplot as plt
+
+    done = []
+    monkeypatch.setattr(plt, "show", lambda: done.append("figures"))
+    monkeypatch.setattr(IPython.display, "display", lambda shown: done.append(shown.data))
+    words.say("""
+    One sentence,
+    on two lines.
+    """)
+    assert done == ["figures", "One sentence, on two lines."]
