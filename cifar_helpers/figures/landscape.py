@@ -196,7 +196,7 @@ def three_ways(found: Sequence, ylabel: str, title: str, idle: Mapping | None = 
         "loss": ("at the same training loss", "training loss (nats), falling"),
         "distance": ("at the same relative distance", "relative distance η‖g‖₂ / ‖w‖₂"),
     }
-    figure, axes = plt.subplots(1, len(found), figsize=(4.8 * len(found), 4.8))
+    figure, axes = plt.subplots(1, len(found), figsize=(4.1 * len(found), 4.6))
     for axis, each in zip(axes, found, strict=True):
         panel, xlabel = labels[each.way]
         for model in in_order(each.points):
@@ -206,7 +206,7 @@ def three_ways(found: Sequence, ylabel: str, title: str, idle: Mapping | None = 
         else:
             axis.text(0.5, 0.5, "nothing to draw:\nno training step", ha="center", transform=axis.transAxes)
             axis.set(xticks=[], yticks=[])
-        axis.set_title(f"{panel}\nBN / no BN: {each.ratio}", fontsize=11.5)
+        axis.set_title(f"{panel}\nBN / no BN: {each.ratio}", fontsize=11)
         axis.set(xlabel=xlabel, ylabel=cloud if cloud and each.way == "distance" else ylabel)
         if each.window:
             axis.axvspan(*each.window, color="#999999", alpha=0.15, linewidth=0)

@@ -56,14 +56,14 @@ QUANTITIES = {  # number of the notebook → what it measures
         *("distance", "nats per weight unit", "‖∇L(w − ηg) − g‖₂\n(nats per weight unit)"),
         *("max over η of ‖∇L(w − ηg) − g‖₂", "‖∇L(w − ηg) − g‖₂"),
         *("Along its own way the gradient changes less with BN", "Along its own way the gradient changes more with BN"),
-        "the gradient distance along the gradient",
+        "the change of the gradient along its own way",
         *(quantities.VGG_Grad_Pred, "gradient distance ‖Δg‖₂\n(nats per weight unit)"),
     ),
     "07": Quantity(
         *("beta", "nats per weight unit²", "β(η) = ‖∇L(w − ηg) − g‖₂ / η‖g‖₂\n(nats per weight unit²)"),
         *("max over η of β (nats per weight unit²)", "β(η)"),
         *("β along the gradient is smaller with batch norm", "β along the gradient is larger with batch norm"),
-        "β along the gradient",
+        "the effective β along the gradient",
         *(quantities.VGG_Beta_Smooth, "β(t) = ‖Δg‖₂ / ‖Δw‖₂\n(nats per weight unit²)"),
     ),
 }
@@ -74,12 +74,13 @@ class Landscape:
 
     Args:
         page: the notebook's ``Page``; number: of the notebook, such as ``"05"``.
-        profile, seed, rates: as in its settings.
+        profile, seed, rates, gap: as in its settings.
     """
 
-    def __init__(self, page, number: str, profile: str, seed: int, rates: Sequence[float] | None = None):
+    def __init__(self, page, number: str, profile: str, seed: int, rates=None, gap: int = 1):
         self.page, self.number, self.profile, self.seed, self.rates = page, number, profile, seed, rates
         self.what = QUANTITIES[number]
+        self.given = (gap,) if number == "06" else ()  # what the proxy takes between runs and layer
 
     # --- runs
 
@@ -151,6 +152,8 @@ class Landscape:
         size = "⅛ of the width" if walks is self.narrow else "full width"
         neutral = f"{self.what.heading}, η from ½ to 4 × the rate"
         title = f"{self.title(self.ways(walks)[0].row['paired'], neutral)} ({size})"
+        if level and all(abs(top / level[0] - 1) < 0.1 for top in walks.level(self.what.name)):
+            title = f"Late in training both networks are near {level[1]} ({size})"
         along = walks.along(self.what.name)
         figure = figures.landscape.probe_bands(along, self.what.axis, title, walks.idle, level=level)
         caption = f"Lowest to highest value of {self.what.noun} over η, {size}, {walks.length}; thin: seeds."
@@ -267,26 +270,27 @@ class Landscape:
         caption = f"{title} (mean of {span} steps; thin: each rate). {compare.stuck_runs(self.first.runs)}"
         self.page.figure(figure, f"{self.number}_{name}", caption.strip(), self.first.runs)
 
-    def proxy_layers(self, name: str, title: str, *given) -> None:
-        """The handout's picture twice: over all parameters, and over the output layer.
-
-        Args:
-            given: what the proxy takes between runs and layer.
-        """
+    def proxy_layers(self, name: str, title: str) -> None:
+        """The handout's picture twice: over all parameters, and over the output layer."""
         panels = {
-            heading: self.first.bands(lambda runs, layer=layer: self.what.proxy(runs, *given, layer))
+            heading: self.first.bands(lambda runs, layer=layer: self.what.proxy(runs, *self.given, layer))
             for heading, layer in (("all parameters", "all"), ("output layer", "output"))
         }
         self.proxy_figure(name, panels, title)
 
-    def proxy_table(self, name: str, quantity: Callable, layer: str = "all", pair: Pair | None = None):
-        """The proxy's ratio rate by rate, and how far the steps went."""
-        pair = pair or self.sweep
+    def proxy_table(self, layer: str = "all", one_batch: bool = False):
+        """The proxy's ratio rate by rate, on two batches or on one, and how far the steps went."""
+        pair = self.on_one_batch if one_batch else self.sweep
+
+        def quantity(runs):
+            return self.same_batch(runs, layer) if one_batch else self.what.proxy(runs, *self.given, layer)
+
         rows = evidence.proxy_rows(*pair.both, quantity, lambda runs: quantities.relative_move(runs, layer))
         window = compare.window_steps(pair.runs[0].config.steps)
-        caption = f"{'Gradient distance' if self.number == '06' else 'Effective β'} (proxy, {layer}"
-        caption += f"{' parameters' if layer == 'all' else ' layer'}), BN over no BN, {window}."
-        return self.page.table(rows, f"{self.number}_{name}", caption, pair.runs)
+        what, batches = "Gradient distance" if self.number == "06" else "Effective β", "one" if one_batch else "two"
+        caption = f"{what} (proxy on {batches} batch{'es' * (not one_batch)}, {layer} parameters), {window}."
+        name = f"{self.number}_{'same_batch' if one_batch else 'proxy'}_table"
+        return self.page.table(rows, name, caption, pair.runs)
 
     def landscape_figure(self) -> None:
         """The handout's picture, of the first seed: band of the loss over the rates, and its width."""
@@ -335,8 +339,10 @@ class Landscape:
         return self.page.table(rows, f"{self.number}_narrow_proxy_table", caption, runs)
 
     def noise_shares(self) -> list[float]:
-        """Share of the proxy's squared distance that is batch noise, run by run; ``evidence.noise_share``."""
-        return [evidence.noise_share(run, self.one_batch) for run in self.on_one_batch.runs]
+        """Share of the proxy's squared distance that is batch noise, of each run that trains (of all if none does)."""
+        runs = self.on_one_batch.runs
+        training = [run for run in runs if compare.is_training(run)] or runs
+        return [evidence.noise_share(run, self.one_batch) for run in training]
 
     def noise_table(self):
         """How much of the proxy is batch noise."""
