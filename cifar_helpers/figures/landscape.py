@@ -137,7 +137,13 @@ def loss_landscape(networks: Mapping, rates: Sequence[float], smooth, span: int,
 
 @styled
 def probe_bands(
-    networks: Mapping, ylabel: str, title: str, idle: Mapping | None = None, log: bool = True, level: tuple = ()
+    networks: Mapping,
+    ylabel: str,
+    title: str,
+    idle: Mapping | None = None,
+    log: bool = True,
+    level: tuple = (),
+    top: float | None = None,
 ) -> Figure:
     """The paper's figure: along one trajectory, the band of a quantity over the step lengths η.
 
@@ -146,7 +152,7 @@ def probe_bands(
     Args:
         networks: model → list of ``quantities.Band``, one per seed, whose curves are the step lengths.
         idle: model → share of its seeds that are not training, at every step.
-        log: logarithmic y axis; level: (value, label) of a line across.
+        log: logarithmic y axis; level: (value, label) of a line across; top: upper end of y where it is lower.
     """
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), sharex=True, sharey=True)
     average = np.exp if log else (lambda x: x)
@@ -173,6 +179,8 @@ def probe_bands(
             _log_y(axis)
     for axis, model in zip(axes, in_order(networks), strict=True):
         mark_idle(axis, {model: idle[model]} if idle else None)
+    if top:
+        axes[0].set_ylim(0, min(top, axes[0].get_ylim()[1]))
     steps_axis(*axes)
     axes[0].set_ylabel(ylabel)
     title_of(figure, title)

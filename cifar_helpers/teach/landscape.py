@@ -146,8 +146,10 @@ class Landscape:
         """A claim where the interval of the ratio allows one."""
         return words.claim(found, self.what.less, self.what.more, neutral)
 
-    def band(self, walks: Walks, level: tuple = ()) -> None:
+    def band(self, walks: Walks) -> None:
         """The paper's figure: the band of the quantity over η along the run; ``NN_narrow`` or ``NN_probe``."""
+        edge, loss = 2 / walks.runs[0].config.lr, self.what.name == "loss"
+        level = (edge, f"2/η = {edge:g}") if self.what.name == "beta" else ()
         name = "narrow" if walks is self.narrow else "probe"
         size = "⅛ of the width" if walks is self.narrow else "full width"
         neutral = f"{self.what.heading}, η from ½ to 4 × the rate"
@@ -155,7 +157,8 @@ class Landscape:
         if level and all(abs(top / level[0] - 1) < 0.1 for top in walks.level(self.what.name)):
             title = f"Late in training both networks are near {level[1]} ({size})"
         along = walks.along(self.what.name)
-        figure = figures.landscape.probe_bands(along, self.what.axis, title, walks.idle, level=level)
+        look = {"log": not loss, "level": level, "top": 6 if loss else None}  # nats; BN's first step is far above
+        figure = figures.landscape.probe_bands(along, self.what.axis, title, walks.idle, **look)
         caption = f"Lowest to highest value of {self.what.noun} over η, {size}, {walks.length}; thin: seeds."
         self.page.figure(figure, f"{self.number}_{name}", caption, walks.runs)
 
@@ -184,8 +187,9 @@ class Landscape:
 
     def scale_free(self, walks: Walks) -> dict:
         """The row at the same relative distance of d‖w‖ or β‖w‖², which do not change if all weights are scaled."""
-        cloud = functools.partial(quantities.probe_cloud, probe=walks.grid, quantity=self.what.name, scale_free=True)
-        return compare.distance_row(*walks.both, lambda run: cloud(run))
+        return compare.distance_row(
+            *walks.both, lambda run: quantities.probe_cloud(run, walks.grid, self.what.name, scale_free=True)
+        )
 
     def width_table(self):
         """The three comparisons at both widths."""
@@ -305,14 +309,12 @@ class Landscape:
     @functools.cached_property
     def widths(self) -> dict[str, dict]:
         """How it was compared → the ratio of the widths of the proxy's band; also over the rates that train."""
-        swept = [quantities.sweeps(side) for side in self.sweep.both]
-        found = {"the same step": compare.ratio_rows(*swept, quantities.sweep_width)[0]}
-        found["the same training loss"] = compare.loss_rows(*swept, quantities.sweep_width)[0]
+        found = _widths(self.sweep)
         alive = evidence.rates_that_train(self.sweep.runs)
         if len(alive) > 1:
             kept = self.sweep.where(lambda run: run.config.lr in alive)
             way = f"the same step, rates at which every run trains ({', '.join(f'{rate:g}' for rate in alive)})"
-            found[way] = compare.ratio_rows(*map(quantities.sweeps, kept.both), quantities.sweep_width)[0]
+            found[way] = _widths(kept)["the same step"]
         return found
 
     def width(self, way: str):
@@ -331,9 +333,7 @@ class Landscape:
     def narrow_widths_table(self):
         """The same on the narrow networks."""
         runs = self.page.runs(plans.landscape.narrow_sweep(self.profile, self.seed))
-        sides = [quantities.sweeps(side) for side in Pair(runs).both]
-        found = {"the same step": compare.ratio_rows(*sides, quantities.sweep_width)[0]}
-        found["the same training loss"] = compare.loss_rows(*sides, quantities.sweep_width)[0]
+        found = _widths(Pair(runs))
         rows = [{"compared at": way, "BN / no BN": r["ratio"], "note": r["note"]} for way, r in found.items()]
         caption = "Width of the proxy's band over the rates on networks an eighth as wide: BN over no BN, by seed."
         return self.page.table(rows, f"{self.number}_narrow_proxy_table", caption, runs)
@@ -389,14 +389,10 @@ class Landscape:
 
     def direction_rows(self) -> list:
         """Rows beside source 001: whether the cosine between successive gradients is larger with BN, rate by rate."""
-
-        def cosine(run) -> float:
-            return compare.window_mean(quantities.direction([run]).curves[0])
-
         rows = []
         for rate in sorted({run.config.lr for run in self.sweep.runs}):
             pair = self.sweep.where(lambda run, rate=rate: run.config.lr == rate)
-            found = compare.paired_by_seed(*pair.both, cosine, keep=compare.is_training)
+            found = compare.paired_by_seed(*pair.both, _late_cosine, keep=compare.is_training)
             ours = f"rate {rate:g}: BN − no BN {words.difference_text(found, 3)}"
             parts = {"the cosine is larger": (found, +1)} if found else {}
             rows.append(beside.claim("grad_direction", ours, parts, self.sweep.runs))
@@ -449,3 +445,13 @@ class Landscape:
             rows.append(beside.ratio(paper, f"at {compare.WAYS[each.way]}", each.row, -1, self.wide.runs))
         runs = [*self.sweep.runs, *self.wide.runs]
         return self.page.table(beside.table(rows), f"{self.number}_z_sources", "This run beside the sources.", runs)
+
+
+def _late_cosine(run) -> float:
+    return compare.window_mean(quantities.direction([run]).curves[0])
+
+
+def _widths(pair: Pair) -> dict[str, dict]:
+    sides = [quantities.sweeps(side) for side in pair.both]
+    ways = {"the same step": compare.ratio_rows, "the same training loss": compare.loss_rows}
+    return {way: rows_of(*sides, quantities.sweep_width)[0] for way, rows_of in ways.items()}
