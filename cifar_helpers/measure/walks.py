@@ -47,6 +47,12 @@ class Pair:
         """The runs for which ``keep`` is true."""
         return Pair([run for run in self.runs if keep(run)])
 
+    @property
+    def training(self) -> "Pair":
+        """The runs that train at their end; all of them if none does."""
+        kept = [run for run in self.runs if compare.is_training(run)]
+        return Pair(kept) if kept else self
+
     def bands(self, quantity: Callable) -> dict[str, Band]:
         """Model → a ``Band`` of its runs, such as ``quantities.VGG_Grad_Pred`` gives it."""
         return {name: quantity(side) for name, side in self.sides.items()}

@@ -6,7 +6,6 @@ A ``Landscape`` reads the runs when they are first asked for. Its methods keep a
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from .. import figures, plans, words
 from ..measure import compare, evidence, quantities, trends
@@ -14,59 +13,9 @@ from ..measure.precision import precision_table
 from ..measure.walks import Pair, Walks
 from ..plans.landscape import BASE_RATE
 from ..sources import beside
+from .quantity import QUANTITIES
 
 PROBE = "probe: one point"  # title of a panel
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """How one of the paper's three quantities is called in figures and tables.
-
-    Attributes:
-        name: of ``quantities.probe_values``; unit: of it.
-        axis, summary, cloud: labels of its band, of the one number per probe, and of it over relative distance.
-        less, more: titles of what an interval may decide.
-        proxy: the handout's measurement, from runs to a ``Band``; its label.
-    """
-
-    name: str
-    unit: str
-    axis: str
-    summary: str
-    cloud: str
-    less: str
-    more: str
-    noun: str
-    proxy: Callable = quantities.loss_band
-    proxy_axis: str = "loss (nats)"
-
-    @property
-    def heading(self) -> str:
-        """Its name at the head of a sentence."""
-        return self.noun[0].upper() + self.noun[1:]
-
-
-QUANTITIES = {  # number of the notebook → what it measures
-    "05": Quantity(
-        *("loss", "nats", "L(w − ηg), same batch (nats)", "max − min of L over η (nats)", "|L(w − ηg) − L(w)| (nats)"),
-        *("Along the gradient the loss varies less with batch norm", "Along the gradient the loss varies more with BN"),
-        "the loss along the gradient",
-    ),
-    "06": Quantity(
-        *("distance", "nats per weight unit", "‖∇L(w − ηg) − g‖₂\n(nats per weight unit)"),
-        *("max over η of ‖∇L(w − ηg) − g‖₂", "‖∇L(w − ηg) − g‖₂"),
-        *("Along its own way the gradient changes less with BN", "Along its own way the gradient changes more with BN"),
-        "the change of the gradient along its own way",
-        *(quantities.VGG_Grad_Pred, "gradient distance ‖Δg‖₂\n(nats per weight unit)"),
-    ),
-    "07": Quantity(
-        *("beta", "nats per weight unit²", "β(η) = ‖∇L(w − ηg) − g‖₂ / η‖g‖₂\n(nats per weight unit²)"),
-        *("max over η of β (nats per weight unit²)", "β(η)"),
-        *("β along the gradient is smaller with batch norm", "β along the gradient is larger with batch norm"),
-        "the effective β along the gradient",
-        *(quantities.VGG_Beta_Smooth, "β(t) = ‖Δg‖₂ / ‖Δw‖₂\n(nats per weight unit²)"),
-    ),
-}
 
 
 class Landscape:
@@ -210,6 +159,10 @@ class Landscape:
         caption = f"The paper's three quantities, compared in three ways, ⅛ of the width, {self.narrow.length}."
         return self.page.table(trends.nine_answers(self.nine), f"{self.number}_nine_table", caption, self.narrow.runs)
 
+    def nine_in_words(self) -> str:
+        """How many of the nine are decided, and which way."""
+        return trends.in_words(self.nine)
+
     def along_the_run(self, quantity: str) -> list[dict]:
         """The ratio of a quantity, one part of the narrow run after the other; ``trends.over_time``."""
         return trends.over_time(
@@ -337,12 +290,6 @@ class Landscape:
         rows = [{"compared at": way, "BN / no BN": r["ratio"], "note": r["note"]} for way, r in found.items()]
         caption = "Width of the proxy's band over the rates on networks an eighth as wide: BN over no BN, by seed."
         return self.page.table(rows, f"{self.number}_narrow_proxy_table", caption, runs)
-
-    def noise_shares(self) -> list[float]:
-        """Share of the proxy's squared distance that is batch noise, of each run that trains (of all if none does)."""
-        runs = self.on_one_batch.runs
-        training = [run for run in runs if compare.is_training(run)] or runs
-        return [evidence.noise_share(run, self.one_batch) for run in training]
 
     def noise_table(self):
         """How much of the proxy is batch noise."""
