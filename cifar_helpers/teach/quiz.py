@@ -1,6 +1,6 @@
-"""Questions to check oneself, and predictions that are kept and shown again beside the result.
+"""Questions to check yourself, hints, and predictions that are kept and shown again beside the result.
 
-Both stand in ``questions.toml``. In a live notebook they are widgets; in every static view (a report, the site, a file
+They stand in ``questions.toml`` and ``hints.toml``. In a live notebook they are widgets; in every static view (a report, the site, a file
 on GitHub) the same output is text, with the answers folded away.
 """
 
