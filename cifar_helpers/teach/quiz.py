@@ -1,7 +1,7 @@
 """Questions to check yourself, hints, and predictions that are kept and shown again beside the result.
 
-They stand in ``questions.toml`` and ``hints.toml``. In a live notebook they are widgets; in every static view (a report, the site, a file
-on GitHub) the same output is text, with the answers folded away.
+They stand in ``questions.toml`` and ``hints.toml``. In a live notebook they are widgets; in every static view (a
+report, the site, a file on GitHub) the same output is text, with the answers folded away.
 """
 
 import difflib
