@@ -11,6 +11,7 @@ from cifar_helpers import figures, intervals
 from cifar_helpers.env import CourseError
 from cifar_helpers.measure import compare, evidence, quantities
 from cifar_helpers.measure.precision import precision_gap
+from cifar_helpers.measure.walks import Pair, Walks
 from cifar_helpers.training import probes
 from cifar_helpers.training.config import RunConfig
 
@@ -293,6 +294,18 @@ def test_the_three_ways_are_drawn():
     ):
         figure.canvas.draw()
         assert any("not training" in text.get_text() for axis in figure.axes for text in axis.texts)
+
+
+def test_a_pair_knows_whose_its_runs_are_and_walks_compare_them():
+    walks = Walks([FAST[1], *SLOW, FAST[0], FAST[2]], GRID)
+    assert walks.plain == SLOW and walks.normed == [FAST[1], FAST[0], FAST[2]] and walks.length == "200 steps, 3 seeds"
+    assert {name: len(bands) for name, bands in walks.along("beta").items()} == {"VGG_A": 3, "VGG_A_BatchNorm": 3}
+    assert walks.level("beta") == pytest.approx((4.0 * 1.01, 2.0 * 1.01))  # the factors of the runs, seeds 0 to 2
+    ours, theirs = (found[0].row["paired"].mean for found in (walks.ways("beta"), three("beta")))
+    assert ours == pytest.approx(theirs)
+    one = walks.where(lambda run: run.config.seed == 1)
+    assert one.plain == [SLOW[1]] and one.length == "200 steps, 1 seed" and one.idle["VGG_A"].sum() >= 60
+    assert Pair(SLOW).where(lambda run: False).training.runs == [] and walks.training.normed == walks.normed
 
 
 def test_the_direction_is_the_cosine_of_the_gradients_themselves():
