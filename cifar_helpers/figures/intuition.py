@@ -40,9 +40,7 @@ def overshoot() -> Figure:
 
 
 @styled
-def walk(
-    etas: Sequence[float], losses: Sequence[float], promised: Sequence[float], window: tuple, title: str
-) -> Figure:
+def walk(etas: Sequence[float], losses: Sequence[float], promised: Sequence[float], window: Sequence[float]) -> Figure:
     """The loss along the gradient from one point, beside what the slope at the point promises.
 
     Args:
