@@ -124,6 +124,7 @@ _SHORTER = {
     "vggnet": 150,
     "resnet_004": 40,
     "resnet_002": 40,
+    "map_steps": 60,
 }
 _LIVE = {"own_toy": 4 * 468, "own_toy_seeds": 1}  # what is computed while one reads
 
