@@ -188,7 +188,7 @@ def plan(notebooks: Sequence[str], parameters: Mapping[str, object], read: Reade
     merged: dict[RunConfig, Job] = {}
     for name in notebooks:
         declare = NOTEBOOKS.get(name)
-        if only_shows(parameters["profile"], name):
+        if declare and only_shows(parameters["profile"], name):
             declare = _trained_beside(name)
         known = inspect.signature(declare).parameters if declare else {}
         given = {n: value for n, value in {**parameters, "read": read}.items() if n in known}
