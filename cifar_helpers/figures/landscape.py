@@ -94,7 +94,7 @@ def bands(
     first = axes.flat[0]
     low, high = first.get_ylim()
     room = high * (3 if rows == 1 else 6) if log else high + 0.25 * (high - low)
-    first.set_ylim(top=top or room)  # for the legend above the bands
+    first.set_ylim(bottom=0 if top else None, top=top or room)  # for the legend above the bands
     for axis, panel in zip(axes.flat, panels, strict=False):
         mark_idle(axis, (idle or {}).get(panel))
     for axis in axes.flat if not sharex else axes[-1]:
