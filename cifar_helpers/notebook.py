@@ -19,7 +19,7 @@ from .teach import checks, skipping
 from .training.config import RunConfig
 from .training.published import NotPublishedError, PublishedStore, whose
 from .training.run import get_runs
-from .training.store import RunRecord, Store
+from .training.store import NO_IMAGES, RunRecord, Store
 
 
 class Page:
@@ -120,17 +120,24 @@ class Page:
     def figure(
         self, figure: Figure, name: str, caption: str, runs: Sequence = (), data=None, private: bool = False
     ) -> None:
-        """Keep a figure with what it is made of. As ``figures.save``; ``data``: other images than the page's."""
-        figures.save(figure, name, caption, data or self._made_from(runs), self.profile, runs, private)
+        """Keep a figure as ``figures.save`` does; ``data``: other images than those of its runs, or at hand."""
+        data = data or (self.measured if runs else self.at_hand)
+        figures.save(figure, name, caption, data, self.profile, runs, private)
 
     def table(self, rows: Sequence[Mapping], name: str, caption: str, runs: Sequence = (), data=None):
-        """Keep a table with what it is made of, and return it to be shown. As ``figures.save_table``."""
-        return figures.save_table(rows, name, caption, data or self._made_from(runs), self.profile, runs)
+        """Keep a table as ``figures.save_table`` does, and return it; ``data`` as in ``figure``, without runs none."""
+        data = data or (self.measured if runs else self.drawing)
+        return figures.save_table(rows, name, caption, data, self.profile, runs)
 
-    def _made_from(self, runs: Sequence) -> ImageData:
-        """The images behind a figure: those of its runs, or without any those at hand."""
-        known = self.profile == PUBLISHED and runs
-        return replace(self.images, label=self.store.label) if known else self.at_hand
+    @property
+    def measured(self) -> ImageData:
+        """The images behind runs and measurements: under ``published`` those of the published records."""
+        return replace(self.images, label=self.store.label) if self.profile == PUBLISHED else self.at_hand
+
+    @property
+    def drawing(self) -> ImageData:
+        """What a drawing is made of, or a table about networks: no images."""
+        return replace(self.images, label=NO_IMAGES)
 
 
 class _Found(dict):

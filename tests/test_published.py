@@ -65,7 +65,9 @@ def test_a_sweep_shows_the_variants_that_are_published(page, published, capsys):
     assert "Not published yet: 2." in capsys.readouterr().out and page.found["02_x"] is found
     kept = json.loads((figures_dir(PUBLISHED) / "02_x.json").read_text(encoding="utf-8"))
     assert kept["data_label"] == "CIFAR-10 (JPEG copy)" and kept["data_fingerprint"] == "a" * 64
-    page.table([{"a": 1}], "02_y", "Of the images at hand.")
+    page.figure(plt.figure(), "02_y", "Of the images at hand.")
+    page.figure(plt.figure(), "02_z", "Drawn.", data=page.drawing)
+    assert json.loads((figures_dir(PUBLISHED) / "02_z.json").read_text(encoding="utf-8"))["data_label"] == "no images"
     kept = json.loads((figures_dir(PUBLISHED) / "02_y.json").read_text(encoding="utf-8"))
     assert kept["data_label"] == page.at_hand.label and kept["data_fingerprint"] == page.at_hand.fingerprint
     plt.close("all")

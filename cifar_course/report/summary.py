@@ -22,7 +22,7 @@ from cifar_helpers.measure.compare import BINS, NOT_TRAINING, SPAN, window_steps
 from cifar_helpers.plans.landscape import BASE_RATE, NETWORKS, PAPER_RATE, bn_sweep, direct_probe, direct_runs
 from cifar_helpers.plans.profiles import PUBLISHED, get_profile, only_shows, published_from
 from cifar_helpers.sources.reported import DOCUMENTS
-from cifar_helpers.training.store import DRAWN, Store
+from cifar_helpers.training.store import DRAWN, NO_IMAGES, Store
 
 from . import answer, benchmarks
 from .benchmarks import table
@@ -66,7 +66,7 @@ def write_local(
             for path in folder.glob(f"{entry['name']}.*"):
                 path.unlink()
     entries = load_entries(folder)
-    of_images = [e for e in entries or load_shown(earlier | executed) if e["data_label"] != DRAWN]
+    of_images = [e for e in entries or load_shown(earlier | executed) if e["data_label"] not in (DRAWN, NO_IMAGES)]
     newest = max(of_images or entries, key=lambda e: e["made"], default=None)
     report = {
         "profile": profile,

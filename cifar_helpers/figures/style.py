@@ -180,7 +180,7 @@ def save_table(rows: list[dict], name: str, caption: str, data, profile: str, ru
     """
     import pandas as pd
 
-    if data.label != "CIFAR-10":
+    if data.label not in ("CIFAR-10", "no images"):
         caption = f"{caption} [{data.label}]"
     found, rows = words.numbers(rows), words.shown(rows)
     entry = {"kind": "table", "name": name, "caption": caption, "rows": rows, "private": False}

@@ -23,6 +23,7 @@ from ..env import ROOT, CourseError, disk_error, figures_dir, read_json, runs_di
 from .config import FORMAT, RunConfig
 
 DRAWN = "drawn points"  # label of what is measured on no image
+NO_IMAGES = "no images"  # of drawings, and of tables about networks
 SMALL_FILES = ("config.json", "steps.npz", "epochs.json", "provenance.json")
 WEIGHTS = "weights.safetensors"
 
