@@ -12,6 +12,7 @@ import torch
 from test_report import SAVE, write_notebook
 
 from cifar_course.cluster import pool
+from cifar_course.publish import publish
 from cifar_course.report import answer, cli, execute, summary, training
 from cifar_helpers import intervals, models, plans, words
 from cifar_helpers.env import CourseError, figures_dir
@@ -72,7 +73,7 @@ def test_a_shown_notebook_gets_the_published_profile_and_its_section_says_so(tmp
     assert "Published runs" not in trains and "A table." in trains
     assert "- the last command announced" in text
     with pytest.raises(CourseError, match="only shows published runs in 02_shows"):
-        summary._refuse_unpublishable(json.loads((figures_dir("quick") / "report.json").read_text()), [{}])
+        publish._refuse_unpublishable(json.loads((figures_dir("quick") / "report.json").read_text()), [{}])
 
 
 def test_notebooks_end_with_the_one_that_executes_them(tmp_path):
