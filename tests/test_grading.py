@@ -6,6 +6,9 @@ import io
 import os
 import re
 import shutil
+import sqlite3
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -130,6 +133,18 @@ def of_habits():
     (settings,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     settings.source = 'profile, data, device, seed, reuse = "laptop", "cifar10", "cuda", 3, False'
     return notebook
+
+
+def test_students_are_known_before_their_submissions_are_graded(place, references):
+    """Else two submissions of a new student, graded at a time, both add the student, and one of them fails."""
+    names = ["of, two", 'a "quoted" one', "solved"]
+    grade.enrol(place, names)
+    with contextlib.closing(sqlite3.connect(place / "gradebook" / "gradebook.db")) as book:
+        known = [name for (name,) in book.execute("select id from student")]
+    assert len(known) == len(set(known)) and set(known) >= set(names)
+    nbgrader = [sys.executable, "-m", "nbgrader", "db", "student", "remove"]
+    for name in names[:2]:
+        subprocess.run([*nbgrader, name, "--force"], cwd=place, check=True, capture_output=True)
 
 
 def test_an_unsolved_edition_gets_no_point_and_no_error(place, graded):

@@ -7,6 +7,7 @@ assignment for each notebook.
 
 import argparse
 import contextlib
+import csv
 import glob
 import hashlib
 import json
@@ -206,6 +207,15 @@ def submissions(course: Path, only: Sequence[str] = ()) -> list[Submission]:
     return [one for one in every if one.folder("submitted").is_dir()]
 
 
+def enrol(course: Path, names: Sequence[str]) -> None:
+    """Make students known to the gradebook: of a new one, two submissions graded at a time would both do it."""
+    with tempfile.TemporaryDirectory(prefix="students-") as scratch:
+        path = Path(scratch, "students.csv")
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([["id"], *([name] for name in names)])
+        nbgrader(course, "db", "student", "import", str(path))
+
+
 def grade(submission: Submission, contain: bool, minutes: float, running: set[int]) -> str:
     """Autograde a submission and write its feedback; why that could not be done, or empty.
 
@@ -266,6 +276,8 @@ def grade_all(course: Path, only: Sequence[str], jobs: int, force: bool, minutes
     if why and due:
         print(NOT_CONTAINED.format(why=why))
 
+    if due:
+        enrol(course, sorted({one.student for one in due}))
     running: set[int] = set()
 
     def timed(submission: Submission) -> bool:
