@@ -55,6 +55,24 @@ def test_a_page_shows_published_figures_alone():
     assert PNG not in text and "<img" not in text and "<p>A form.</p>" in text and "<Figure>" not in text
 
 
+def test_a_cells_pictures_are_the_figures_saved_while_it_ran():
+    """A call such as ``study.controls()`` names no figure; papermill's times and the figures' own do."""
+    times = (f"2026-01-01T00:00:0{i}.500+00:00" for i in range(9))
+    made_at = {name: FIGURES[name] | {"made": next(times)} for name in ("05_a", "05_b")}
+        name: entry | {"made": f"2026-01-01T00:00:0{i}.500+00:00"} for i, (name, entry) in enumerate(FIGURES.items())
+    }
+    later = {"05_c": {"name": "05_c", "caption": "Later.", "private": False, "made": "2026-01-01T00:01:00+00:00"}}
+    picture = data("image/png", PNG, "<Figure>")
+    cell = code("study.both()", picture, stream("said"), picture)
+    cell.metadata["papermill"] = {"start_time": "2026-01-01T00:00:00+00:00", "end_time": "2026-01-01T00:00:09+00:00"}
+    injected = code("# Parameters\nreuse = False")
+    injected.metadata["tags"] = ["injected-parameters"]
+    notebook = new_notebook(cells=[new_markdown_cell("# 5"), injected, cell])
+    text = pages.page(notebook, made_at | later, "../../figures", "*As published.*")
+    assert text.index("05_a.png") < text.index("said") < text.index("*Images. This figure reproduces")
+    assert "Later" not in text and "# Parameters" not in text
+
+
 def test_a_page_has_no_noise():
     view = {site.WIDGET: {"model_id": "a"}, "text/plain": "[A walk: run this cell in JupyterLab to move the controls]"}
     text = made(

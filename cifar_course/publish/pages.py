@@ -7,6 +7,7 @@ published there, since it reproduces images of the data set, is left out.
 import os
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import nbformat
@@ -46,7 +47,8 @@ def write(root: Path, executed: Path, figures: Path, entries: Sequence[Mapping],
                 if 0 <= other < len(stems)]  # fmt: skip
         ways += [f"[run it](../../notebooks/{stem}.ipynb)", f"[the report]({link}/REPORT.md)"]
         notebook = nbformat.read(executed / f"{stem}.ipynb", as_version=4)
-        text = page(notebook, known, link, f"*{made_from}* {' · '.join(ways)}")
+        mine = {name: entry for name, entry in known.items() if name[:2] == stem[:2]}
+        text = page(notebook, mine, link, f"*{made_from}* {' · '.join(ways)}")
         written.append(write_atomically(folder / f"{stem}.md", text))
     for old in set(folder.glob("*.md")) - set(written):
         old.unlink()
@@ -63,18 +65,34 @@ def page(notebook: NotebookNode, figures: Mapping[str, Mapping], link: str, note
     from nbconvert import MarkdownExporter
 
     before = ""
+    notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = LINK.sub(_moved, as_github_math(cell.source))
         elif cell.cell_type == "code":
-            name = (figure_in(cell.source, before) or ("", ""))[0]
-            shown = dict.fromkeys(filter(None, (_shown(each, figures.get(name), link) for each in cell.outputs)))
+            saved = iter(saved_in(cell, figures) or [figures.get((figure_in(cell.source, before) or ("", ""))[0])])
+            shown = (_shown(each, next(saved, None) if _is_picture(each) else None, link) for each in cell.outputs)
+            shown = dict.fromkeys(filter(None, shown))
             cell.outputs = [new_output("display_data", data={"text/markdown": text}) for text in shown]
             before += cell.source + "\n"
     notebook.cells.insert(1, new_markdown_cell(note))
     notebook.metadata["language_info"] = {"name": "python"}
     text, _ = MarkdownExporter().from_notebook_node(notebook)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def saved_in(cell: NotebookNode, figures: Mapping[str, Mapping]) -> list[Mapping]:
+    """The figures that were saved while papermill executed a cell, in their order; empty where it does not say when."""
+    times = cell.metadata.get("papermill", {})
+    if not times.get("start_time") or not times.get("end_time"):
+        return []
+    begin, end = (datetime.fromisoformat(times[name]) for name in ("start_time", "end_time"))
+    made = {name: datetime.fromisoformat(entry["made"]) for name, entry in figures.items() if "made" in entry}
+    return [figures[name] for name in sorted(made, key=made.get) if begin <= made[name] <= end]
+
+
+def _is_picture(output: NotebookNode) -> bool:
+    return any(kind.startswith("image/") for kind in output.get("data", {}))
 
 
 def _shown(output: NotebookNode, figure: Mapping | None, link: str) -> str:
@@ -85,7 +103,7 @@ def _shown(output: NotebookNode, figure: Mapping | None, link: str) -> str:
         text = SILENT.sub("", DRAWN_OVER.sub("", strip_ansi(output.text))).strip("\n")
         return f"```text\n{text}\n```" if text.strip() and output.name == "stdout" else ""
     data = output.get("data", {})
-    if any(kind.startswith("image/") for kind in data):
+    if _is_picture(output):
         return _picture(figure, link) if figure else ""
     if "text/html" in data:
         html = CELL.sub(r"<\1\2>", NOT_SHOWN.sub("", data["text/html"]))

@@ -9,7 +9,7 @@ from cifar_helpers.env import ROOT, CourseError, disk_error, figures_dir, read_j
 from cifar_helpers.plans.profiles import PUBLISHED
 from cifar_helpers.training.store import DRAWN, SMALL_FILES, Store
 
-from ..report.summary import load_entries, markdown
+from ..report.summary import in_words, load_entries, markdown
 from . import pages, readme
 
 
@@ -43,7 +43,9 @@ def publish(profile: str, store: Store) -> Path:
                 new.rename(target / new.name)
     except OSError as error:
         raise disk_error(target, error) from error
-    made_from = f"As published: profile {profile}, {report['data_label']}, executed {report['made'][:10]}."
+    made_from = (
+        f"As published: runs of profile {in_words(profile)}, {report['data_label']}, executed {report['made'][:10]}."
+    )
     pages.write(ROOT, store.root / "notebooks" / profile, target, entries, made_from)
     readme.write_profiles()
     return target / "REPORT.md"

@@ -134,7 +134,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
         lines += ["> **SYNTHETIC DATA.** Made from drawn shapes; it says nothing about CIFAR-10.", ""]
     lines += [
         f"- data: **{report['data_label']}** (fingerprint `{report['data_fingerprint'][:12]}`)",
-        f"- profile: **{_in_words(report['profile'])}**, trained on {', '.join(devices) or 'nothing'}",
+        f"- profile: **{in_words(report['profile'])}**, trained on {', '.join(devices) or 'nothing'}",
         f"- {_training_line(report, usable)}",
         *_times_line(report),
         f"- made {report['made']} at revision `{report['git_revision']}`, torch {report['machine']['torch']}",
@@ -286,7 +286,8 @@ def _training_line(report: dict, entries: list[dict]) -> str:
     return f"{line}README gives for the profile. A notebook's minutes below leave out what was already recorded"
 
 
-def _in_words(profile: str) -> str:
+def in_words(profile: str) -> str:
+    """The profile whose runs a report shows."""
     return f"{published_from()}, as far as it is trained" if profile == PUBLISHED else profile
 
 
