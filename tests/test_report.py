@@ -237,6 +237,8 @@ def local_report(course, small_data, light):
 def test_publishing_replaces_the_report_and_brings_the_small_records(local_report, course):
     figures = figures_dir()
     (figures / "01_stale.png").write_text("old")
+    elsewhere = {"disk": [{"folder": "`.venv`", "what": "measured elsewhere", "size": "6 GB"}]}
+    (figures / "profiles.json").write_text(json.dumps(elsewhere))
     blocks = (
         "<!-- notebooks: begin -->\n<!-- notebooks: end -->\n<!-- measured: begin -->\nSTALE\n<!-- measured: end -->\n"
     )
@@ -259,6 +261,7 @@ def test_publishing_replaces_the_report_and_brings_the_small_records(local_repor
     text = (figures / "REPORT.md").read_text()
     assert "![A curve.](01_curve.png)" in text and "not published" in text and r"a\|b" in text
     readme = (course / "README.md").read_text()
+    assert "| `.venv` | measured elsewhere | 6 GB |" in readme
     assert "[read](docs/read/02_works.md) | [run](notebooks/02_works.ipynb) |" in readme
     assert "`quick`" in readme and "STALE" not in readme and readme.startswith("a\n") and readme.endswith("b\n")
     assert Store(published=True).get(local_report.config, "f" * 64)

@@ -39,11 +39,12 @@ def write_profiles() -> None:
             profiles[name] = values | {"notebooks": len(report["results"]), "made": report["made"]}
     if seconds := read_json(ROOT / ".venv" / ".seconds"):  # make wrote it, where it began with nothing
         profiles["install"] = {"minutes": round(seconds / 60, 1), "machine": f"{os.cpu_count()} CPU cores"}
-    profiles["disk"] = [
-        {"folder": f"`{folder}`", "what": what, "size": size}
-        for folder, what in DISK.items()
-        if (size := _size(ROOT / folder, without=ROOT / "figures/local" if folder == "figures" else None)) is not None
-    ]
+    known = {row["folder"]: row for row in profiles.get("disk", [])}  # of what is not here, such as .venv in a clone
+    for folder, what in DISK.items():
+        size = _size(ROOT / folder, without=ROOT / "figures/local" if folder == "figures" else None)
+        if size is not None:
+            known[f"`{folder}`"] = {"folder": f"`{folder}`", "what": what, "size": size}
+    profiles["disk"] = [known[f"`{folder}`"] for folder in DISK if f"`{folder}`" in known]
     write_atomically(file, json.dumps(profiles, indent=1))
     fill_readme()
 
