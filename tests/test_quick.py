@@ -88,6 +88,8 @@ def test_notebooks_end_with_the_one_that_executes_them(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         execute.several(tasks, 2)
     assert not execute._children and not (tmp_path / "out.ipynb").exists()
+    after = write_notebook(tmp_path, "03_after", "1")  # what ended these does not end the next
+    assert execute.execute(after, tmp_path / "after.ipynb", {})["verdict"] == "ok"
 
 
 # --- Forecast ------------------------------------------------------------------------------------------------------

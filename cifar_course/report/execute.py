@@ -176,17 +176,19 @@ def several(tasks: Sequence[Callable[[], dict]], at_a_time: int) -> list[dict]:
     Raises:
         KeyboardInterrupt: was asked for; all notebooks and their kernels have ended.
     """
-    _ending.clear()
-    with ThreadPoolExecutor(at_a_time) as pool:
-        waiting = [pool.submit(task) for task in tasks]
-        try:
-            return [each.result() for each in waiting]
-        except BaseException:
-            _ending.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in list(_children):
-                child.send_signal(signal.SIGTERM)
-            raise
+    try:
+        with ThreadPoolExecutor(at_a_time) as pool:
+            waiting = [pool.submit(task) for task in tasks]
+            try:
+                return [each.result() for each in waiting]
+            except BaseException:
+                _ending.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                for child in list(_children):
+                    child.send_signal(signal.SIGTERM)
+                raise
+    finally:
+        _ending.clear()  # all have ended; the next notebook is not of this call
 
 
 def execute(
