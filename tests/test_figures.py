@@ -3,6 +3,7 @@ import json
 from types import SimpleNamespace
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -202,3 +203,13 @@ def test_a_chain_draws_every_layer_that_is_not_an_activation():
 def test_the_residual_block_alone_has_a_shortcut():
     texts = [[text.get_text() for text in axis.texts] for axis in figures.diagrams.residual_block("A title").axes]
     assert "+" not in texts[0] and "+" in texts[1] and "the input, unchanged" in texts[1]
+
+
+def test_the_strip_is_the_share_at_every_step_with_a_corner_only_where_it_changes():
+    share = np.repeat([0.0, 1.0, 0.5, 0.0], [3, 5000, 2, 9995])
+    _, axis = plt.subplots()
+    figures.landscape.mark_idle(axis, {"VGG_A": share})
+    heights, edges, bottom = axis.patches[0].get_data()
+    assert np.repeat((heights - bottom) / 0.03, np.diff(edges).astype(int)) == pytest.approx(share)
+    assert edges[0] == -0.5 and len(heights) == 4, "15 000 corners made a file of 3 MB"
+    plt.close("all")

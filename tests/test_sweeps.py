@@ -14,7 +14,7 @@ import torch
 from cifar_helpers import figures, inside, intervals, models, plans, words
 from cifar_helpers.env import ROOT, CourseError
 from cifar_helpers.measure import ranking, timing
-from cifar_helpers.models.tables import forward_flops, layer_table, save_onnx
+from cifar_helpers.models.tables import forward_flops, layer_table, save_onnx, size_table
 from cifar_helpers.sources import batchnorm, beside, networks, reported
 from cifar_helpers.training import build, run
 from cifar_helpers.training.config import RunConfig
@@ -564,6 +564,13 @@ def test_forward_flops_are_those_counted_by_hand():
     first, second = 2 * 28 * 28 * 6 * 75, 2 * 10 * 10 * 16 * 150
     linear = 2 * (400 * 120 + 120 * 84 + 84 * 10)
     assert forward_flops(models.LeNet5()) == first + second + linear
+
+
+def test_the_table_of_sizes_has_what_a_source_says_beside_ours():
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 1000))
+    reported, other = size_table({"one": (net, 3_073_001), "two": (net, None)})
+    assert reported["parameters"] == "3,073,000" and reported["operations per image"] == "6.1 M"  # 2 · 3072 · 1000
+    assert (reported["source"], other["source"]) == ("3,073,001", "–")
 
 
 def test_the_layer_table_adds_up():

@@ -1,12 +1,13 @@
 """Networks as tables: layers with shapes, parameters and operations; export to ONNX."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..env import write_atomically
+from .layers import parameter_count
 
 SHAPE = (1, 3, 32, 32)
 
@@ -61,3 +62,20 @@ def save_onnx(model: torch.nn.Module, path: Path) -> Path:
     write_atomically(path, write)
     model.train(was_training)
     return path
+
+
+def size_table(networks: Mapping[str, tuple[torch.nn.Module, int | None]]) -> list[dict[str, str]]:
+    """Parameters, those that a source reports, and operations of one image's forward pass; a row per network.
+
+    Args:
+        networks: name → the network, and a source's number of parameters or None.
+    """
+    return [
+        {
+            "network": name,
+            "parameters": f"{parameter_count(net):,}",
+            "source": f"{theirs:,}" if theirs else "–",
+            "operations per image": f"{forward_flops(net) / 1e6:,.1f} M",
+        }
+        for name, (net, theirs) in networks.items()
+    ]
