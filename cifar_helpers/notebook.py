@@ -32,57 +32,26 @@ class Page:
     Attributes:
         plan: the profile's budgets.
         store: where records are read and written.
-        images: those that runs and measurements are looked up with. Under ``published`` they have the fingerprint of
-            the published records, whatever copy is ``at_hand``.
+        images: those that runs and measurements are looked up with; ``at_hand``: those that were read.
         found: the sweeps ranked so far, by name.
     """
 
     def __init__(self, images: ImageData, profile: str, device: str, reuse: bool):
         self.profile, self.device, self.plan = profile, device, plans.profiles.get_profile(profile)
         self.images = self.at_hand = images
-        self.found: dict[str, Ranked] = _Found()
+        self.found: dict[str, Ranked] = {}
         self.store = Store(published=reuse)
-        if profile == PUBLISHED:
-            skipping.listen()
-            self.store = PublishedStore()
-            self.images = replace(images, fingerprint=self.store.fingerprint)
 
     def announce(self, jobs: Sequence[Job]) -> None:
-        """Say whose images and runs these are, how many are recorded, and how long the others may take."""
-        if self.profile != PUBLISHED:
-            print(self.images.label)
-            print(plans.forecast.outlook(jobs, self.images.fingerprint, self.store))
-            return
-        records = [record for job in jobs if (record := self.store.get(job.config, ""))]
-        print(f"Published: {whose(records)}. Nothing is trained here." if records else "None of its runs is published.")
-        if len(records) < len(jobs):
-            print(f"Not published yet: {len(jobs) - len(records)} of {len(jobs)} runs; their cells say so.")
-        print(f"Pictures of single images are made from: {self.at_hand.label}.")
+        """Say whose images these are, how many of the runs are recorded, and how long the others may take."""
+        print(self.images.label)
+        print(plans.forecast.outlook(jobs, self.images.fingerprint, self.store))
 
     def runs(
         self, configs: Sequence[RunConfig], probes: Callable[[RunConfig], Sequence] | Sequence = ()
     ) -> list[RunRecord]:
         """The records of these runs, in their order; what is missing is trained. As ``training.run.get_runs``."""
-        if self.profile == PUBLISHED:
-            self._refuse_missing(configs)
         return get_runs(configs, self.images, self.device, self.store, probes=probes)
-
-    def _refuse_missing(self, configs: Sequence[RunConfig]) -> None:
-        """Say which of these runs are not published, and what trains them.
-
-        Raises:
-            NotPublishedError: one is not.
-        """
-        missing = [config for config in configs if self.store.get(config, "") is None]
-        if missing:
-            speeds = plans.forecast.Speeds(self.store)
-            known = {card: [speeds.seconds(Job(config), card) for config in missing] for card in speeds.cards}
-            known = {card: sum(seconds) / 60 for card, seconds in known.items() if None not in seconds}
-            took = next((f", about {minutes:.0f} min on {card}" for card, minutes in known.items()), "")
-            raise NotPublishedError(
-                f"{len(missing)} of these {len(configs)} runs are not published, such as {missing[0].describe()}. "
-                f'profile = "{published_from()}" in the settings trains them{took}; "quick" shorter ones.'
-            )
 
     def sweep(self, sweep: plans.sweeps.Sweep, span: int | None = None) -> Ranked:
         """Train a sweep's runs, rank its variants, show and keep the table and the figure.
@@ -90,7 +59,6 @@ class Page:
         Args:
             span: draw the training curves, averaged over so many steps, and not a dot for every run.
         """
-        sweep = self._recorded(sweep) if self.profile == PUBLISHED else sweep
         runs = self.runs(sweep.configs)
         found = self.found[sweep.name] = ranking.rank(sweep, runs)
         display(self.table(ranking.table(found), f"{sweep.name}_table", f"{sweep.title}.", runs))
@@ -102,20 +70,6 @@ class Page:
             drawn = figures.sweeps.sweep_dots(found)
         self.figure(drawn, sweep.name, f"{sweep.title}.", runs)
         return found
-
-    def _recorded(self, sweep: plans.sweeps.Sweep) -> plans.sweeps.Sweep:
-        """The part of a sweep that is published, with the seeds that all of its variants have; else the whole."""
-        there = {
-            variant: tuple(config for config in configs if self.store.get(config, ""))
-            for variant, configs in sweep.variants.items()
-        }
-        known = [{config.seed for config in configs} for configs in there.values() if configs]
-        seeds = set.intersection(*known) if known else set()
-        kept = {variant: tuple(c for c in configs if c.seed in seeds) for variant, configs in there.items() if configs}
-        left = [" ".join(variant) for variant in there if variant not in kept]
-        if kept and left:
-            print(f"Not published yet: {', '.join(left)}.")
-        return replace(sweep, variants=kept) if seeds else sweep
 
     def figure(
         self, figure: Figure, name: str, caption: str, runs: Sequence = (), data=None, private: bool = False
@@ -131,8 +85,8 @@ class Page:
 
     @property
     def measured(self) -> ImageData:
-        """The images behind runs and measurements: under ``published`` those of the published records."""
-        return replace(self.images, label=self.store.label) if self.profile == PUBLISHED else self.at_hand
+        """The images behind runs and measurements."""
+        return self.at_hand
 
     @property
     def drawing(self) -> ImageData:
@@ -140,8 +94,74 @@ class Page:
         return replace(self.images, label=NO_IMAGES)
 
 
+class PublishedPage(Page):
+    """The page of the profile ``published``: it shows what is published, whatever images are at hand, and trains none.
+
+    A cell that asks for something else is skipped (``teach.skipping``).
+    """
+
+    def __init__(self, images: ImageData):
+        super().__init__(images, PUBLISHED, "cpu", reuse=False)
+        skipping.listen()
+        self.store, self.found = PublishedStore(), _Found()
+        self.images = replace(images, fingerprint=self.store.fingerprint)
+
+    def announce(self, jobs: Sequence[Job]) -> None:
+        """Say whose runs these are, and how many are not published yet."""
+        records = [record for job in jobs if (record := self.store.get(job.config))]
+        print(f"Published: {whose(records)}. Nothing is trained here." if records else "None of its runs is published.")
+        if len(records) < len(jobs):
+            print(f"Not published yet: {len(jobs) - len(records)} of {len(jobs)} runs; their cells say so.")
+        print(f"Pictures of single images are made from: {self.at_hand.label}.")
+
+    def runs(
+        self, configs: Sequence[RunConfig], probes: Callable[[RunConfig], Sequence] | Sequence = ()
+    ) -> list[RunRecord]:
+        """The published records of these runs, in their order.
+
+        Raises:
+            NotPublishedError: one is not; with what trains it, and for how long.
+        """
+        missing = [config for config in configs if self.store.get(config) is None]
+        if missing:
+            minutes = plans.forecast.usual_minutes([Job(config) for config in missing], self.store)
+            raise NotPublishedError(
+                f"{len(missing)} of these {len(configs)} runs are not published, such as {missing[0].describe()}. "
+                f'profile = "{published_from()}" in the settings trains them ({minutes}); "quick" trains shorter ones.'
+            )
+        return super().runs(configs, probes)
+
+    def sweep(self, sweep: plans.sweeps.Sweep, span: int | None = None) -> Ranked:
+        """As ``Page.sweep``, of the variants that are published, with the seeds that all of these have."""
+        return super().sweep(self._recorded(sweep), span)
+
+    def _recorded(self, sweep: plans.sweeps.Sweep) -> plans.sweeps.Sweep:
+        """The part of a sweep that is published, with the seeds that all of its variants have.
+
+        The whole where that compares nothing: it is then refused.
+        """
+        there = {
+            variant: tuple(config for config in configs if self.store.get(config))
+            for variant, configs in sweep.variants.items()
+        }
+        known = [{config.seed for config in configs} for configs in there.values() if configs]
+        seeds = set.intersection(*known) if known else set()
+        kept = {variant: tuple(c for c in configs if c.seed in seeds) for variant, configs in there.items() if configs}
+        if not seeds or len(kept) < 2:
+            return sweep
+        left = [" ".join(variant) for variant in there if variant not in kept]
+        if left:
+            print(f"Not published yet: {', '.join(left)}.")
+        return replace(sweep, variants=kept)
+
+    @property
+    def measured(self) -> ImageData:
+        """The images of the published records."""
+        return replace(self.images, label=self.store.label)
+
+
 class _Found(dict):
-    """Sweeps by name; what is missing under ``published`` is not an error of the reader's."""
+    """Sweeps by name; one that is missing is not an error of the reader's."""
 
     def __missing__(self, name: str):
         raise NotPublishedError(f"The sweep {name} is not published.")
@@ -158,4 +178,5 @@ def open_page(profile: str, data: str | None, device: str, seed: int, reuse: boo
     """
     profile, data, device = checks.when_graded(profile, data, device)
     source = plans.settings.image_source(profile, data, seed, device, reuse, **settings)
-    return Page(load_cifar10(source), profile, "cpu" if profile == PUBLISHED else device, reuse)
+    images = load_cifar10(source)
+    return PublishedPage(images) if profile == PUBLISHED else Page(images, profile, device, reuse)

@@ -34,7 +34,7 @@ def published(small_data, scratch):
 @pytest.fixture
 def page(published, small_data, monkeypatch):
     monkeypatch.setattr(notebook, "display", lambda shown: None)
-    return notebook.Page(small_data, PUBLISHED, "cpu", reuse=False)
+    return notebook.PublishedPage(small_data)
 
 
 def test_published_runs_are_read_whatever_images_are_at_hand(page, published, capsys):
@@ -48,7 +48,7 @@ def test_published_runs_are_read_whatever_images_are_at_hand(page, published, ca
 
 def test_what_is_not_published_is_not_trained_and_the_profile_that_would_is_named(page):
     wanted = [TINY, replace(TINY, seed=7)]
-    with pytest.raises(NotPublishedError, match="1 of these 2 runs are not published.*laptop.*trains them, about"):
+    with pytest.raises(NotPublishedError, match="1 of these 2 runs are not published.*laptop.*trains them .about"):
         page.runs(wanted)
     with pytest.raises(NotPublishedError, match="with all that this cell needs"):
         run.get_run(TINY, page.images, "cpu", page.store, [plans.landscape.same_batch("smoke")])
@@ -59,10 +59,16 @@ def test_what_is_not_published_is_not_trained_and_the_profile_that_would_is_name
 
 
 def test_a_sweep_shows_the_variants_that_are_published(page, published, capsys):
-    variants = {"1": TINY, "2": replace(TINY, lr=0.1)}
-    found = page.sweep(plans.sweeps._sweep("02_x", "Two rates", "rate", variants, 0, 3))
-    assert [record.key for record in found.runs] == [record.key for record in published]
-    assert "Not published yet: 2." in capsys.readouterr().out and page.found["02_x"] is found
+    with pytest.raises(NotPublishedError, match="2 of these 2 runs"):
+        page.sweep(plans.sweeps._sweep("02_y", "T", "rate", {"1": replace(TINY, lr=1.0)}, 0, 2))
+    alone = plans.sweeps._sweep("02_w", "T", "rate", {"1": TINY, "2": replace(TINY, lr=0.1)}, 0, 2)
+    with pytest.raises(NotPublishedError, match="2 of these 4 runs"):
+        page.sweep(alone)  # one variant of two compares nothing
+    run.get_run(replace(TINY, lr=0.2), replace(page.images), "cpu", Store(page.store.published))
+    variants = {"1": TINY, "2": replace(TINY, lr=0.2), "3": replace(TINY, lr=0.1)}
+    found = page.sweep(plans.sweeps._sweep("02_x", "Three rates", "rate", variants, 0, 3))
+    assert [record.config for record in found.runs] == [TINY, replace(TINY, lr=0.2)]
+    assert "Not published yet: 3." in capsys.readouterr().out and page.found["02_x"] is found
     kept = json.loads((figures_dir(PUBLISHED) / "02_x.json").read_text(encoding="utf-8"))
     assert kept["data_label"] == "CIFAR-10 (JPEG copy)" and kept["data_fingerprint"] == "a" * 64
     page.figure(plt.figure(), "02_y", "Of the images at hand.")
@@ -98,7 +104,7 @@ def test_a_course_without_records_says_so(scratch, monkeypatch):
 
 def test_a_damaged_published_record_counts_as_missing_and_is_named(page, published, capsys):
     (published[0].folder / "epochs.json").write_text("[]", encoding="utf-8")
-    assert page.store.get(TINY, "") is None and "1 of the 2 published records cannot be read" in capsys.readouterr().out
+    assert page.store.get(TINY) is None and "1 of the 2 published records cannot be read" in capsys.readouterr().out
 
 
 def test_it_shows_the_plan_of_one_profile_and_no_more_than_its_records_hold():
@@ -107,8 +113,8 @@ def test_it_shows_the_plan_of_one_profile_and_no_more_than_its_records_hold():
     store = PublishedStore()
     for name in ("04_bn_comparison", "06_gradient_predictiveness", "08_insight", "10_why_batchnorm"):
         jobs = plans.jobs.plan([name], {"profile": PUBLISHED})
-        assert jobs and all(store.get(job.config, "") for job in jobs), name
-    records = [store.get(job.config, "") for job in plans.jobs.plan(["04_bn_comparison"], {"profile": PUBLISHED})]
+        assert jobs and all(store.get(job.config) for job in jobs), name
+    records = [store.get(job.config) for job in plans.jobs.plan(["04_bn_comparison"], {"profile": PUBLISHED})]
     assert {record.provenance["data_fingerprint"] for record in records} == {store.fingerprint}
     assert f"{len(records)} runs on {store.label}" in whose(records)
 

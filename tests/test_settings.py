@@ -38,7 +38,7 @@ def test_a_notebook_checks_the_type_of_each_of_its_settings_before_it_reads_the_
     assert set(parameters) <= set(SLIPS) == set(plans.settings.RULES)
     line, read = data_cell(path), []
     monkeypatch.setattr(notebook, "load_cifar10", read.append)
-    monkeypatch.setattr(notebook, "Page", lambda *given: None)
+    monkeypatch.setattr(notebook, "PublishedPage", lambda images: None)
     exec(line, {"notebook": notebook} | parameters)
     assert read == ["local"]
     for name in parameters:

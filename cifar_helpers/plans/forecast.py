@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..env import CourseError, figures_dir, read_json
+from ..env import CourseError, read_json
 from ..training.config import RunConfig
 from ..training.store import Store
 from .jobs import Job, state
@@ -23,11 +23,16 @@ def outlook(jobs: Sequence[Job], fingerprint: str, store: Store) -> str:
     line = f"{len(jobs)} training runs, {len(jobs) - len(left)} of them recorded"
     if not left:
         return f"{line}: nothing is left to train."
+    return f"{line}; the other {len(left)}: {usual_minutes(left, store)}."
+
+
+def usual_minutes(jobs: Sequence[Job], store: Store) -> str:
+    """How long these runs take, on every device where runs like each of them are recorded."""
     found = Speeds(store)
-    known = {card: [found.seconds(job, card) for job in left] for card in found.cards}
+    known = {card: [found.seconds(job, card) for job in jobs] for card in found.cards}
     known = {card: sum(times) / 60 for card, times in known.items() if None not in times}
     took = ", ".join(f"{minutes:.0f} min on {card}" for card, minutes in known.items())
-    return f"{line}; the other {len(left)}: {f'about {took}' if took else 'no time known yet'}."
+    return f"about {took}" if took else "no time known yet"
 
 
 # --- How long it will take -----------------------------------------------------------------------------------------
@@ -44,7 +49,7 @@ class Speeds:
         self.known: dict[tuple, list[float]] = {}
         cards: dict[str, int] = {}
         seen: set[str] = set()
-        for root in (store.root, figures_dir() / "records"):
+        for root in filter(None, (store.root, Store(published=True).published)):
             for path in sorted(root.glob("*/provenance.json")):
                 if path.parent.name in seen:
                     continue

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from ..env import CourseError, read_json
 from .config import RunConfig
@@ -29,15 +30,18 @@ class PublishedStore(Store):
             raise CourseError("The course folder has no figures/records, which profile 'published' shows.")
         made = read_json(first)
         self.fingerprint, self.label = made["data_fingerprint"], made["data_label"]
+        self._read: dict[Path, RunRecord | None] = {}
 
-    def get(self, config: RunConfig, fingerprint: str, discard_damaged: bool = False) -> RunRecord | None:
-        """The published record of this run; None where there is none. ``fingerprint`` does not matter."""
+    def get(self, config: RunConfig, fingerprint: str = "", discard_damaged: bool = False) -> RunRecord | None:
+        """The published record of this run, read once; None where there is none. ``fingerprint`` does not matter."""
         folder = self.published / config.folder_name(self.fingerprint)
-        try:
-            return read_record(folder) if folder.is_dir() else None
-        except ValueError:
-            say_unreadable(self.published)
-            return None
+        if folder not in self._read:
+            try:
+                self._read[folder] = read_record(folder) if folder.is_dir() else None
+            except ValueError:
+                self._read[folder] = None
+                say_unreadable(self.published)
+        return self._read[folder]
 
     def lock(self, config: RunConfig, fingerprint: str, wait: bool = True):
         """Nothing is trained here.
