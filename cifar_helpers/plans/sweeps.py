@@ -172,7 +172,7 @@ def own_optimizers(profile: str, seed: int = 0, muon: bool = True) -> Sweep:
     if muon:
         muon_settings = {"optimizer": "course.MuonAndAdamW", "lr": 0.02, "optimizer_args": {}}
         variants["Muon and AdamW"] = mynet(profile, steps=steps, **muon_settings)
-    title = "MyNet under optimizers of one's own and of torch"
+    title = "MyNet under the course's own optimizers and torch's"
     return _sweep("02_own_optimizers", title, "optimizer", variants, seed, plan.small_seeds)
 
 
@@ -389,5 +389,5 @@ def own_on_vgg(profile: str, seed: int = 0) -> Sweep:
         for name in ("SGD", "Adam")
         for house, prefix in (("torch", ""), ("course", "course."))
     }
-    title = "VGG-A + BN under optimizers of one's own and of torch"
+    title = "VGG-A + BN under the course's own optimizers and torch's"
     return _sweep("03_own_optimizers", title, "optimizer", variants, seed, plan.large_seeds)
