@@ -53,8 +53,8 @@ class Page:
         """The records of these runs, in their order; what is missing is trained. As ``training.run.get_runs``."""
         return get_runs(configs, self.images, self.device, self.store, probes=probes)
 
-    def sweep(self, sweep: plans.sweeps.Sweep, span: int | None = None) -> Ranked:
-        """Train a sweep's runs, rank its variants, show and keep the table and the figure.
+    def sweep(self, sweep: plans.sweeps.Sweep, span: int | None = None) -> None:
+        """Train a sweep's runs, rank its variants, show and keep the table and the figure; ``found`` has the ranking.
 
         Args:
             span: draw the training curves, averaged over so many steps, and not a dot for every run.
@@ -69,7 +69,6 @@ class Page:
         else:
             drawn = figures.sweeps.sweep_dots(found)
         self.figure(drawn, sweep.name, f"{sweep.title}.", runs)
-        return found
 
     def figure(
         self, figure: Figure, name: str, caption: str, runs: Sequence = (), data=None, private: bool = False
@@ -131,9 +130,9 @@ class PublishedPage(Page):
             )
         return super().runs(configs, probes)
 
-    def sweep(self, sweep: plans.sweeps.Sweep, span: int | None = None) -> Ranked:
+    def sweep(self, sweep: plans.sweeps.Sweep, span: int | None = None) -> None:
         """As ``Page.sweep``, of the variants that are published, with the seeds that all of these have."""
-        return super().sweep(self._recorded(sweep), span)
+        super().sweep(self._recorded(sweep), span)
 
     def _recorded(self, sweep: plans.sweeps.Sweep) -> plans.sweeps.Sweep:
         """The part of a sweep that is published, with the seeds that all of its variants have.

@@ -32,7 +32,8 @@ def test_a_page_trains_once_and_reads_afterwards(page, capsys):
 @pytest.mark.parametrize("span", [None, 2])
 def test_a_sweep_is_trained_ranked_and_kept(page, span):
     sweep = plans.sweeps._sweep("02_x", "Two rates", "rate", {"1": TINY, "2": replace(TINY, lr=0.1)}, 0, 2)
-    found = page.sweep(sweep, span)
+    assert page.sweep(sweep, span) is None, "it is a cell's last line: what it returned would be shown"
+    found = page.found["02_x"]
     assert [run.config for run in found.runs] == sweep.configs
     rows = json.loads((figures_dir("smoke") / "02_x_table.json").read_text(encoding="utf-8"))["rows"]
     assert len(rows) == len(ranking.table(found)) == 2

@@ -104,6 +104,14 @@ def test_formulas_are_githubs_and_come_back():
     assert site.as_plain_math(there).replace("\n", "") == said.replace("$$ x", "$$x").replace(" . $$", " .$$")
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "read").glob("*.md")), ids=lambda path: path.stem)
+def test_a_published_page_shows_no_object_as_python_writes_it(path):
+    """A record shown by mistake, such as by a call that returns one on a cell's last line, fills a hundred screens."""
+    text = path.read_text(encoding="utf-8")
+    assert not re.findall(r"^(?:\w+\(\w+=|<[\w.]+ object at 0x|\[?namespace\().{0,60}", text, re.MULTILINE)
+    assert max(map(len, re.findall(r"^```text\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL)), default=0) < 6000
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_notebook_becomes_a_page(path):
     """All its formulas are found, every picture that it keeps is named, and its links lead on."""

@@ -66,9 +66,10 @@ def test_a_sweep_shows_the_variants_that_are_published(page, published, capsys):
         page.sweep(alone)  # one variant of two compares nothing
     run.get_run(replace(TINY, lr=0.2), replace(page.images), "cpu", Store(page.store.published))
     variants = {"1": TINY, "2": replace(TINY, lr=0.2), "3": replace(TINY, lr=0.1)}
-    found = page.sweep(plans.sweeps._sweep("02_x", "Three rates", "rate", variants, 0, 3))
+    page.sweep(plans.sweeps._sweep("02_x", "Three rates", "rate", variants, 0, 3))
+    found = page.found["02_x"]
     assert [record.config for record in found.runs] == [TINY, replace(TINY, lr=0.2)]
-    assert "Not published yet: 3." in capsys.readouterr().out and page.found["02_x"] is found
+    assert "Not published yet: 3." in capsys.readouterr().out
     kept = json.loads((figures_dir(PUBLISHED) / "02_x.json").read_text(encoding="utf-8"))
     assert kept["data_label"] == "CIFAR-10 (JPEG copy)" and kept["data_fingerprint"] == "a" * 64
     page.figure(plt.figure(), "02_y", "Of the images at hand.")

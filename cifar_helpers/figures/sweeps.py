@@ -201,9 +201,8 @@ def weight_histograms(summaries: dict, value_range: float) -> Figure:
             for i, name in enumerate([first, *pair]):
                 counts = np.asarray(summaries[name][number]["counts"])
                 edges = np.linspace(-value_range, value_range, len(counts) + 1)
-                look = (
-                    {"color": "#C8C8C8", "fill": True} if name == first else {"color": COLOURS[i - 1], "linewidth": 1.8}
-                )
+                line = {"color": COLOURS[name.startswith("L1")], "linewidth": 1.8}
+                look = line if i else {"color": "#C8C8C8", "fill": True}
                 axis.stairs(100 * counts / counts.sum(), edges, label=name, **look)
         row[0].set_ylabel("weights (%), log")
         row[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=10, frameon=False)
