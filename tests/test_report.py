@@ -13,7 +13,7 @@ from conftest import write_folder
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from cifar_course.publish import publish, readme
-from cifar_course.report import cli, digest, execute, summary
+from cifar_course.report import answer, cli, digest, execute, summary
 from cifar_helpers import env, intervals, words
 from cifar_helpers.env import CourseError, figures_dir
 from cifar_helpers.sources import beside
@@ -447,10 +447,10 @@ def test_two_sources_that_contradict_one_another_are_set_against_the_rates():
                          "of the output layer smaller at 1 of 1 rates.")  # fmt: skip
 
 
-def test_tables_published_before_rows_carried_numbers_are_read_without_an_error():
+def test_the_published_tables_carry_the_numbers_of_the_answers():
     entries = summary.load_entries(ROOT / "figures")
-    assert any(entry["name"] == "05_probe_table" for entry in entries)
-    digest.in_short(entries)
+    assert len(answer.nine(entries)) == 9
+    assert len([line for line in digest.in_short(entries) if line.startswith("- Along the gradient")]) == 3
     assert len([line for line in digest.beside_sources(entries, "laptop") if line.startswith("| 0")]) > 70
     assert any("direct probe" in line for line in digest.glance(entries))
 

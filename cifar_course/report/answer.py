@@ -1,6 +1,5 @@
 """What a report says first: the course's question answered in three sentences, and what is shown and not trained."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -14,9 +13,6 @@ from cifar_helpers.words import rounded
 
 from .digest import QUANTITIES, WAYS, table_rows
 
-# How a table published before its rows carried numbers writes a ratio.
-_WRITTEN = re.compile(r"([\d.,]+) \(95 % interval ([\d.,]+) to ([\d.,]+)")
-
 
 def nine(entries: Sequence[dict]) -> dict[tuple[str, str], dict]:
     """(quantity, way of comparing) → ``value``, ``low`` and ``high`` of BN over no BN; what has no interval is absent.
@@ -27,7 +23,7 @@ def nine(entries: Sequence[dict]) -> dict[tuple[str, str], dict]:
     found = {}
     for number, quantity in QUANTITIES:
         for row, numbers in table_rows(entries, f"{number}_probe_table"):
-            ratio = numbers.get("BN / no BN") or _written(str(row["BN / no BN"]))
+            ratio = numbers.get("BN / no BN", {})
             if row["compared at"] in WAYS and ratio.get("low") is not None:
                 found[quantity, row["compared at"]] = ratio
     return found
@@ -70,15 +66,6 @@ def _published_accuracy(config: RunConfig) -> str:
         return "–"
     nearest = min(found, key=lambda each: abs(each["step"] - config.steps))
     return f"{100 * nearest['validation_accuracy']:.1f} after {nearest['step']} steps"
-
-
-def _written(text: str) -> dict:
-    read = _WRITTEN.match(text)
-    return (
-        dict(zip(("value", "low", "high"), (float(each.replace(",", "")) for each in read.groups()), strict=True))
-        if read
-        else {}
-    )
 
 
 def side(ratio: Mapping) -> str:

@@ -1,7 +1,7 @@
 """What the report says before its notebooks: the answers in short, the sources' results, the landscape in one table.
 
 Every sentence and row is made from the tables that the notebooks saved, by the numbers saved with their rows; what a
-table or its numbers are missing for (those published before rows carried numbers) is left out.
+table or its numbers are missing for is left out.
 """
 
 from collections import Counter
