@@ -78,16 +78,21 @@ def test_a_shown_notebook_gets_the_published_profile_and_its_section_says_so(tmp
 
 def test_notebooks_end_with_the_one_that_executes_them(tmp_path):
     slow = write_notebook(tmp_path, "02_slow", "import time; time.sleep(60)")
+    groups = []
 
-    def fails():
-        while not execute._children:
+    def fails(group):
+        groups.append(group)
+        while not group.children:
             pass
         raise KeyboardInterrupt
 
-    tasks = [fails, lambda: execute.execute(slow, tmp_path / "out.ipynb", {})]
+    tasks = [fails, lambda group: execute.execute(slow, tmp_path / "out.ipynb", {}, group=group)]
     with pytest.raises(KeyboardInterrupt):
         execute.several(tasks, 2)
-    assert not execute._children and not (tmp_path / "out.ipynb").exists()
+    assert not groups[0].children and not (tmp_path / "out.ipynb").exists()
+    with pytest.raises(KeyboardInterrupt):  # what begins too late to be asked does not begin
+        execute.execute(slow, tmp_path / "out.ipynb", {}, group=groups[0])
+    assert not groups[0].children and not list(tmp_path.glob("*out.ipynb"))
     after = write_notebook(tmp_path, "03_after", "1")  # what ended these does not end the next
     assert execute.execute(after, tmp_path / "after.ipynb", {})["verdict"] == "ok"
 

@@ -39,7 +39,7 @@ from ..cluster.pool import threads_each, visible_devices
 from ..cluster.worker import REQUEUE_HELP, requeue
 from ..hand import pdf
 from . import status
-from .execute import check_all, choose, execute, notebook_parameters, parse_parameter, several
+from .execute import Group, check_all, choose, execute, notebook_parameters, parse_parameter, several
 from .status import tidy
 from .training import announce, train_missing, workers_on
 
@@ -147,35 +147,31 @@ def run_report(
     began = datetime.now(UTC).isoformat(timespec="seconds")
     forecast = announce(report, devices, per_device)
     unfinished = train_missing(report, devices, per_device, forecast)
+    two = target.type == "cpu" and threads_each(1) > 1  # notebooks at a time, each with half the cores
     tasks = [
-        functools.partial(
-            _execute, report, notebook, f"[{number}/{len(report.chosen)}] {notebook.stem}", cell_minutes, forecast
-        )
-        for number, notebook in enumerate(report.chosen, 1)
+        functools.partial(_execute, report, notebook, cell_minutes, threads_each(2) if two else None, forecast)
+        for notebook in report.chosen
     ]
-    results = several(tasks, 2 if two_at_a_time(target) else 1)
+    results = several(tasks, 2 if two else 1)
     return _conclude(report, results, began, target, unfinished, forecast)
 
 
-def two_at_a_time(device) -> bool:
-    """Whether two notebooks are executed at a time: on a CPU, where each can have a core."""
-    return device.type == "cpu" and threads_each(1) > 1
-
-
-def _execute(report: Report, notebook: Path, title: str, cell_minutes: float | None, forecast: Forecast) -> dict:
+def _execute(
+    report: Report, notebook: Path, cell_minutes: float | None, threads: int | None, forecast: Forecast, group: Group
+) -> dict:
     from . import summary
 
+    title = f"[{report.chosen.index(notebook) + 1}/{len(report.chosen)}] {notebook.stem}"
     print(f"{title} …", flush=True)
     output = status.verdict_path(report.store, report.profile, notebook.stem).with_suffix(".ipynb")
     began = time.time()
     mine = notebook_parameters(notebook)
     given = {name: value for name, value in report.parameters.items() if name in mine}
-    if only_shows(report.profile, notebook.stem):
+    shown = only_shows(report.profile, notebook.stem)
+    if shown:
         given["profile"] = PUBLISHED
-    threads = threads_each(2) if two_at_a_time(choose_device(report.device)) else None
-    result = execute(notebook, output, given, cell_minutes, threads)
+    result = execute(notebook, output, given, cell_minutes, threads, group) | {"shown": shown}
     result["without_training"] = max(0.0, result["minutes"] - summary.trained_minutes(began))
-    result["shown"] = only_shows(report.profile, notebook.stem)
     forecast.to_execute -= 1 / len(report.chosen)
     status.keep_verdict(result, report.profile, report.fingerprint, report.store)
     left = f" · {forecast.left():.0f} min left of the whole"

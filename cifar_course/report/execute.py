@@ -27,8 +27,6 @@ from cifar_helpers import signals
 from cifar_helpers.env import ROOT, UTF8_OUTPUT, CourseError, disk_error, show_anything, write_atomically
 
 KERNEL = "cifar-course"
-_children: set[subprocess.Popen] = set()  # one for each notebook that is being executed
-_ending = threading.Event()
 FAILURE = "failure: "  # how the child's last line begins where papermill itself failed
 STOP_SECONDS = 30.0  # a notebook's time to end its kernel
 SHOWN_LINES = re.compile(
@@ -170,25 +168,63 @@ def _kernel_config(folder: str):
     return Config(KernelManager={"transport": "ipc", "ip": str(Path(folder) / "kernel")})
 
 
-def several(tasks: Sequence[Callable[[], dict]], at_a_time: int) -> list[dict]:
-    """Call functions that each execute a notebook, so many at a time; their results in order.
+class Group:
+    """Child processes that end together: one for each notebook that is being executed."""
+
+    def __init__(self):
+        self.children: set[subprocess.Popen] = set()
+        self.ending = threading.Event()
+
+    @contextlib.contextmanager
+    def member(self, child: subprocess.Popen) -> Iterator[None]:
+        """Around all that is done with a child: whatever interrupts that, or ends the group, ends the child.
+
+        Raises:
+            Stopped: the group is ended.
+        """
+        self.children.add(child)
+        try:
+            self._go_on()
+            yield
+            self._go_on()
+        except BaseException:
+            child.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(STOP_SECONDS)
+            child.kill()
+            raise
+        finally:
+            self.children.discard(child)
+
+    def _go_on(self) -> None:
+        if self.ending.is_set():
+            raise signals.Stopped
+
+    def end(self) -> None:
+        """Ask all to end, those too that only begin now."""
+        self.ending.set()
+        for child in list(self.children):
+            child.send_signal(signal.SIGTERM)
+
+
+def several(tasks: Sequence[Callable[[Group], dict]], at_a_time: int) -> list[dict]:
+    """Call functions that each execute a notebook in the group they are given, so many at a time.
+
+    Returns:
+        Their results in order.
 
     Raises:
         KeyboardInterrupt: was asked for; all notebooks and their kernels have ended.
     """
-    try:
-        with ThreadPoolExecutor(at_a_time) as pool:
-            waiting = [pool.submit(task) for task in tasks]
-            try:
-                return [each.result() for each in waiting]
-            except BaseException:
-                _ending.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                for child in list(_children):
-                    child.send_signal(signal.SIGTERM)
-                raise
-    finally:
-        _ending.clear()  # all have ended; the next notebook is not of this call
+    group = Group()
+    with ThreadPoolExecutor(at_a_time) as pool:
+        waiting = [pool.submit(task, group) for task in tasks]
+        try:
+            return [each.result() for each in waiting]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            group.end()
+            raise
 
 
 def execute(
@@ -197,12 +233,14 @@ def execute(
     parameters: dict[str, object],
     cell_minutes: float | None = None,
     threads: int | None = None,
+    group: Group | None = None,
 ) -> dict:
     """Execute one notebook and judge it; never raises for what happens inside.
 
     Args:
         cell_minutes: a cell that takes longer is ended, and the notebook with it; None waits for ever.
         threads: of the CPU; None leaves it to torch.
+        group: of the notebooks that end with this one; None leaves it alone.
 
     Returns:
         ``notebook``, ``verdict``, ``minutes``, and ``ended``, a Unix time in seconds.
@@ -210,19 +248,26 @@ def execute(
     Raises:
         KeyboardInterrupt: was asked for; the notebook and its kernel have ended.
     """
-    began, failure = time.monotonic(), ""
+    began = time.monotonic()
     output.parent.mkdir(parents=True, exist_ok=True)
     unfinished = output.with_name(f".{output.name}")
-    command = [
-        sys.executable,
-        "-m",
-        "cifar_course.report.execute",
-        str(notebook),
-        str(unfinished),
-        json.dumps(parameters),
-    ]
-    command += [str(cell_minutes * 60)] if cell_minutes else []
-    with subprocess.Popen(
+    command = [sys.executable, "-m", "cifar_course.report.execute", str(notebook), str(unfinished)]
+    command += [json.dumps(parameters), *([str(cell_minutes * 60)] if cell_minutes else [])]
+    try:
+        failure = _follow(command, notebook.stem[:2], threads, group or Group())
+        judged = _judge(unfinished, output, failure)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    if cell_minutes and "KeyboardInterrupt" in judged:  # how a kernel that is told to give up answers
+        judged = f"{judged.partition(':')[0]} took longer than {cell_minutes:g} min (--cell-minutes)"
+    minutes = (time.monotonic() - began) / 60
+    return {"notebook": notebook.stem, "verdict": judged, "minutes": minutes, "ended": time.time()}
+
+
+def _follow(command: Sequence[str], number: str, threads: int | None, group: Group) -> str:
+    """Run the child to its end and print its lines; why it failed, by its own last line or its status, or empty."""
+    failure = ""
+    child = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -230,38 +275,32 @@ def execute(
         errors="replace",
         env=os.environ | UTF8_OUTPUT | ({"OMP_NUM_THREADS": str(threads)} if threads else {}),
         start_new_session=True,
-    ) as child:  # a Ctrl-C is ours alone; should this process vanish, the child's standard input closes
-        _children.add(child)
-        try:
-            for line in child.stdout:
-                if line.startswith(FAILURE):
-                    failure = line.removeprefix(FAILURE).strip()
-                else:
-                    print(f"    {notebook.stem[:2]} {line.strip()}", flush=True)
-            if _ending.is_set():
-                raise signals.Stopped
-        except BaseException:
-            child.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(STOP_SECONDS)
-            child.kill()
-            unfinished.unlink(missing_ok=True)
-            raise
-        finally:
-            _children.discard(child)
-    died = f"its process ended with status {child.returncode}" if child.returncode else ""
+    )  # a Ctrl-C is ours alone; should this process vanish, the child's standard input closes
+    with child, group.member(child):
+        for line in child.stdout:
+            if line.startswith(FAILURE):
+                failure = line.removeprefix(FAILURE).strip()
+            else:
+                print(f"    {number} {line.strip()}", flush=True)
+    return failure or (f"its process ended with status {child.returncode}" if child.returncode else "")
+
+
+def _judge(unfinished: Path, output: Path, failure: str) -> str:
+    """The verdict on what the child wrote, which becomes the output; what is wrong inside comes before a failure."""
     try:
         judged = verdict(nbformat.read(unfinished, as_version=4))
         os.replace(unfinished, output)
     except Exception as error:
-        judged = failure or died or f"no readable output ({type(error).__name__})"
-    finally:
-        unfinished.unlink(missing_ok=True)
-    judged = (failure or died) if judged == "ok" and (failure or died) else judged
-    if cell_minutes and "KeyboardInterrupt" in judged:  # how a kernel that is told to give up answers
-        judged = f"{judged.partition(':')[0]} took longer than {cell_minutes:g} min (--cell-minutes)"
-    minutes = (time.monotonic() - began) / 60
-    return {"notebook": notebook.stem, "verdict": judged, "minutes": minutes, "ended": time.time()}
+        return failure or f"no readable output ({type(error).__name__})"
+    return (failure or judged) if judged == "ok" else judged
+
+
+def parse_parameter(text: str) -> object:
+    """A value from the command line: a Python literal (``1e-3``, ``[1, 2]``, ``None``), else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -299,11 +338,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-
-def parse_parameter(text: str) -> object:
-    """A value from the command line: a Python literal (``1e-3``, ``[1, 2]``, ``None``), else the text itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
