@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from .worker import DONE, FAILED, SOME_FAILED, TRAIN
 STATUS_SECONDS = 30.0  # between two status lines of a worker, where no terminal redraws them
 STOP_SECONDS = 60.0  # a worker's time to write its checkpoint
 DEATHS = 2  # of workers over one run, until it is given up
+CAME_TO_ITS_END = (0, SOME_FAILED)  # a worker's exit status
 
 
 def slots(devices: Sequence[str], per_device: int) -> list[str]:
@@ -191,29 +193,20 @@ def train(
     if threads is None and len(places) > 1:
         threads = threads_each(len(places))
     plan = write_plan(store.root / ".batch" / f"plan-{os.getpid()}.json", jobs, data, fingerprint, devices[0])
-    board, deaths = Board(by_name, forecast), {}
+    board, deaths = Board(by_name, forecast), Counter()
 
     def start(number: int, place: str) -> Worker:
         return Worker(number, place, plan, store, threads, board.say)
 
     workers = [start(number, place) for number, place in enumerate(places, 1)]
     try:
-        while unfinished := [worker for worker in workers if worker.process.poll() not in (0, SOME_FAILED)]:
+        while unfinished := [worker for worker in workers if worker.process.poll() not in CAME_TO_ITS_END]:
             board.show(unfinished)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 unfinished[0].process.wait(1.0)
             for worker in unfinished:
-                if worker.process.poll() not in (None, 0, SOME_FAILED):
-                    worker.reader.join(5)
-                    name = worker.current if worker.current in by_name else ""
-                    deaths[name] = deaths.get(name, 0) + 1
-                    reason = _death(worker, deaths[name], by_name.get(name), len(workers))
-                    if name:
-                        config = by_name[name].config
-                        log = log_path(store, config, fingerprint)
-                        board.say(f"{config.describe()}: {reason}; its log: {log}")
-                        if deaths[name] >= DEATHS:
-                            give_up(store, config, fingerprint, reason)
+                if worker.process.poll() not in (None, *CAME_TO_ITS_END):
+                    _bury(worker, by_name, deaths, DEATHS * len(workers), fingerprint)
                     workers[worker.number - 1] = start(worker.number, worker.device)
     except KeyboardInterrupt:
         board.say("Stopping: every worker writes a checkpoint after its step, which may take a minute.")
@@ -225,18 +218,28 @@ def train(
     return {job: failure["error"] for job, failure in failures.items() if failure}
 
 
-def _death(worker: Worker, times: int, job: Job | None, workers: int) -> str:
-    """Why a worker is no more, in words.
+def _bury(worker: Worker, jobs: Mapping[str, Job], deaths: Counter, at_most: int, fingerprint: str) -> None:
+    """Say why a worker is no more; give the run up over which that many died.
+
+    Args:
+        jobs: by their folders' names; deaths: counts those over each run; at_most: so many before any run began.
 
     Raises:
         CourseError: it ended by itself before it began a run, or workers keep being killed there: another would too.
     """
-    code = worker.process.returncode
+    worker.reader.join(5)
+    job, code = jobs.get(worker.current), worker.process.returncode
+    deaths[job] += 1
     reason = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
     reason += " (often: out of memory)" if code == -signal.SIGKILL else ""
-    if job is None and (code > 0 or times > DEATHS * workers):
-        raise CourseError(_last_lines(worker.log) or f"A worker {reason} before it began a run.")
-    return f"its worker {reason}, {times} of {DEATHS} times"
+    if job is None:
+        if code > 0 or deaths[job] > at_most:
+            raise CourseError(_last_lines(worker.log) or f"A worker {reason} before it began a run.")
+        return
+    reason = f"its worker {reason}, {deaths[job]} of {DEATHS} times"
+    worker.say(f"{job.config.describe()}: {reason}; its log: {log_path(worker.store, job.config, fingerprint)}")
+    if deaths[job] >= DEATHS:
+        give_up(worker.store, job.config, fingerprint, reason)
 
 
 def _end(workers: Sequence[Worker]) -> None:
