@@ -22,6 +22,7 @@ from . import gpus
 
 ROOT = Path(os.environ.get("CIFAR_COURSE_ROOT") or Path(__file__).resolve().parents[1])
 PRECISIONS = ("auto", "fp32", "bf16")
+NO_IMAGES = "no images"  # label, in place of the images', of drawings and of tables about networks
 UTF8_OUTPUT = {"PYTHONIOENCODING": "utf-8"}  # environment of a child whose output we read
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from . import figures, plans
 from .data.images import ImageData, load_cifar10
+from .env import NO_IMAGES
 from .measure import compare, ranking
 from .measure.ranking import Ranked
 from .plans.jobs import Job
@@ -19,7 +20,7 @@ from .teach import checks, skipping
 from .training.config import RunConfig
 from .training.published import NotPublishedError, PublishedStore, whose
 from .training.run import get_runs
-from .training.store import NO_IMAGES, RunRecord, Store
+from .training.store import RunRecord, Store
 
 
 class Page:

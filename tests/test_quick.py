@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from test_report import SAVE, write_notebook
+from test_report import SAVE, saved, write_notebook
 
 from cifar_course.cluster import pool
 from cifar_course.publish import publish
@@ -221,13 +221,6 @@ def test_a_deep_network_at_a_large_batch_is_timed_in_little_memory():
 # --- The answer ----------------------------------------------------------------------------------------------------
 
 
-def saved(name: str, *rows: dict, profile: str = "quick") -> dict:
-    numbers = words.numbers(rows)
-    return {"kind": "table", "name": name, "rows": words.shown(rows), "profile": profile} | (
-        {"numbers": numbers} if numbers else {}
-    )
-
-
 def measured(*ratios: float) -> list[dict]:
     """Rows of a probe's table at the three ways; a negative ratio stands for one whose seeds do not agree."""
     rows = []
@@ -244,7 +237,7 @@ def test_the_answer_is_three_sentences_and_says_where_the_published_report_diffe
         saved("06_probe_table", *measured(0.31, 0.41, 0.7)),
         saved("07_probe_table", *measured(0.58, 0.72, -0.9)),
     ]
-    theirs = [saved("05_probe_table", *measured(0.42, 0.45, 0.8), profile="laptop")]
+    theirs = [saved("05_probe_table", *measured(0.42, 0.45, 0.8)) | {"profile": "laptop"}]
     first, second, third = answer.sentences(ours, "quick", theirs)
     assert "the variation of the loss by 0.450 [0.439, 0.461], the gradient distance by 0.410" in first
     assert "VGG-A at 1/8 of its width, 1,200 steps, 3 seeds" in first

@@ -132,7 +132,7 @@ class Board:
             print(f"    {line}", flush=True)
 
     def _left(self) -> str:
-        return f" · {self.forecast.left():.0f} min left of the whole" if self.forecast else ""
+        return f" · {self.forecast.left_in_words()}" if self.forecast else ""
 
     def show(self, workers: Sequence[Worker]) -> None:
         now = time.monotonic()
@@ -140,7 +140,7 @@ class Board:
             if self.live:
                 self._wipe()
                 lines = [worker.status() for worker in workers]
-                lines += [self._left().removeprefix(" · ")] if self.forecast else []
+                lines += [self.forecast.left_in_words()] if self.forecast else []
                 for line in lines:
                     print(f"    {line}"[: os.get_terminal_size().columns - 1])
                 self.drawn = len(lines)

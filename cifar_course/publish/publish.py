@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from cifar_helpers.data.source import SYNTHETIC
 from cifar_helpers.env import ROOT, CourseError, disk_error, figures_dir, read_json, write_atomically
 from cifar_helpers.plans.profiles import PUBLISHED
 from cifar_helpers.training.store import DRAWN, SMALL_FILES, Store
@@ -16,10 +17,10 @@ from . import pages, readme
 def publish(profile: str, store: Store) -> Path:
     """Replace the committed report by the profile's local one, with the small record files behind it.
 
+    The report of the profile ``published`` is made from the published records, which stay as they are.
+
     Raises:
         CourseError: the local report is incomplete, failed, or made from synthetic data.
-
-    The report of the profile ``published`` is made from the published records, which stay as they are.
     """
     local, target = figures_dir(profile), figures_dir()
     report, entries = read_json(local / "report.json"), load_entries(local)
@@ -64,7 +65,7 @@ def _refuse_unpublishable(report: dict | None, entries: list[dict]) -> None:
         raise CourseError(
             f"Not published: {', '.join(bad)} did not end well or was not run. Run the whole report first."
         )
-    if "SYNTHETIC" in {e["data_label"] for e in entries}:
+    if SYNTHETIC in {e["data_label"] for e in entries}:
         raise CourseError(
             "Not published: it is made from synthetic data. Run it on CIFAR-10 (--data cifar10 or a path)."
         )

@@ -27,7 +27,7 @@ PAGES = ("README.md", "CITATION.cff", *(f"docs/{name}.md" for name in GUIDES))
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FORMULA = re.compile(r"\$([^$<>\n]+)\$")  # in HTML, as HTMLMath reads it
 MOVED = "[run this cell in JupyterLab to move the controls]"
-PUBLISHED = "```{toctree}\n:caption: As published\n:glob:\n:maxdepth: 1\n\ndocs/read/*\n```"
+TABLE_OF_PAGES = "```{toctree}\n:caption: As published\n:glob:\n:maxdepth: 1\n\ndocs/read/*\n```"
 NOT_RUN = "*This notebook was not executed for these pages: it is shown without results.*"
 
 
@@ -110,7 +110,7 @@ def _stage_published(folder: Path) -> str:
     pages = sorted((ROOT / "docs" / "read").glob("*.md"))
     for path in pages:
         write_atomically(folder / "docs" / "read" / path.name, as_plain_math(path.read_text(encoding="utf-8")))
-    return PUBLISHED if pages else ""
+    return TABLE_OF_PAGES if pages else ""
 
 
 def as_plain_math(text: str) -> str:

@@ -8,15 +8,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cifar_helpers.env import read_json, show_anything
+from cifar_helpers.env import CourseError, command_line, read_json
 
 from ..cluster.worker import REQUEUE_HELP
 from . import cli
 
 
+@command_line("Stopped.")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the report that a plan names; 2 where the plan names none."""
-    show_anything()
     parser = argparse.ArgumentParser(prog="python -m cifar_course.report.after", description=main.__doc__)
     parser.add_argument("plan", type=Path, help="JSON file written by report --executor slurm")
     parser.add_argument("--requeue", metavar="JOB", help=REQUEUE_HELP)
@@ -24,8 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = read_json(options.plan)
     words = plan.get("report") if isinstance(plan, dict) else None
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        print(f"{options.plan} is no plan with a report, as report --executor slurm writes it.", file=sys.stderr)
-        return 2
+        raise CourseError(f"{options.plan} is no plan with a report, as report --executor slurm writes it.")
     return cli.main([*words, *(["--requeue", options.requeue] if options.requeue else [])])
 
 

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cifar_helpers import plans, signals
-from cifar_helpers.data.source import SYNTHETIC, already_read
+from cifar_helpers.data.source import NAMES, SYNTHETIC, already_read
 from cifar_helpers.env import (
     CourseError,
     choose_device,
@@ -71,7 +71,7 @@ class Report:
         if "reuse" in self.extra:
             raise CourseError("A report is made from runs trained here; --profile published shows the published ones.")
         given = options.data
-        self.data = given if given in (None, "auto", "cifar10", "synthetic") else _absolute(given)
+        self.data = given if given in (None, *NAMES) else _absolute(given)
         self.parameters = {"profile": self.profile, "data": self.data, "device": self.device, "reuse": False}
         self.parameters |= self.extra
         check_all(self.chosen, self.parameters)
@@ -174,8 +174,7 @@ def _execute(
     result["without_training"] = max(0.0, result["minutes"] - summary.trained_minutes(began))
     forecast.to_execute -= 1 / len(report.chosen)
     status.keep_verdict(result, report.profile, report.fingerprint, report.store)
-    left = f" · {forecast.left():.0f} min left of the whole"
-    print(f"{title}: {result['verdict']} ({result['minutes']:.1f} min){left}", flush=True)
+    print(f"{title}: {result['verdict']} ({result['minutes']:.1f} min) · {forecast.left_in_words()}", flush=True)
     if result["verdict"] != "ok" and output.exists():
         print(f"    the executed copy with the full error: {output}", flush=True)
     return result
@@ -324,7 +323,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--profile", help=f"{', '.join((PUBLISHED, *PROFILES))} (default: full on a GPU or with Slurm, else quick)"
     )
-    made.add_argument("--data", help="auto, cifar10, synthetic, or a path (default: the profile's)")
+    made.add_argument("--data", help="auto, local, cifar10, synthetic, or a path (default: the profile's)")
     made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     made.add_argument("--only", nargs="+", default=[], metavar="NN", help="notebooks by number or name (default: all)")
     made.add_argument(

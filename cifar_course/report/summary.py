@@ -10,7 +10,9 @@ from pathlib import Path
 import nbformat
 
 from cifar_helpers import plans
+from cifar_helpers.data.source import SYNTHETIC
 from cifar_helpers.env import (
+    NO_IMAGES,
     ROOT,
     figures_dir,
     git_revision,
@@ -22,7 +24,7 @@ from cifar_helpers.measure.compare import BINS, NOT_TRAINING, SPAN, window_steps
 from cifar_helpers.plans.landscape import BASE_RATE, NETWORKS, PAPER_RATE, bn_sweep, direct_probe, direct_runs
 from cifar_helpers.plans.profiles import PUBLISHED, get_profile, only_shows, published_from
 from cifar_helpers.sources.reported import DOCUMENTS
-from cifar_helpers.training.store import DRAWN, NO_IMAGES, Store
+from cifar_helpers.training.store import DRAWN, Store
 
 from . import answer, benchmarks
 from .benchmarks import table
@@ -130,7 +132,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
     devices = sorted({d for e in usable for d in e["devices"]})
     beside = () if published else load_entries(figures_dir())
     lines = ["# Batch normalisation on CIFAR-10: the report", ""]
-    if report["data_label"] == "SYNTHETIC":
+    if report["data_label"] == SYNTHETIC:
         lines += ["> **SYNTHETIC DATA.** Made from drawn shapes; it says nothing about CIFAR-10.", ""]
     lines += [
         f"- data: **{report['data_label']}** (fingerprint `{report['data_fingerprint'][:12]}`)",

@@ -26,7 +26,17 @@ from ..env import CourseError, cache_dir, disk_error, usual_torch, write_atomica
 from . import synthetic
 from .files import read_path
 from .forms import BATCHES
-from .source import SYNTHETIC, SYNTHETIC_IDENTITY, download_folder, identity, index, index_file, local_copy, resolved
+from .source import (
+    NAMES,
+    SYNTHETIC,
+    SYNTHETIC_IDENTITY,
+    download_folder,
+    identity,
+    index,
+    index_file,
+    local_copy,
+    resolved,
+)
 
 SPLIT_SEED, VALIDATION_SHARE = 2020, 0.1
 AUGMENTATIONS = ("crop", "flip", "cutout", "shift", "alternating_flip")
@@ -154,15 +164,15 @@ def load_cifar10(source: str = "auto") -> ImageData:
     """
     if source == "synthetic":
         return _load_synthetic()
-    if source not in ("auto", "cifar10", "local"):
+    if source not in NAMES:
         return _load_path(Path(source).expanduser())
     local = local_copy()
     if local:
         return _load_path(local)
+    if (download_folder() / BATCHES).is_dir():
+        with contextlib.suppress(CourseError):  # an interrupted download counts as none, and is completed below
+            return _load_path(download_folder())
     if source == "local":
-        with contextlib.suppress(CourseError):  # an interrupted download counts as none
-            if (download_folder() / BATCHES).is_dir():
-                return _load_path(download_folder())
         return _load_synthetic()
     try:
         return _download()
@@ -189,9 +199,6 @@ def _download() -> ImageData:
     from torchvision.datasets import CIFAR10
 
     root = download_folder()
-    if (root / BATCHES).is_dir():
-        with contextlib.suppress(CourseError):  # an interrupted download is completed below
-            return _load_path(root)
     timeout = socket.getdefaulttimeout()
     problems = []
     for url in filter(None, [os.environ.get(MIRROR_VARIABLE), CIFAR10.url]):

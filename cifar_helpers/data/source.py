@@ -12,7 +12,7 @@ from ..env import ROOT, CourseError, cache_dir, read_json
 from . import forms
 from .forms import BATCHES
 
-NAMES = ("auto", "cifar10", "synthetic")  # what a source may be, besides a path
+NAMES = ("auto", "local", "cifar10", "synthetic")  # what a source may be, besides a path
 SYNTHETIC_IDENTITY = "synthetic"
 SYNTHETIC = "SYNTHETIC"  # label of the stand-in
 READING = 2  # raised when the course reads other images from the same files than before: they are then read again
@@ -161,7 +161,7 @@ def already_read(source: str) -> dict | None:
     if source == "synthetic":
         wanted = SYNTHETIC_IDENTITY
     else:
-        path = local_copy() if source in ("auto", "cifar10", "local") else Path(source).expanduser()
+        path = local_copy() if source in NAMES else Path(source).expanduser()
         path = path or (download_folder() if (download_folder() / BATCHES).is_dir() else None)
         if path is None:
             return None

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .. import words
-from ..env import figures_dir, git_revision, write_atomically
+from ..env import NO_IMAGES, figures_dir, git_revision, write_atomically
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -180,7 +180,7 @@ def save_table(rows: list[dict], name: str, caption: str, data, profile: str, ru
     """
     import pandas as pd
 
-    if data.label not in ("CIFAR-10", "no images"):
+    if data.label not in ("CIFAR-10", NO_IMAGES):
         caption = f"{caption} [{data.label}]"
     found, rows = words.numbers(rows), words.shown(rows)
     entry = {"kind": "table", "name": name, "caption": caption, "rows": rows, "private": False}

@@ -15,7 +15,7 @@ from ..models.tables import forward_flops
 from ..training import memory
 from ..training.build import build_criterion, build_model, build_optimizer, forward_context, move, training_batches
 from ..training.config import RunConfig
-from ..training.published import NotPublishedError, PublishedStore
+from ..training.published import NotPublishedError
 from ..training.store import Store
 
 TIMED_STEPS, WARM_UP = 10, 2
@@ -98,7 +98,7 @@ def predict(configs: Sequence[RunConfig], data: ImageData, device="auto", store:
         NotPublishedError: nothing is timed under ``published``.
     """
     store = store or Store()
-    if isinstance(store, PublishedStore):
+    if not store.trains:
         raise NotPublishedError("What is left to train is timed by the profiles that train.")
     kinds: dict[str, list[RunConfig]] = {}
     for config in dict.fromkeys(configs):

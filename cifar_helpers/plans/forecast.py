@@ -28,10 +28,7 @@ def outlook(jobs: Sequence[Job], fingerprint: str, store: Store) -> str:
 
 def usual_minutes(jobs: Sequence[Job], store: Store) -> str:
     """How long these runs take, on every device where runs like each of them are recorded."""
-    found = Speeds(store)
-    known = {card: [found.seconds(job, card) for job in jobs] for card in found.cards}
-    known = {card: sum(times) / 60 for card, times in known.items() if None not in times}
-    took = ", ".join(f"{minutes:.0f} min on {card}" for card, minutes in known.items())
+    took = ", ".join(f"{minutes:.0f} min on {card}" for card, minutes in Speeds(store).minutes(jobs).items())
     return f"about {took}" if took else "no time known yet"
 
 
@@ -78,6 +75,11 @@ class Speeds:
             if (card, kind) in self.known:
                 return images * statistics.median(self.known[card, kind])
         return None
+
+    def minutes(self, jobs: Sequence[Job]) -> dict[str, float]:
+        """Device → minutes that all these runs will take one after the other; only devices with a time for each."""
+        times = {card: [self.seconds(job, card) for job in jobs] for card in self.cards}
+        return {card: sum(seconds) / 60 for card, seconds in times.items() if None not in seconds}
 
 
 def _kinds(config: RunConfig) -> list[tuple]:
@@ -139,6 +141,9 @@ class Forecast:
         pace = self.took / self.told if self.told else 1.0
         training = max(0.0, self.training * pace - self.elapsed()) if self.to_train else 0.0
         return training + self.notebooks * self.to_execute
+
+    def left_in_words(self) -> str:
+        return f"{self.left():.0f} min left of the whole"
 
     def elapsed(self) -> float:
         """Minutes since it was made."""

@@ -113,6 +113,11 @@ def insight(profile: str, seed: int = 0) -> list[Job]:
     return _jobs([*batchnorm.looked_into(profile, seed).values(), *penalised])
 
 
+def fair(profile: str, seed: int = 0) -> list[Job]:
+    """02 where it only shows published runs: two networks stand beside them."""
+    return _jobs(sweeps.fair(profile, seed))
+
+
 def autograd(profile: str, seed: int = 0) -> list[Job]:
     """09: VGG-A + BN under the hand-written Adam and torch's."""
     variants = sweeps.own_on_vgg(profile, seed).variants
@@ -137,10 +142,8 @@ NOTEBOOKS: dict[str, Callable[..., list[Job]]] = {
     "09_autograd": autograd,
     "10_why_batchnorm": why_batchnorm,
 }
-
-
-# What is trained of a notebook although the profile only shows its published runs.
-TRAINED_BESIDE: dict[str, Callable[..., list[RunConfig]]] = {"02_simple_net": sweeps.fair}
+# What is trained of a notebook where the profile only shows its published runs.
+TRAINED_BESIDE: dict[str, Callable[..., list[Job]]] = {"02_simple_net": fair}
 
 
 def has_muon() -> bool:
@@ -148,11 +151,6 @@ def has_muon() -> bool:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError, ValueError):
         return tuple(int(part) for part in importlib.metadata.version("torch").split(".")[:2]) >= MUON
     return False
-
-
-def _trained_beside(name: str) -> Callable[..., list[Job]]:
-    make = TRAINED_BESIDE.get(name)
-    return lambda profile, seed=0: _jobs(make(profile, seed) if make else ())
 
 
 def _jobs(configs: Iterable[RunConfig]) -> list[Job]:
@@ -187,12 +185,12 @@ def plan(notebooks: Sequence[str], parameters: Mapping[str, object], read: Reade
     """
     merged: dict[RunConfig, Job] = {}
     for name in notebooks:
-        declare = NOTEBOOKS.get(name)
-        if declare and only_shows(parameters["profile"], name):
-            declare = _trained_beside(name)
-        known = inspect.signature(declare).parameters if declare else {}
+        declare = (TRAINED_BESIDE if only_shows(parameters["profile"], name) else NOTEBOOKS).get(name)
+        if declare is None:
+            continue
+        known = inspect.signature(declare).parameters
         given = {n: value for n, value in {**parameters, "read": read}.items() if n in known}
-        for job in declare(**given) if declare else ():
+        for job in declare(**given):
             seen = merged.get(job.config, Job(job.config))
             wanted = tuple(dict.fromkeys(seen.probes + job.probes))
             merged[job.config] = Job(job.config, wanted, tuple(dict.fromkeys((*seen.notebooks, name[:2]))))

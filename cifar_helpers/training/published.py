@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from ..env import CourseError, read_json
 from .config import RunConfig
-from .store import DRAWN, RunRecord, Store, read_record, say_unreadable
+from .store import DRAWN, RunRecord, Store
 
 
 class NotPublishedError(CourseError):
@@ -23,6 +22,8 @@ class PublishedStore(Store):
         CourseError: the course folder has no published records.
     """
 
+    trains = False
+
     def __init__(self):
         super().__init__(published=True)
         first = next(iter(sorted(self.published.glob("*-*/provenance.json"))), None) if self.published else None
@@ -30,18 +31,14 @@ class PublishedStore(Store):
             raise CourseError("The course folder has no figures/records, which profile 'published' shows.")
         made = read_json(first)
         self.fingerprint, self.label = made["data_fingerprint"], made["data_label"]
-        self._read: dict[Path, RunRecord | None] = {}
+        self._read: dict[str, RunRecord | None] = {}
 
     def get(self, config: RunConfig, fingerprint: str = "", discard_damaged: bool = False) -> RunRecord | None:
         """The published record of this run, read once; None where there is none. ``fingerprint`` does not matter."""
-        folder = self.published / config.folder_name(self.fingerprint)
-        if folder not in self._read:
-            try:
-                self._read[folder] = read_record(folder) if folder.is_dir() else None
-            except ValueError:
-                self._read[folder] = None
-                say_unreadable(self.published)
-        return self._read[folder]
+        name = config.folder_name(self.fingerprint)
+        if name not in self._read:
+            self._read[name] = self._read_published(name)
+        return self._read[name]
 
     def lock(self, config: RunConfig, fingerprint: str, wait: bool = True):
         """Nothing is trained here.

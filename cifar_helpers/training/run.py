@@ -23,10 +23,10 @@ from ..data.images import ImageData, load_cifar10
 from ..env import (
     CourseError,
     choose_device,
+    command_line,
     keep_freed_memory,
     machine_card,
     resolve_precision,
-    show_anything,
     true_fp32,
     usual_torch,
     write_atomically,
@@ -49,7 +49,6 @@ from .build import (
 from .config import RunConfig
 from .loop import ProbeRecorder, Progress, Recorder, evaluate, load_checkpoint, save_checkpoint, train
 from .probes import ProbeConfig
-from .published import PublishedStore
 from .store import RunRecord, Store
 
 FLUSH_EVERY = 50  # steps; also the most that a killed run can lose once CHECKPOINT_SECONDS have passed
@@ -130,7 +129,7 @@ def get_runs(
 
 def _stale(record: RunRecord, store: Store) -> bool:
     """Whether today's model code starts from other weights than the record's; of a published one it is only said."""
-    if isinstance(store, PublishedStore):
+    if not store.trains:
         return False
     config = record.config
     untrained = RunConfig(config.model, config.model_args, seed=config.seed)
@@ -183,38 +182,7 @@ def _train_run(
             f"{config.describe()}: out of memory on {device}. Fewer runs at a time on one device (--jobs-per-gpu), a "
             "smaller batch_size, closing other programs on the device, or device='cpu' help. Finished runs are kept."
         ) from error
-    made = {
-        "machine": run.machine,
-        "earlier_machines": run.earlier_machines,
-        "resumed": run.resumed,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "finished_unix": time.time(),
-        "wall_seconds": run.wall_seconds,
-    }
-
-    def attach(folder: Path) -> None:
-        for probe in run.probes:
-            about = {"run": config.key(data.fingerprint), "seconds": probe.seconds} | made
-            about["repeated"] = apart
-            probes.write(folder, probe.config, probe.values, about)
-
-    apart = probes.difference(run.recorder.steps, repeated.steps) if repeated else None
-    if repeated:
-        if apart["largest_loss_difference"] or not apart["same_length"]:
-            print(f"  {config.describe()}: repeated, but not bit for bit ({apart}); its probes say so.", flush=True)
-        attach(repeated.folder)
-        store.drop_checkpoint(config, data.fingerprint)
-        return repeated
-    provenance = made | {
-        "data_label": data.label,
-        "diverged_at": run.diverged_at,
-        "initial_weights": initial_weights,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "precision": precision,
-        "train_seconds": run.seconds,
-    }
-    weights = host_state(model) if config.keep_weights else None
-    return store.save(config, data.fingerprint, run.recorder.steps, run.epochs, provenance, weights, attach)
+    return run.save()
 
 
 def _is_due(config: RunConfig, steps_per_epoch: int, step: int) -> bool:
@@ -232,9 +200,7 @@ def _other_batch(batches, step: int, i: int):
 class _Run:
     """One training in progress: what happens at a flush."""
 
-    def __init__(
-        self, config, data, model, batches, precision, device, store, initial_weights, wanted=(), repeated=None
-    ):
+    def __init__(self, config, data, model, batches, precision, device, store, initial_weights, wanted, repeated):
         self.repeated = repeated
         self.config, self.data, self.model, self.batches, self.device = config, data, model, batches, device
         self.initial_weights, self.store = initial_weights, store
@@ -341,6 +307,43 @@ class _Run:
         self.clock = time.monotonic()
         return False
 
+    def save(self) -> RunRecord:
+        """Keep the run's record; where it was repeated, only its probes, beside the record that is there."""
+        made = {
+            "machine": self.machine,
+            "earlier_machines": self.earlier_machines,
+            "resumed": self.resumed,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "finished_unix": time.time(),
+            "wall_seconds": self.wall_seconds,
+        }
+        if self.repeated:
+            apart = probes.difference(self.recorder.steps, self.repeated.steps)
+            if apart["largest_loss_difference"] or not apart["same_length"]:
+                said = f"repeated, but not bit for bit ({apart}); its probes say so."
+                print(f"  {self.config.describe()}: {said}", flush=True)
+            self.attach(made | {"repeated": apart}, self.repeated.folder)
+            self.store.drop_checkpoint(self.config, self.data.fingerprint)
+            return self.repeated
+        provenance = made | {
+            "data_label": self.data.label,
+            "diverged_at": self.diverged_at,
+            "initial_weights": self.initial_weights,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "precision": self.machine["precision"],
+            "train_seconds": self.seconds,
+        }
+        weights = host_state(self.model) if self.config.keep_weights else None
+        attach = functools.partial(self.attach, made | {"repeated": None})
+        recorded = self.recorder.steps, self.epochs, provenance, weights, attach
+        return self.store.save(self.config, self.data.fingerprint, *recorded)
+
+    def attach(self, made: dict, folder: Path) -> None:
+        """Write the probes into the record's folder."""
+        for probe in self.probes:
+            about = {"run": self.config.key(self.data.fingerprint), "seconds": probe.seconds} | made
+            probes.write(folder, probe.config, probe.values, about)
+
     def keep_snapshot(self, step: int) -> None:
         """Keep the weights where the config asks for them."""
         if step in self.config.snapshots and not self.repeated:
@@ -368,39 +371,35 @@ class _Run:
         return result
 
 
+@command_line("Stopped. The same command goes on from here.")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of a batch worker: train the runs of a JSON file (one config or a list) where not yet recorded."""
-    show_anything()
     parser = argparse.ArgumentParser(prog="python -m cifar_helpers.training.run", description=main.__doc__)
     parser.add_argument("config", type=Path, help="JSON file with one RunConfig, or a list of them")
     parser.add_argument("--data", default="auto", help="auto, cifar10, synthetic, or a path (default: auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     options = parser.parse_args(arguments)
-    try:
-        wanted = json.loads(options.config.read_text(encoding="utf-8"))
-        configs = [RunConfig.from_json(json.dumps(each)) for each in (wanted if isinstance(wanted, list) else [wanted])]
-        for config in configs:  # a mistake in the last one is said before the first is trained
-            build_model(config)
-            build_criterion(config)
-        data = load_cifar10(options.data)
-        with signals.listening():
-            for config in configs:
-                if signals.asked():
-                    raise signals.Stopped
-                print(get_run(config, data, options.device).folder)
-    except OSError as error:
-        print(f"Cannot read {options.config}: {error.strerror}.", file=sys.stderr)
-        return 2
-    except ValueError as error:
-        print(f"{options.config} is not JSON: {error}.", file=sys.stderr)
-        return 2
-    except CourseError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.", file=sys.stderr)
-        return 130
+    configs = _read_configs(options.config)
+    for config in configs:  # a mistake in the last one is said before the first is trained
+        build_model(config)
+        build_criterion(config)
+    data = load_cifar10(options.data)
+    with signals.listening():
+        for config in configs:
+            if signals.asked():
+                raise signals.Stopped
+            print(get_run(config, data, options.device).folder)
     return 0
+
+
+def _read_configs(path: Path) -> list[RunConfig]:
+    try:
+        wanted = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CourseError(f"Cannot read {path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise CourseError(f"{path} is not JSON: {error}.") from error
+    return [RunConfig.from_json(json.dumps(each)) for each in (wanted if isinstance(wanted, list) else [wanted])]
 
 
 if __name__ == "__main__":

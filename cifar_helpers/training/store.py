@@ -23,7 +23,6 @@ from ..env import ROOT, CourseError, disk_error, figures_dir, read_json, runs_di
 from .config import FORMAT, RunConfig
 
 DRAWN = "drawn points"  # label of what is measured on no image
-NO_IMAGES = "no images"  # of drawings, and of tables about networks
 SMALL_FILES = ("config.json", "steps.npz", "epochs.json", "provenance.json")
 WEIGHTS = "weights.safetensors"
 
@@ -187,7 +186,12 @@ class Store:
     Args:
         root: the folder; ``runs/`` by default.
         published: also read the records behind the published report (they have no weights).
+
+    Attributes:
+        trains: whether what it lacks may be trained and timed.
     """
+
+    trains = True
 
     def __init__(self, root: Path | None = None, published: bool = False):
         self.root = Path(root) if root else runs_dir()
@@ -207,12 +211,15 @@ class Store:
             except ValueError as error:
                 if discard_damaged:
                     self.discard(folder, f"is damaged ({error})")
-        if self.published and (self.published / folder.name).is_dir():
-            try:
-                return read_record(self.published / folder.name)
-            except ValueError:
-                say_unreadable(self.published)
-        return None
+        return self._read_published(folder.name) if self.published else None
+
+    def _read_published(self, name: str) -> RunRecord | None:
+        """A published record by its folder's name; None where there is none, or none that can be read."""
+        try:
+            return read_record(self.published / name) if (self.published / name).is_dir() else None
+        except ValueError:
+            say_unreadable(self.published)
+            return None
 
     def discard(self, folder: Path, reason: str) -> None:
         """Move a record that cannot be used to ``.damaged/`` and say so."""
