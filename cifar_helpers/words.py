@@ -104,17 +104,6 @@ def difference_text(found: Paired | None, digits: int = 1) -> str:
     return f"{found.mean:+.{digits}f}{interval}"
 
 
-def decided_text(found: Paired) -> str:
-    """Whether the seeds decide about a paired difference."""
-    if found.interval is None:
-        return "one seed: no interval"
-    if not np.isfinite(found.values).all():
-        return "a run diverged: no interval"
-    if not found.decided:
-        return "undecided: our interval includes no effect"
-    return f"decided: our interval is {'above' if found.mean > 0 else 'below'} zero"
-
-
 def by_side(found: Paired | None, below: str, above: str, undecided: str) -> str:
     """One of three texts, by where the interval lies: below zero, above it, or neither (or there is none)."""
     if found is None or not found.decided:
@@ -186,20 +175,18 @@ def factor(found: Paired | None) -> str:
     return f"{ratio} times (95 % interval {rounded(low)} to {rounded(high)}, {n} seeds)"
 
 
-def side(found: Paired | None, below: str, above: str) -> str:
+def side(found: Paired | None, below: str, above: str, trains: bool = True) -> str:
     """Which way a paired difference points, in the caller's words, with the doubt that the seeds leave.
 
     Args:
         below, above: what a negative and a positive difference mean, such as ``narrower`` and ``wider``.
+        trains: whether it is from seeds at which both networks train; else it is not judged.
     """
     if found is None or not np.isfinite(found.mean):
         return "not compared"
+    if not trains:
+        return "not judged, since a network is not training"
     way = below if found.mean < 0 else above
     if found.interval is None:
         return f"{way} in that seed"
     return way if found.decided else f"{way} on average, though the seeds do not decide it"
-
-
-def claim(found: Paired | None, below: str, above: str, open_: str) -> str:
-    """A figure's title: what the interval allows to be claimed, and ``open_`` where it allows nothing."""
-    return (below if found.mean < 0 else above) if found is not None and found.decided else open_

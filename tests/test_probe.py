@@ -13,7 +13,7 @@ from torch import nn
 from cifar_helpers import models, plans
 from cifar_helpers.env import CourseError
 from cifar_helpers.measure import quantities
-from cifar_helpers.measure.probe import hessian_times, probe_along_gradient
+from cifar_helpers.measure.probe import hessian_products, probe_along_gradient
 from cifar_helpers.training import build, probes, run
 from cifar_helpers.training.config import RunConfig
 from cifar_helpers.training.prober import Prober
@@ -113,7 +113,7 @@ def test_for_small_steps_a_smooth_batch_norm_net_gives_the_hessian_vector_produc
     images = images.double()
     loss = F.cross_entropy(model(images), labels)
     gradient = torch.autograd.grad(loss, list(model.parameters()))
-    product = hessian_times(model, (images, labels), gradient)
+    product = hessian_products(model, (images, labels))(gradient)
     curvature = torch.cat([h.flatten() for h in product]).norm().item()
     etas = (1e-3, 1e-4, 1e-5)
     probe = probe_along_gradient(model, (images, labels), etas, precision="fp64")

@@ -66,12 +66,12 @@ def test_hints_unfold_one_by_one_and_every_notebook_has_its_own():
 def test_a_sentence_claims_what_the_interval_allows(values, factor, side, claimed):
     found = intervals.paired(np.zeros(len(values)), values)
     assert words.factor(found) == factor and words.side(found, "less", "more") == side
-    assert words.claim(found, "a", "b", "open") == claimed
+    assert words.by_side(found, "a", "b", "open") == claimed
 
 
 def test_where_nothing_was_compared_a_sentence_says_so():
     assert words.factor(None) == words.side(None, "less", "more") == "not compared"
-    assert words.claim(None, "a", "b", "open") == "open"
+    assert words.by_side(None, "a", "b", "open") == "open"
 
 
 def test_say_shows_markdown_after_the_figures(monkeypatch):

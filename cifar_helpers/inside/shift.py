@@ -320,64 +320,6 @@ def filter_norms(run: RunRecord, data: ImageData, store: Store) -> dict[int, flo
     return at_snapshots("filter_norms", run, data, store, measure, "cpu")
 
 
-def scaled(model: nn.Module, factor: float, layers: Sequence[str] | None = None) -> nn.Module:
-    """A copy of the model with the weights and biases of these layers multiplied by a factor.
-
-    Raises:
-        CourseError: a layer that the network does not have.
-    """
-    twin = copy.deepcopy(model)
-    with torch.no_grad():
-        for name in _chosen(twin, layers):
-            for p in weight_layers(twin)[name].parameters():
-                p.mul_(factor)
-    return twin
-
-
-def scale_test(model: nn.Module, batch, factor: float, layers: Sequence[str], eta: float = 0.1) -> dict[str, float]:
-    """What multiplying the weights of some layers by α does to output, gradient and smoothness.
-
-    Behind batch norm f(αw) = f(w), so the gradient at αw is ∇f(w)/α, and its change per distance, β, is that at
-    w over α². β is measured from αw along its own gradient with a step α²η: the same step, for the scaled weights.
-
-    Args:
-        factor: α > 0; eta: the step length η at the unscaled weights.
-
-    Returns:
-        ``output``: largest |f(αw) − f(w)| relative to the largest |f(w)|; ``gradient``: largest deviation of α·∇f(αw)
-        from ∇f(w), relative to the largest entry of ∇f(w); ``smoothness``: relative deviation of α²·β(αw) from β(w).
-    """
-    outputs, gradients, betas = [], [], []
-    images, labels = batch
-    for alpha, network in ((1.0, model), (factor, scaled(model, factor, layers))):
-        with _kept(network):
-            network.train()
-            weights = [weight_layers(network)[name].weight for name in layers]
-            logits, gradient = _gradient(network, images, labels, weights)
-            step = alpha**2 * eta
-            with torch.no_grad():
-                for w, g in zip(weights, gradient, strict=True):
-                    w.sub_(step * g)
-            _, moved = _gradient(network, images, labels, weights)
-            change, length = (
-                torch.cat([t.flatten() for t in parts]).norm()
-                for parts in ([b - a for a, b in zip(gradient, moved, strict=True)], gradient)
-            )
-            outputs.append(logits)
-            gradients.append(gradient)
-            betas.append((change / (step * length)).item())
-    size = max(g.abs().max() for g in gradients[0])
-    apart = max((factor * b - a).abs().max() for a, b in zip(*gradients, strict=True))
-    output = (outputs[1] - outputs[0]).abs().max() / outputs[0].abs().max()
-    smoothness = abs(factor**2 * betas[1] / betas[0] - 1)
-    return {"output": output.item(), "gradient": (apart / size).item(), "smoothness": smoothness}
-
-
-def _gradient(network, images, labels, weights) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    logits = network(images)
-    return logits.detach(), torch.autograd.grad(F.cross_entropy(logits, labels), weights)
-
-
 def mode_gap(run: RunRecord, data: ImageData, store: Store, device="auto") -> Mapping[str, float]:
     """Validation loss of a finished run with its running statistics, and with those of each batch of training size.
 

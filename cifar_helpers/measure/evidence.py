@@ -365,17 +365,3 @@ def layer_rows(sweep: Sequence[Sequence], direct: Sequence[Sequence], one_batch,
             | {"output layer": ratio_cell(found["output"]["paired"], found["output"]["in_words"])}
         )
     return rows
-
-
-def direction(found, trains: bool = True) -> str:
-    """In words: which way a paired log-ratio points, and whether that is decided.
-
-    Args:
-        trains: whether it is from seeds at which both networks train; else it is not judged.
-    """
-    if found is None:
-        return "not compared"
-    if not trains:
-        return "not judged, since a network is not training"
-    way = "larger with BN" if found.mean > 0 else "smaller with BN"
-    return way if found.decided else f"{way}, not decided"

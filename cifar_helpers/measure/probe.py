@@ -127,8 +127,3 @@ def hessian_products(model, batch, loss_function: Callable = F.cross_entropy) ->
         return [torch.zeros_like(p) if h is None else h for p, h in zip(parameters, products, strict=True)]
 
     return times
-
-
-def hessian_times(model, batch, vector: Sequence, loss_function: Callable = F.cross_entropy) -> list[torch.Tensor]:
-    """Product of the loss's Hessian with one vector: the limit that a probe tends to as η → 0."""
-    return hessian_products(model, batch, loss_function)(vector)

@@ -79,21 +79,22 @@ class Landscape:
         """This notebook's quantity compared in three ways."""
         return walks.ways(self.what.name)
 
-    def ratio(self, way: str, walks: Walks | None = None):
-        """The paired ratio at the same ``step``, ``loss`` or ``distance``; by default of the narrow networks."""
-        return next(each.row["paired"] for each in self.ways(walks or self.narrow) if each.way == way)
+    def row(self, way: str, walks: Walks | None = None) -> dict:
+        """What came of it at the same ``step``, ``loss`` or ``distance``; by default of the narrow networks."""
+        return next(each.row for each in self.ways(walks or self.narrow) if each.way == way)
 
     def times(self, way: str, walks: Walks | None = None) -> str:
-        """The same for a sentence: ``0.42 times (95 % interval …)``."""
-        return words.factor(self.ratio(way, walks))
+        """The ratio for a sentence: ``0.42 times (95 % interval …)``."""
+        return words.factor(self.row(way, walks)["paired"])
 
     def side(self, way: str, below: str, above: str, walks: Walks | None = None) -> str:
         """Which way it points, in the caller's words, with the doubt that the seeds leave."""
-        return words.side(self.ratio(way, walks), below, above)
+        row = self.row(way, walks)
+        return words.side(row["paired"], below, above, row["trains"])
 
     def title(self, found, neutral: str) -> str:
         """A claim where the interval of the ratio allows one."""
-        return words.claim(found, self.what.less, self.what.more, neutral)
+        return words.by_side(found, self.what.less, self.what.more, neutral)
 
     def band(self, walks: Walks) -> None:
         """The paper's figure: the band of the quantity over η along the run; ``NN_narrow`` or ``NN_probe``."""
@@ -298,14 +299,20 @@ class Landscape:
         caption = f"Batch noise in the proxy: ‖Δg‖² and β with two batches and with one, {window}."
         return self.page.table(evidence.noise_rows(runs, self.one_batch), f"{self.number}_noise_table", caption, runs)
 
+    @functools.cached_property
     def layers(self) -> list[dict]:
         """All parameters against the output layer, by every way of measuring; ``evidence.layer_rows``."""
         base = [[run for run in side if run.config.lr == BASE_RATE] for side in self.sweep.both]
         return evidence.layer_rows(base, self.wide.both, self.one_batch, self.wide.grid, self.what.name)
 
+    def layer_side(self, layer: str, below: str, above: str) -> str:
+        """Which way the proxy's ratio at the same step points over ``all`` parameters or the ``output`` layer."""
+        row = self.layers[0]
+        return words.side(row["paired"][layer], below, above, row["trains"][layer])
+
     def layer_table(self):
         """The same as a table."""
-        rows = [{name: text for name, text in row.items() if name not in ("paired", "trains")} for row in self.layers()]
+        rows = [{name: text for name, text in row.items() if name not in ("paired", "trains")} for row in self.layers]
         caption = "BN over no BN: all parameters against the output layer, paired by seed."
         return self.page.table(rows, f"{self.number}_layer_table", caption, [*self.sweep.runs, *self.wide.runs])
 
