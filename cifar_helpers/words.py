@@ -3,6 +3,7 @@
 Numbers come in as ``intervals`` makes them. Nothing reads the words again: a cell of a table keeps its numbers.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -156,12 +157,15 @@ def length_text(trained: float | None, theirs: float | None, unit: str) -> str:
 
 
 def say(text: str) -> None:
-    """Show Markdown below a cell, after its figures: sentences whose numbers the cell reads from the records."""
+    """Show Markdown below a cell, after its figures: sentences whose numbers the cell reads from the records.
+
+    They run on over the ends of lines; a line that begins with a dash is an item of a list.
+    """
     import matplotlib.pyplot as plt
     from IPython.display import Markdown, display
 
     plt.show()  # a notebook shows a cell's figures at its end, else
-    display(Markdown(" ".join(text.split())))
+    display(Markdown(re.sub(r"\s+(?!\s*- )", " ", text.strip())))
 
 
 def factor(found: Paired | None) -> str:

@@ -50,7 +50,7 @@ def lines(source: str, package: set[str]) -> tuple[int, int, int]:
     ideas, words = set(), 0
     for node in ast.parse(source).body:
         span = set(range(node.lineno, node.end_lineno + 1))
-        if isinstance(node, ast.Expr) and ast.unparse(node).startswith("words.say("):
+        if re.match(r"words\.say\(f?['\"]", ast.unparse(node)):
             words += len(re.sub(r"\{[^}]*\}", "0", ast.get_source_segment(source, node)).split()) - 2
             code -= span
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)) or computes(node, package):

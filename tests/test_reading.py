@@ -1,5 +1,9 @@
 """The count of ideas and words in a notebook, on a few cells; hints that unfold; sentences with their numbers."""
 
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import reading
@@ -8,6 +12,7 @@ from cifar_helpers import intervals, words
 from cifar_helpers.env import CourseError
 from cifar_helpers.teach import checks, quiz
 
+NOTEBOOKS = sorted(Path(__file__).parents[1].glob("notebooks/*.ipynb"))
 UNDECIDED = "on average, though the seeds do not decide it"
 PACKAGE = {"figures", "page", "notebook", "compare", "words", "study"}
 
@@ -37,13 +42,14 @@ def test_a_sentence_is_text_and_an_exercise_is_aside():
 
     said = 'words.say(f"""\nBelow it is {low:.2f} nats.\n""")'
     assert reading.lines(said, PACKAGE) == (0, 0, 5)
+    assert reading.lines("words.say(readings.ahead(compared))", PACKAGE) == (1, 0, 0)
     cells = [cell("markdown", "## Two words"), cell("code", "x = a * b"), cell("code", said)]
     aside = [cell("markdown", "### Exercise 1 ★ · A title"), cell("code", "def f(): ...", nbgrader={})]
     assert reading.count(cells) == reading.count([*cells, *aside, cell("code", 'checks.hint("f")')]) == (1, 1, 8)
     assert reading.count([*cells, cell("markdown", "## Exercises"), cell("code", "y = 2 * x")]) == (1, 1, 8)
 
 
-def test_hints_unfold_one_by_one_and_every_notebook_has_its_own():
+def test_hints_unfold_one_by_one():
     html = checks.hint("direct_probe")._repr_html_()
     first, second, third = (html.index(f"Hint {n}<") for n in (1, 2, 3))
     assert first < second < third and html.count("<details>") == 3 and "</details></details></details>" in html
@@ -52,6 +58,14 @@ def test_hints_unfold_one_by_one_and_every_notebook_has_its_own():
     with pytest.raises(CourseError, match=r"no hints to 'direct_prob'\. There are to direct_probe"):
         checks.hint("direct_prob")
     assert all(len(given) == 3 for given in quiz.tomllib.loads(quiz.HINTS.read_text(encoding="utf-8")).values())
+
+
+def test_every_hint_is_asked_for_once_and_none_stands_in_a_notebook():
+    known = quiz.tomllib.loads(quiz.HINTS.read_text(encoding="utf-8"))
+    cells = [cell for path in NOTEBOOKS for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    sources = ["".join(cell["source"]) for cell in cells]
+    asked = [name for source in sources if source.startswith("checks.hint(") for name in re.findall('"([^"]+)"', source)]
+    assert sorted(asked) == sorted(known) and not any("<details>" in source for source in sources)
 
 
 @pytest.mark.parametrize(
@@ -85,4 +99,5 @@ def test_say_shows_markdown_after_the_figures(monkeypatch):
     One sentence,
     on two lines.
     """)
-    assert done == ["figures", "One sentence, on two lines."]
+    words.say("- one - two\n- three")
+    assert done == ["figures", "One sentence, on two lines.", "figures", "- one - two\n- three"]

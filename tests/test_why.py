@@ -44,29 +44,29 @@ def test_a_line_speaks_for_its_claim_only_where_the_interval_does():
     assert wants_more == ["against", "for", "undecided", "undecided"]
     assert why._line("c", "m", None, "05", -1)["number"] == "not recorded here"
     rows = [{"claim": "c", "speaks": side} for side in ("for", "for", "undecided")]
-    assert "**c**: 2 for and 1 undecided." in why.answer(rows).data
+    assert "**c**: 2 for and 1 undecided." in why.answer(rows)
 
 
 def test_who_is_ahead_is_said_with_the_sign():
     def row(found, note=""):
         return {"rate": 0.1, "paired": found, "note": note}
 
-    assert "Batch norm is ahead by 1.00 nats" in readings.ahead([row(LOW)]).data
-    assert "The plain network is ahead by 1.00 nats" in readings.ahead([row(HIGH)]).data
-    text = readings.ahead([row(BOTH, "no BN not training (1 of 3 seeds)"), row(None)]).data
+    assert "Batch norm is ahead by 1.00 nats" in readings.ahead([row(LOW)])
+    assert "The plain network is ahead by 1.00 nats" in readings.ahead([row(HIGH)])
+    text = readings.ahead([row(BOTH, "no BN not training (1 of 3 seeds)"), row(None)])
     assert "ahead" not in text and "nothing is decided (no BN not training (1 of 3 seeds))" in text
 
 
 def test_a_network_that_does_not_train_is_counted():
     runs = [run(loss=2.3), run(seed=1), run("VGG_A_BatchNorm"), run("VGG_A_BatchNorm", seed=1)]
-    assert "1 of 2 plain networks never does" in readings.training(runs).data
-    assert "never" not in readings.training(runs[1:]).data
+    assert "1 of 2 plain networks never does" in readings.training(runs)
+    assert "never" not in readings.training(runs[1:])
     assert readings.hard_title(runs[:1] + runs[2:3]).endswith("batch norm trains at 1 and plain VGG-A at 0")
 
 
 def test_the_shift_is_reduced_only_where_the_relative_one_is():
     for relative, said in ((LOW, "does reduce"), (HIGH, "None of this"), (BOTH, "None of this")):
-        assert said in readings.shift({"l2": HIGH, "relative": relative, "cosine": BOTH}).data
+        assert said in readings.shift({"l2": HIGH, "relative": relative, "cosine": BOTH})
 
 
 def test_the_map_and_the_late_half_are_those_of_the_records():

@@ -1,12 +1,11 @@
 """What the figures of notebooks 04 and 10 show, in sentences whose numbers and sides are the records' own.
 
-Every function returns a paragraph. Where an interval decides nothing, the sentence says so.
+Every function returns a paragraph, for ``words.say``. Where an interval decides nothing, the sentence says so.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from IPython.display import Markdown
 
 from ..figures import network_name
 from ..figures.batchnorm import PASSES
@@ -17,8 +16,8 @@ from ..plans.landscape import BATCH_NORM, PLAIN
 from ..words import by_side, counted, difference_text, listed, ratio_text, rounded
 
 
-def _paragraph(*sentences: str) -> Markdown:
-    return Markdown(" ".join(sentence for sentence in sentences if sentence))
+def _paragraph(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))
 
 
 def _sentence(text: str) -> str:
@@ -29,7 +28,7 @@ def _sentence(text: str) -> str:
 # --- 04 --------------------------------------------------------------------------------------------------------------
 
 
-def training(runs: Sequence) -> Markdown:
+def training(runs: Sequence) -> str:
     """Both networks at one rate: where the loss ends, when it begins to fall, who does not train."""
     sides = [[run for run in runs if run.config.model == model] for model in (PLAIN, BATCH_NORM)]
     plain, other = (float(np.nanmedian(ends.end_losses(mine))) for mine in sides)
@@ -48,7 +47,7 @@ def training(runs: Sequence) -> Markdown:
     )
 
 
-def ahead(compared: Sequence[Mapping]) -> Markdown:
+def ahead(compared: Sequence[Mapping]) -> str:
     """Who is ahead at which rate, and how wide the intervals are."""
     sides: dict[str, list] = {}
     for row in compared:
@@ -77,7 +76,7 @@ def _has_interval(row: Mapping) -> bool:
     return row["paired"] is not None and row["paired"].interval is not None
 
 
-def hard(runs: Sequence) -> Markdown:
+def hard(runs: Sequence) -> str:
     """Which network trains at how many hard settings."""
     sides = {model: [run for run in runs if run.config.model == model] for model in (PLAIN, BATCH_NORM)}
     trains = {model: sum(map(bool, map(compare.is_training, mine))) for model, mine in sides.items()}
@@ -101,7 +100,7 @@ def hard_title(runs: Sequence, short: bool = False) -> str:
     return f"Of {of} hard settings, batch norm trains at {trains[BATCH_NORM]} and plain VGG-A at {trains[PLAIN]}"
 
 
-def family(runs: Sequence) -> Markdown:
+def family(runs: Sequence) -> str:
     """The order of the relatives, and what dropout does this early."""
     order = ends.by_validation_loss(runs)
     last = {run.config.model: run.epochs[-1]["validation_loss"] for run in order}
@@ -130,7 +129,7 @@ def against(what: str, name: str, other: str, found: Paired, more: str = "larger
     return f"{_sentence(what)}: {side or f'{name} and {other} are not told apart'} ({apart})."
 
 
-def controls(networks: Mapping[str, Sequence]) -> Markdown:
+def controls(networks: Mapping[str, Sequence]) -> str:
     """Which norms end above batch norm's training loss, which are not told apart from it; where the noisy one is."""
     losses = {name: ends.end_losses(runs) for name, runs in networks.items()}
     gaps = {name: paired(losses["batch norm"], values) for name, values in losses.items() if name != "batch norm"}
@@ -173,7 +172,7 @@ def batches_title(modes: Mapping[tuple[str, int], Sequence[Mapping]]) -> str:
     return f"Evaluation mode {ends_of[0]} in batches of {sizes[0]} and {ends_of[1]} in batches of {sizes[-1]}"
 
 
-def shift(gaps: Mapping[str, Paired]) -> Markdown:
+def shift(gaps: Mapping[str, Paired]) -> str:
     """Internal covariate shift, batch norm minus no norm, by length, relative length and direction."""
     said = {"l2": "‖G − G′‖₂", "relative": "relative to the gradient", "cosine": "cosine of G and G′"}
     each = [against(said[name], "batch norm", "no norm", gaps[name]) for name in said]
@@ -182,7 +181,7 @@ def shift(gaps: Mapping[str, Paired]) -> Markdown:
     return _paragraph(*each, end)
 
 
-def drift(moves: Mapping[str, Sequence[float]], still: Mapping[str, Sequence[float]]) -> Markdown:
+def drift(moves: Mapping[str, Sequence[float]], still: Mapping[str, Sequence[float]]) -> str:
     """How far the distributions move between measured steps, and how far on another batch at the same weights."""
     means = {name: (float(np.mean(values)), float(np.mean(still[name]))) for name, values in moves.items()}
     text = listed([f"{move:.2g} ({name}; {other:.2g})" for name, (move, other) in means.items()])
@@ -195,7 +194,7 @@ def drift(moves: Mapping[str, Sequence[float]], still: Mapping[str, Sequence[flo
     )
 
 
-def decay(shown: Mapping[float, tuple[object, Mapping[int, float]]]) -> Markdown:
+def decay(shown: Mapping[float, tuple[object, Mapping[int, float]]]) -> str:
     """What weight decay does to the size of the filters and to the effective rate."""
     parts = []
     for strength, (run, sizes) in shown.items():
@@ -208,7 +207,7 @@ def decay(shown: Mapping[float, tuple[object, Mapping[int, float]]]) -> Markdown
     return _paragraph(_sentence("; ".join(parts)) + ".", "One seed each.")
 
 
-def batches(modes: Mapping[tuple[str, int], Sequence[Mapping]]) -> Markdown:
+def batches(modes: Mapping[tuple[str, int], Sequence[Mapping]]) -> str:
     """Batch norm minus group norm by batch size, and what evaluation mode changes at the ends."""
     sizes = sorted({size for _, size in modes})
     said = []
@@ -224,7 +223,7 @@ def batches(modes: Mapping[tuple[str, int], Sequence[Mapping]]) -> Markdown:
     return _paragraph(*said)
 
 
-def tolerance(grid: Mapping[str, np.ndarray], steps: int) -> Markdown:
+def tolerance(grid: Mapping[str, np.ndarray], steps: int) -> str:
     """How many settings train within the steps of the map."""
     counts = {name: int((np.nan_to_num(values) > PASSES).sum()) for name, values in grid.items()}
     of = next(iter(grid.values())).size
@@ -235,7 +234,7 @@ def tolerance(grid: Mapping[str, np.ndarray], steps: int) -> Markdown:
     )
 
 
-def later(growth: Mapping[str, Sequence], sharp: Mapping[str, Sequence]) -> Markdown:
+def later(growth: Mapping[str, Sequence], sharp: Mapping[str, Sequence]) -> str:
     """What large steps do by depth, and where sharpness times rate goes."""
     found, said = depth_growth(growth), []
     for name, seeds in sharp.items():

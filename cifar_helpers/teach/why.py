@@ -4,11 +4,10 @@ Numbers come from records: those that notebook 10 hands in, and those of 04 to 0
 trained for this page; what no record says is said to be open.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from IPython.display import Markdown
 
 from .. import plans
 from ..intervals import Paired, paired
@@ -178,11 +177,11 @@ def _spread(sweep: Sequence) -> Paired | None:
     return paired(*sides)
 
 
-def answer(rows: Sequence[Mapping], title: Callable[[str], str] = str) -> Markdown:
-    """The evidence in short: claim by claim, how many of its lines speak for it and how many against."""
+def answer(rows: Sequence[Mapping]) -> str:
+    """The evidence in short, a list: claim by claim, how many of its lines speak for it and how many against."""
     parts = []
     for claim in dict.fromkeys(row["claim"] for row in rows):
         mine = [row["speaks"] for row in rows if row["claim"] == claim]
         counts = [f"{mine.count(side)} {side}" for side in (FOR, AGAINST, OPEN) if side in mine]
-        parts.append(f"- **{title(claim)}**: {listed(counts)}.")
-    return Markdown("\n".join(parts))
+        parts.append(f"- **{claim}**: {listed(counts)}.")
+    return "\n".join(parts)
