@@ -64,7 +64,9 @@ def test_every_hint_is_asked_for_once_and_none_stands_in_a_notebook():
     known = quiz.tomllib.loads(quiz.HINTS.read_text(encoding="utf-8"))
     cells = [cell for path in NOTEBOOKS for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
     sources = ["".join(cell["source"]) for cell in cells]
-    asked = [name for source in sources if source.startswith("checks.hint(") for name in re.findall('"([^"]+)"', source)]
+    asked = [
+        name for source in sources if source.startswith("checks.hint(") for name in re.findall('"([^"]+)"', source)
+    ]
     assert sorted(asked) == sorted(known) and not any("<details>" in source for source in sources)
 
 
