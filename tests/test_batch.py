@@ -117,7 +117,8 @@ def test_the_state_of_a_job(images, store):
     assert "the other 1" in plans.forecast.outlook([job, Job(LONG)], images.fingerprint, store)
 
 
-def test_times_are_predicted_from_the_most_similar_runs(images, store):
+def test_times_are_predicted_from_the_most_similar_runs(images, store, tmp_path, monkeypatch):
+    monkeypatch.setattr("cifar_helpers.training.store.ROOT", tmp_path)  # where nothing is published
     record = run.get_run(SMALL, images, "cpu", store)
     found = plans.forecast.Speeds(store)
     took = record.provenance["wall_seconds"]
