@@ -1,12 +1,14 @@
 """Write-up and report as PDF: what is wide stays on the page, and what is missing is said."""
 
 import io
+import shutil
+from pathlib import Path
 
 import pytest
 
 from cifar_course.hand import cli, handin, pdf
 from cifar_course.report import cli as report_cli
-from cifar_helpers.env import CourseError
+from cifar_helpers.env import ROOT, CourseError
 
 LONG = "0.419 (95 % interval 0.212 to 0.830, n = 3, includes 1; 3 of 3 seeds on this side, sign test p = 0.25)"
 
@@ -52,6 +54,16 @@ def test_one_command_makes_it(write_up, capsys):
     assert cli.main(["report", "--pdf"]) == 0
     assert capsys.readouterr().out == f"Wrote {write_up.with_suffix('.pdf')}.\n"
     assert write_up.with_suffix(".pdf").read_bytes().startswith(b"%PDF") and write_up.read_bytes() == before
+
+
+def test_the_cheat_sheet_is_one_page(write_up, capsys):
+    import typst
+
+    sheet = shutil.copy(ROOT / "docs/cheatsheet.md", write_up.parent)
+    assert cli.main(["pdf", str(sheet)]) == 0 and "cheatsheet.pdf" in capsys.readouterr().out
+    pages = typst.compile(pdf.typeset(Path(sheet)).encode(), root="/", format="png", ppi=20)
+    assert isinstance(pages, bytes)  # of several pages it gives a list
+    assert cli.main(["pdf", "no.md"]) == 2 and "no.md" in capsys.readouterr().err
 
 
 def test_what_is_missing_is_said(write_up, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""The student edition, made and handed in: ``python -m cifar_course.hand build|report|pack``."""
+"""The student edition, made and handed in: ``python -m cifar_course.hand build|report|pack|pdf``."""
 
 import argparse
 import sys
@@ -24,6 +24,8 @@ def parser() -> argparse.ArgumentParser:
     pack = commands.add_parser("pack", help="make the hand-in zip; without --id and --name, say what would be in it")
     pack.add_argument("--id", metavar="ID", help="your student ID, a number")
     pack.add_argument("--name", help="your name, such as Ada-Lovelace")
+    page = commands.add_parser("pdf", help="make NAME.pdf beside a Markdown file, such as docs/cheatsheet.md")
+    page.add_argument("source", type=Path, metavar="NAME.md")
     return made
 
 
@@ -61,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = _build(options.out)
     elif options.command == "report":
         lines = _report(options.profile, options.pdf)
+    elif options.command == "pdf":
+        lines = [f"Wrote {pdf.make(options.source)}."]
     else:
         lines = handin.pack(options.id, options.name)
     print("\n".join(lines))

@@ -45,9 +45,11 @@ def make(source: Path) -> Path:
     """Make ``NAME.pdf`` beside ``NAME.md``.
 
     Raises:
-        CourseError: the extra is missing, a picture is not there, or typst refuses the text.
+        CourseError: the extra, the file or a picture is missing, or typst refuses the text.
     """
     require()
+    if not source.is_file():
+        raise CourseError(f"There is no file {source} to make a PDF of.")
     import typst
 
     try:

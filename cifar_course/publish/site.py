@@ -22,7 +22,10 @@ from cifar_helpers import plans
 from cifar_helpers.env import ROOT, CourseError, command_line, figures_dir, read_json, runs_dir, write_atomically
 
 SETTINGS = ROOT / "docs" / "site"
-GUIDES = ("student", "instructor", "glossary", "data", "install", "cloud", "batch", "inside", "report_template")
+GUIDES = (
+    *("student", "instructor", "glossary", "cheatsheet", "data"),
+    *("install", "cloud", "batch", "inside", "report_template"),
+)
 PAGES = ("README.md", "CITATION.cff", *(f"docs/{name}.md" for name in GUIDES))
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FORMULA = re.compile(r"\$([^$<>\n]+)\$")  # in HTML, as HTMLMath reads it
