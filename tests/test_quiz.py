@@ -213,7 +213,7 @@ def test_a_prediction_is_kept_and_recalled(in_lab):
     choice.value = "BN"
     assert quiz.recall("05-band").text == "You predicted, the narrower band over the rates: BN"
     assert within(quiz.predict("05-band").widget, "RadioButtons")[0].value == "BN"
-    assert json.loads(quiz.predictions_file().read_text()) == {"05-band": "BN"}
+    assert json.loads(quiz.file("predictions").read_text()) == {"05-band": "BN"}
 
 
 def test_a_prediction_in_ones_own_words(in_lab):
@@ -223,7 +223,7 @@ def test_a_prediction_in_ones_own_words(in_lab):
     assert "Kept: &lt;cat&gt; &amp; dog." in reply(box)
     assert "<b>&lt;cat&gt; &amp; dog</b>" in quiz.recall("01-classes").html
     field.value = "  "
-    assert "in your own words" in reply(box) and quiz.kept()[0] == {"01-classes": "<cat> & dog"}
+    assert "in your own words" in reply(box) and quiz.kept("predictions")[0] == {"01-classes": "<cat> & dog"}
 
 
 def test_a_prediction_is_recalled_in_another_process(scratch):
@@ -248,16 +248,16 @@ def test_headless_nothing_is_kept_or_shown_without_a_prediction():
     for name, asked in PREDICTIONS.items():
         assert asked.asks in quiz.predict(name).text and quiz.predict(name).widget is None
         assert quiz.recall(name) is None
-    assert not quiz.predictions_file().exists()
+    assert not quiz.file("predictions").exists()
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '{"05-band": 3}', "\x00\xff"])
 def test_a_damaged_file_is_set_aside(in_lab, content):
-    quiz.predictions_file().parent.mkdir(parents=True)
-    quiz.predictions_file().write_text(content, encoding="latin-1")
+    quiz.file("predictions").parent.mkdir(parents=True)
+    quiz.file("predictions").write_text(content, encoding="latin-1")
     box = quiz.predict("05-band").widget
     assert "was damaged and now lies in predictions.damaged.json" in reply(box)
-    assert quiz.predictions_file().with_suffix(".damaged.json").read_text(encoding="latin-1") == content
+    assert quiz.file("predictions").with_suffix(".damaged.json").read_text(encoding="latin-1") == content
     within(box, "RadioButtons")[0].value = "BN"
     assert quiz.recall("05-band").text.endswith(": BN")
 
@@ -278,7 +278,7 @@ def test_unknown_predictions_and_answers_are_refused():
         CourseError, match="^'perhaps' is none of the choices. Predict the narrower band over the rates: no BN / BN"
     ):
         quiz.predict("05-band", "perhaps")
-    assert not quiz.predictions_file().exists()
+    assert not quiz.file("predictions").exists()
 
 
 # --- the notebooks

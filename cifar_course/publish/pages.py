@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_output
 
 from cifar_helpers.env import write_atomically
+from cifar_helpers.teach import progress
 
 from .site import WIDGET, figure_in
 
@@ -142,12 +143,11 @@ def as_github_math(text: str) -> str:
 
 
 def contents(root: Path) -> list[dict]:
-    """Rows of the README's table of notebooks: the question, the page to read where there are pages, what to run."""
+    """Rows of the README's table of notebooks: the question, minutes to read, its page if there is one, what to run."""
     rows = []
-    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        title = nbformat.read(path, as_version=4).cells[0].source.splitlines()[0].lstrip("# ")
-        row = {"notebook": path.stem[:2], "question": title.partition(" · ")[2] or title}
-        read = (FOLDER / f"{path.stem}.md").as_posix()
+    for book in progress.notebooks(root):
+        row = {"notebook": book["number"], "question": book["question"], "minutes to read": book["minutes"]}
+        read = (FOLDER / f"{book['path'].stem}.md").as_posix()
         row |= {"read": f"[read]({read})" if (root / read).exists() else "–"} if (root / FOLDER).exists() else {}
-        rows.append(row | {"run": f"[run](notebooks/{path.name})"})
+        rows.append(row | {"run": f"[run](notebooks/{book['path'].name})"})
     return rows

@@ -327,7 +327,7 @@ def predict(name: str, answer: object = None) -> Shown:
     asked = _known_prediction(name)
     if answer is not None:
         keep(name, answer)
-    answers, note = kept()
+    answers, note = kept("predictions")
     had = answers.get(name)
     choices = " / ".join(asked.options) or "in your own words"
     said = f"Kept: {had}. {note}" if had else f'To keep one: `quiz.predict("{name}", "…")`. {note}'
@@ -346,7 +346,7 @@ def recall(name: str) -> Shown | None:
         CourseError: the id is not known.
     """
     asked = _known_prediction(name)
-    answers, note = kept()
+    answers, note = kept("predictions")
     if name in answers:
         said, answer = f"You predicted, {asked.asks}:", answers[name]
         return Shown(f"{said} {answer}", f"<p>{_html(said)} <b>{escape(answer)}</b></p>")
@@ -356,18 +356,18 @@ def recall(name: str) -> Shown | None:
     return Shown(line, f'<p style="color:{NEUTRAL}">{_html(line)}</p>')
 
 
-def predictions_file() -> Path:
-    """Where predictions are kept: id → answer, as JSON."""
-    return runs_dir() / "predictions.json"
+def file(what: str) -> Path:
+    """Where ``predictions`` or ``solved`` exercises are kept: name → text, as JSON."""
+    return runs_dir() / f"{what}.json"
 
 
-def kept() -> tuple[dict[str, str], str]:
-    """The predictions kept so far, and a sentence to the reader where the file was damaged and set aside."""
-    path = predictions_file()
+def kept(what: str) -> tuple[dict[str, str], str]:
+    """What is kept so far, and a sentence to the reader where the file was damaged and set aside."""
+    path = file(what)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict) or not all(isinstance(answer, str) for answer in found.values()):
-            raise ValueError("not a table of answers")
+        if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+            raise ValueError("not a table of texts")
     except FileNotFoundError:
         return {}, ""
     except (OSError, ValueError):
@@ -375,9 +375,21 @@ def kept() -> tuple[dict[str, str], str]:
         try:
             os.replace(path, aside)
         except OSError:
-            return {}, f"{path.name} cannot be read; earlier predictions are not shown."
-        return {}, f"{path.name} was damaged and now lies in {aside.name}; predictions begin anew."
+            return {}, f"{path.name} cannot be read; what you did earlier is not shown."
+        return {}, f"{path.name} was damaged and now lies in {aside.name}; it begins again."
     return found, ""
+
+
+def put(what: str, name: str, value: str) -> str:
+    """Keep one more; the last of a name counts. Returns what to tell the reader, usually nothing.
+
+    Raises:
+        CourseError: the file cannot be written.
+    """
+    found, note = kept(what)
+    if found.get(name) != value:
+        write_atomically(file(what), json.dumps(found | {name: value}, indent=1, ensure_ascii=False))
+    return note
 
 
 def keep(name: str, answer: object) -> str:
@@ -391,8 +403,7 @@ def keep(name: str, answer: object) -> str:
     if not answer or (asked.options and answer not in asked.options):
         wrong = f"{answer!r} is none of the choices." if answer else "Nothing was entered."
         raise CourseError(f"{wrong} Predict {asked.asks}: {' / '.join(asked.options) or 'in your own words'}.")
-    answers, note = kept()
-    write_atomically(predictions_file(), json.dumps(answers | {name: answer}, indent=1, ensure_ascii=False))
+    note = put("predictions", name, answer)
     return f"Kept: {answer}. You see it again beside the result. {note}".strip()
 
 

@@ -1,0 +1,51 @@
+"""What a reader has done so far: predictions kept, exercises solved, notebooks run, on a map of the course."""
+
+import json
+import re
+from pathlib import Path
+
+from ..env import ROOT, figures_dir
+from .checks import EXERCISES
+from .quiz import Shown, kept
+
+# Which notebook builds on which, besides 01.
+BUILDS_ON = {"03": "02", "04": "02", "05": "04", "06": "05", "07": "05", "08": "02", "10": "04"}
+WORDS_A_MINUTE, SECONDS_A_LINE = 180, 5  # of text; of code
+
+
+def notebooks(root: Path = ROOT) -> list[dict]:
+    """Every notebook's ``number``, ``path``, ``question``, and about how many ``minutes`` reading it takes."""
+    found = []
+    for path in sorted((root / "notebooks").glob("[0-9][0-9]*_*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        texts = {kind: ["".join(c["source"]) for c in cells if c["cell_type"] == kind] for kind in ("markdown", "code")}
+        title = texts["markdown"][0].splitlines()[0].lstrip("# ")
+        words = len(" ".join(texts["markdown"]).split())
+        lines = sum(len(code.splitlines()) for code in texts["code"])
+        minutes = max(5, 5 * round((words / WORDS_A_MINUTE + lines * SECONDS_A_LINE / 60) / 5))
+        asked = set(re.findall(r'quiz\.predict\("([^"]+)"', "\n".join(texts["code"])))
+        question = title.partition(" · ")[2] or title
+        number = path.stem.partition("_")[0]
+        found.append({"number": number, "path": path, "question": question, "minutes": minutes, "asked": asked})
+    return found
+
+
+def course_map() -> Shown:
+    """The notebooks, what each builds on, and how far you are: run, predictions kept, exercises solved."""
+    import pandas as pd
+
+    predicted, solved = kept("predictions")[0], kept("solved")[0]
+    rows = []
+    for book in notebooks():
+        number, asked = book["number"], book["asked"]
+        exercises = {name for name, exercise in EXERCISES.items() if exercise.notebook == number}
+        row = {"": number, "question": book["question"], "builds on": BUILDS_ON.get(number, "–")}
+        row |= {"minutes to read": book["minutes"]}
+        row |= {"run": "✓" if any(figures_dir(".").glob(f"*/{number}_*.json")) else "–"}
+        row |= {"predictions": f"{len(asked & set(predicted))} of {len(asked)}" if asked else "–"}
+        row |= {"exercises": f"{len(exercises & set(solved))} of {len(exercises)}" if exercises else "–"}
+        rows.append(row | {"file": book["path"].name})
+    table = pd.DataFrame(rows)
+    linked = table.assign(**{"": [f'<a href="{row["file"]}">{row[""]}</a>' for row in rows]})
+    show = {"index": False, "columns": list(rows[0])[:-1]}
+    return Shown(table.to_string(**show), linked.to_html(escape=False, border=0, **show))

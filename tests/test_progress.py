@@ -1,0 +1,46 @@
+"""The course's map: what was done is counted from what the checks, the predictions and the notebooks left."""
+
+import pytest
+
+from cifar_helpers.data.images import channel_statistics
+from cifar_helpers.env import figures_dir
+from cifar_helpers.teach import checks, progress, quiz
+
+
+@pytest.fixture(autouse=True)
+def scratch(monkeypatch, tmp_path):
+    monkeypatch.setenv("CIFAR_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("CIFAR_FIGURES", str(tmp_path / "figures"))
+    monkeypatch.setenv("JPY_SESSION_NAME", "01_data.ipynb")
+
+
+def row(number: str) -> list[str]:
+    return next(line.split() for line in progress.course_map().text.splitlines() if line.split()[0] == number)
+
+
+def test_what_is_done_is_counted():
+    before = row("01")
+    assert before[-3] == before[-6] == "0" and before[-7] == "–"
+    figures_dir("quick").mkdir(parents=True)
+    (figures_dir("quick") / "01_sizes.json").write_text("{}")
+    checks.channel_statistics(lambda images: channel_statistics(images)[::-1])  # wrong: it does not count
+    assert row("01")[-3:] == before[-3:]
+    checks.channel_statistics(channel_statistics)
+    quiz.put("predictions", "01-classes", "cat")
+    after = row("01")
+    assert after[-3] == after[-6] == "1" and after[-7] == "✓" and row("02")[-7] == "–"
+
+
+def test_outside_of_a_live_notebook_nothing_is_kept(monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    checks.channel_statistics(channel_statistics)
+    assert not quiz.file("solved").exists()
+
+
+def test_every_notebook_is_on_the_map_with_a_link_and_minutes():
+    shown, books = progress.course_map(), progress.notebooks()
+    assert [book["number"] for book in books] == sorted(book["number"] for book in books) and len(books) >= 10
+    for book in books:
+        assert f'href="{book["path"].name}"' in shown.html and 5 < book["minutes"] < 90
+        assert set(progress.BUILDS_ON) <= {each["number"] for each in books}
+    assert sum(len(book["asked"]) for book in books) == len(quiz.load()[1])
