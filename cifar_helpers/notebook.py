@@ -6,7 +6,7 @@ What is being taught stands in the notebook's cells; what is the same in all of 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from IPython.display import display
+from IPython.display import Image, display
 from matplotlib.figure import Figure
 
 from . import figures, plans
@@ -77,6 +77,11 @@ class Page:
         """Keep a figure as ``figures.save`` does; ``data``: other images than those of its runs, or at hand."""
         data = data or (self.measured if runs else self.at_hand)
         figures.save(figure, name, caption, data, self.profile, runs, private)
+
+    def film(self, film: bytes, name: str, caption: str, runs: Sequence = ()) -> None:
+        """Keep a GIF, such as ``Explorer.film`` makes, and show it; else as ``figure``."""
+        figures.save_film(film, name, caption, self.measured if runs else self.at_hand, self.profile, runs)
+        display(Image(film, format="gif", alt=caption))
 
     def table(self, rows: Sequence[Mapping], name: str, caption: str, runs: Sequence = (), data=None):
         """Keep a table as ``figures.save_table`` does, and return it; ``data`` as in ``figure``, without runs none."""

@@ -8,6 +8,7 @@ import pytest
 
 from cifar_helpers import notebook, plans
 from cifar_helpers.env import figures_dir
+from cifar_helpers.figures import file_of
 from cifar_helpers.measure import ranking
 from cifar_helpers.training.config import RunConfig
 
@@ -40,6 +41,13 @@ def test_a_sweep_is_trained_ranked_and_kept(page, span):
     kept = json.loads((figures_dir("smoke") / "02_x.json").read_text(encoding="utf-8"))
     assert kept["caption"] == "Two rates." and (figures_dir("smoke") / "02_x.png").exists()
     plt.close("all")
+
+
+def test_a_film_is_a_figure_of_another_kind_of_file(page):
+    page.film(b"GIF89a", "05_film", "It moves.")
+    entry = json.loads((figures_dir("smoke") / "05_film.json").read_text(encoding="utf-8"))
+    assert entry["kind"] == "figure" and entry["data_label"] == page.images.label
+    assert (figures_dir("smoke") / file_of(entry)).read_bytes() == b"GIF89a" and file_of({"name": "a"}) == "a.png"
 
 
 def test_what_is_drawn_on_other_images_says_so(page, small_data):

@@ -69,6 +69,10 @@ def test_a_cells_pictures_are_the_figures_saved_while_it_ran():
     text = pages.page(notebook, made_at | later, "../../figures", "*As published.*")
     assert text.index("05_a.png") < text.index("said") < text.index("*Images. This figure reproduces")
     assert "Later" not in text and "# Parameters" not in text
+    made_at["05_a"]["suffix"] = ".gif"
+    cell.outputs = [data("image/gif", PNG, "<>")]
+    notebook = new_notebook(cells=[new_markdown_cell("# 5"), cell])
+    assert "(../../figures/05_a.gif)" in pages.page(notebook, made_at, "../../figures", "*As published.*")
 
 
 def test_a_page_has_no_noise():

@@ -101,6 +101,22 @@ def settings(control):
     return [control.min, type(control.value)((control.min + control.max) / 2), control.max]
 
 
+def test_a_film_plays_one_control(small_data):
+    explorer = MAKERS["batch norm"](small_data)
+    film = Image.open(io.BytesIO(explorer.film("batch size", backwards=True)))
+    sizes = [value for _, value in explorer.controls[2].options]
+    assert film.n_frames == len(sizes) and film.info["loop"] == 2
+    first, last = [], []
+    for frame, size, kept in ((0, sizes[-1], first), (film.n_frames - 1, sizes[0], last)):
+        film.seek(frame)
+        png = Image.open(io.BytesIO(explorer.render(1.0, 0.0, size)[0])).convert("RGB")
+        kept.append(np.abs(np.asarray(film.convert("RGB")).astype(int) - np.asarray(png)).mean())
+    assert max(first + last) < 1, "the picture of the state that its frame is of, but for the colours"
+    assert Image.open(io.BytesIO(MAKERS["path"](small_data).film("step"))).n_frames <= widgets.FRAMES
+    with pytest.raises(CourseError, match="no control 'size' to play, but γ"):
+        explorer.film("size")
+
+
 def test_every_control_moves_the_picture(explorer):
     assert explorer.controls and not explorer.problem.value
     for control in explorer.controls:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cifar_helpers.data.source import SYNTHETIC
 from cifar_helpers.env import ROOT, CourseError, figures_dir, read_json, write_atomically
+from cifar_helpers.figures import file_of
 
 from .edition import MANIFEST, STUB, delivered, hash_of, walk
 
@@ -69,14 +70,14 @@ def filled(template: str, folder: Path, link: str) -> str:
     def put(field: re.Match) -> str:
         kind, name = field.groups()
         found = read_json(folder / f"{name}.json")
-        made = isinstance(found, dict) and (kind == "table" or (folder / f"{name}.png").is_file())
+        made = isinstance(found, dict) and (kind == "table" or (folder / file_of(found | {"name": name})).is_file())
         if not made:
             return f"*(No {kind} `{name}`{NOT_MADE}{name[:2]}.)*"
         caption = " ".join(str(found.get("caption", name)).split())
         source = f"*{caption}* Profile {found.get('profile')}, data: {found.get('data_label')}."
         if kind == "table":
             return f"{markdown_table(found.get('rows', []))}\n\n{source}"
-        return f"![{re.sub(r'[][]', '', caption)}]({link}/{name}.png)\n\n{source}"
+        return f"![{re.sub(r'[][]', '', caption)}]({link}/{file_of(found | {'name': name})})\n\n{source}"
 
     return FIELD.sub(put, template)
 
@@ -151,7 +152,11 @@ def report_files(root: Path) -> list[str]:
     text = (root / "report.md").read_text(encoding="utf-8", errors="replace") if "report.md" in found else ""
     images = [(root / link).resolve() for link in dict.fromkeys(IMAGE.findall(text))]
     inside = [path.relative_to(root.resolve()) for path in images if path.is_relative_to(root.resolve())]
-    shown = [path.as_posix() for path in inside if path.suffix in (".png", ".jpg", ".svg") and (root / path).is_file()]
+    shown = [
+        path.as_posix()
+        for path in inside
+        if path.suffix in (".png", ".jpg", ".svg", ".gif") and (root / path).is_file()
+    ]
     return found + shown
 
 

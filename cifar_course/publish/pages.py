@@ -15,6 +15,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_output
 
 from cifar_helpers.env import write_atomically
+from cifar_helpers.figures import file_of
 from cifar_helpers.teach import progress
 
 from .site import WIDGET, figure_in
@@ -119,7 +120,7 @@ def _picture(figure: Mapping, link: str) -> str:
     caption = re.sub(r"[][]", "", figure["caption"])
     if figure["private"]:
         return f"*{caption} This figure reproduces images of the data set: it is made where the notebook is run.*"
-    return f"![{caption}]({link}/{figure['name']}.png)"
+    return f"![{caption}]({link}/{file_of(figure)})"
 
 
 def _moved(link: re.Match) -> str:

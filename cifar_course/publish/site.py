@@ -92,7 +92,7 @@ def stage(profile: str, folder: Path) -> None:
         if (ROOT / name).exists():  # the student edition leaves some out
             _copy(ROOT / name, folder / name)
     for source, target in ((figures_dir(), folder / "figures"), (local, folder / "report")):
-        for path in [*source.glob("[0-9]*.png"), source / "REPORT.md"]:
+        for path in [*source.glob("[0-9]*.png"), *source.glob("[0-9]*.gif"), source / "REPORT.md"]:
             _copy(path, target / path.name)
     captions = figure_captions(local.glob("*.json"))
     (folder / "notebooks").mkdir()

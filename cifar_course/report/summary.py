@@ -20,6 +20,7 @@ from cifar_helpers.env import (
     read_json,
     write_atomically,
 )
+from cifar_helpers.figures import file_of
 from cifar_helpers.measure.compare import BINS, NOT_TRAINING, SPAN, window_steps
 from cifar_helpers.plans.landscape import BASE_RATE, NETWORKS, PAPER_RATE, bn_sweep, direct_probe, direct_runs
 from cifar_helpers.plans.profiles import PUBLISHED, get_profile, only_shows, published_from
@@ -315,4 +316,4 @@ def _entry(entry: dict, published: bool) -> list[str]:
         note = "reproduces images of the data set, so it is made locally and not published"
         return [f"*{entry['caption']}* — `{entry['name']}` {note}.", ""]
     folder = f"../{PUBLISHED}/" if entry.get("shown") else ""
-    return [f"![{entry['caption']}]({folder}{entry['name']}.png)", "", f"*{entry['caption']}*", ""]
+    return [f"![{entry['caption']}]({folder}{file_of(entry)})", "", f"*{entry['caption']}*", ""]

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import matplotlib as mpl
@@ -149,6 +149,20 @@ def save(figure: Figure, name: str, caption: str, data, profile: str, runs: Sequ
             )
     entry = {"kind": "figure", "name": name, "caption": caption, "private": private} | made_from
     write_atomically(folder / f"{name}.json", json.dumps(entry, indent=1))
+
+
+def save_film(film: bytes, name: str, caption: str, data, profile: str, runs: Sequence = ()) -> None:
+    """Write a GIF with its provenance beside the figures. Arguments and errors are those of ``save``."""
+    entry = {"kind": "figure", "name": name, "caption": caption, "private": False, "suffix": ".gif"}
+    write_atomically(figures_dir(profile) / f"{name}.gif", film)
+    write_atomically(
+        figures_dir(profile) / f"{name}.json", json.dumps(entry | provenance(data, profile, runs), indent=1)
+    )
+
+
+def file_of(entry: Mapping) -> str:
+    """The file name of a saved figure's picture."""
+    return entry["name"] + entry.get("suffix", ".png")
 
 
 def stamp(figure: Figure) -> None:

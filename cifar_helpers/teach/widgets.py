@@ -26,6 +26,7 @@ from .replays import Walk
 from .scenes import DPI, KERNELS, LIVE, SIZE, Channel, Show
 
 PICTURES = 40  # images to choose from
+FRAMES, COLOURS, MILLISECONDS = 24, 64, 350  # of a film: how many at most, how many in each, how long each is shown
 WIDTH = f"{round(SIZE[0] * DPI)}px"
 WIDE = {"style": {"description_width": "6em"}, "layout": {"width": "24em"}}
 
@@ -97,6 +98,30 @@ class Explorer(ipywidgets.VBox):
         self.picture.value = f'<img alt="{escape(words)}" style="width: {WIDTH}; max-width: 100%" src="{source}">'
         self.sentence.value = f'<p role="status">{escape(words)}</p>'
         self.problem.value, self.output.outputs, self.picture.layout.display = "", (), None
+
+    def film(self, moved: str, backwards: bool = False) -> bytes:
+        """A GIF that plays three times: one control goes through its values, the others stay where they are.
+
+        Args:
+            moved: the control's description, such as ``"step"``.
+            backwards: from its last value to its first.
+
+        Raises:
+            CourseError: there is no such control, or what a picture cannot be drawn of.
+        """
+        names = [control.description for control in self.controls]
+        if moved not in names:
+            raise CourseError(f"{self.title} has no control {moved!r} to play, but {', '.join(names) or 'none'}.")
+        control = self.controls[names.index(moved)]
+        values = [value for _, value in control.options] if hasattr(control, "options") else None
+        values = values or list(range(control.min, control.max + 1))
+        values = [values[i] for i in sorted({round(i) for i in np.linspace(0, len(values) - 1, FRAMES)})]
+        states = [[value if each is control else each.value for each in self.controls] for value in values]
+        pictures = [Image.open(io.BytesIO(self.render(*state)[0])) for state in states[:: -1 if backwards else 1]]
+        first, *others = [picture.quantize(COLOURS) for picture in pictures]
+        film = io.BytesIO()
+        first.save(film, "gif", save_all=True, append_images=others, duration=MILLISECONDS, loop=2, optimize=True)
+        return film.getvalue()
 
     def _show(self, error: Exception) -> None:
         """Put an error where the picture was; one that is not the reader's brings its traceback."""
