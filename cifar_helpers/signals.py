@@ -62,7 +62,7 @@ def interrupting() -> contextlib.AbstractContextManager:
 
 
 def end_with_parent() -> None:
-    """Send this process a SIGTERM when its standard input closes: whoever drives it is gone."""
+    """Send this process a SIGTERM when its standard input closes: what drives it is gone."""
 
     def watch() -> None:
         with contextlib.suppress(OSError, ValueError):

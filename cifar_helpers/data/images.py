@@ -105,7 +105,7 @@ class ImageData:
     def shuffled(self, name: str, n_items: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """``split`` in a random order, the same every time: image folders come class by class.
 
-        For whoever takes the first few images, or batches whose statistics matter.
+        For code that takes the first few images, or batches whose statistics matter.
         """
         images, labels = self.split(name, n_items)
         order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SPLIT_SEED))

@@ -43,7 +43,7 @@ def _walk(folder: Path, above: tuple) -> Iterator[tuple[str, Path]]:
             try:
                 yield from ((f"{entry.name}/{name}", file) for name, file in _walk(path, above))
             except PermissionError:
-                yield entry.name, path  # counts as a file: whoever needs it is told that it cannot be read
+                yield entry.name, path  # counts as a file: a reader that needs it is told that it cannot be read
         elif entry.is_file() or entry.is_symlink():  # a dangling link counts: it is noticed when it is read
             yield entry.name, path
 
@@ -78,7 +78,7 @@ def local_copy() -> Path | None:
     """The copy that ``CIFAR10_ROOT`` names, else the one in ``data/`` of the course folder; None without either.
 
     Raises:
-        CourseError: ``CIFAR10_ROOT`` names nothing. Whoever sets it wants that copy, so no other is taken.
+        CourseError: ``CIFAR10_ROOT`` names nothing. Who sets it wants that copy, so no other is taken.
     """
     if not os.environ.get("CIFAR10_ROOT"):
         return find_local(ROOT / "data")

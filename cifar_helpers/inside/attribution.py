@@ -75,7 +75,7 @@ def randomised(model: nn.Module, images: torch.Tensor, seed: int = 0) -> nn.Modu
     """A copy of the model with the weights of each tensor shuffled: what an explanation must not survive.
 
     Shuffled weights have the trained ones' distribution, so signals keep their size; batch norm's statistics are taken
-    anew on the images.
+    again on the images.
     """
     twin, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
     with torch.no_grad():

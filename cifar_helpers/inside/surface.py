@@ -100,7 +100,7 @@ def surface(
 
     Args:
         batches: (images, labels) pairs on the model's device.
-        recompute: take batch norm's statistics anew at every point; otherwise the trained ones go along, which belong
+        recompute: take batch norm's statistics again at every point; otherwise the trained ones go along, which belong
             to other weights.
 
     Returns:
@@ -196,7 +196,7 @@ def around(
 
 
 def along_path(run: RunRecord, data: ImageData, store: Store, points: int, items: int, device="auto") -> dict:
-    """The loss in the plane of a run's snapshots and its end, with batch norm's statistics taken anew at every point.
+    """The loss in the plane of a run's snapshots and its end, with batch norm's statistics taken again at every point.
 
     Returns:
         ``across``, ``up`` (coordinates), ``losses`` (points × points), ``path`` ((n, 2) coordinates), ``steps`` and

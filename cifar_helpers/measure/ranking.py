@@ -149,7 +149,7 @@ class Ranked:
         return next((outcome for outcome in self.outcomes if outcome.verdict == "best"), None)
 
     def where(self, factor: str, value: str) -> "Ranked":
-        """The part of a crossed sweep in which one factor has this value, ranked anew."""
+        """The part of a crossed sweep in which one factor has this value, ranked again."""
         fixed = self.factors.index(factor)
         found = {o.variant[1 - fixed]: o.runs for o in self.outcomes if o.variant[fixed] == value}
         rest = (self.factors[1 - fixed],)

@@ -43,7 +43,7 @@ def is_registered(network) -> bool:
 def digest(network: type) -> str:
     """SHA-256 over everything that the class runs, as it stands now; the same in every process of one Python version.
 
-    What is installed, Python's or the course's counts by its name alone. Taken anew each time, since a helper may be
+    What is installed, Python's or the course's counts by its name alone. Taken again each time, since a helper may be
     redefined in a cell of its own; so a value that the network itself changes while it runs counts as other code.
     """
     return _Reader().digest(network)

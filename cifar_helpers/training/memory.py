@@ -23,7 +23,7 @@ def step_bytes(config: RunConfig) -> int:
     pass keeps for the backward one, as a pass of two images shows it.
 
     Returns:
-        0 where a network of one's own fails.
+        0 where the reader's own network fails.
     """
     with contextlib.suppress(Exception):  # whatever a reader's forward does: its run will say what is wrong
         untrained = RunConfig(config.model, config.model_args)
@@ -35,7 +35,7 @@ def step_bytes(config: RunConfig) -> int:
 
 @functools.lru_cache(maxsize=256)
 def _kept(network_class: type, config: str) -> tuple[int, int]:
-    """Bytes of the parameters, and bytes that a forward pass keeps for each image; a changed class is asked anew."""
+    """Bytes of the parameters, and bytes that a forward pass keeps for each image; a changed class is asked again."""
     network = build_model(RunConfig.from_json(config)).train()
     weights = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
     held: dict[int, tuple] = {}  # storage → itself, so that none is freed and its number taken again

@@ -92,7 +92,7 @@ def get_run(
         if record and _stale(record, store):
             store.discard(record.folder, "was made by other model code: the initial weights differ")
             record = None
-        # Another folder's probes would be those of another training: a published record is trained anew with all.
+        # Another folder's probes would be those of another training: a published record is trained again, with all.
         found = _with_probes(record, probes).probes if record and store.root in record.folder.parents else {}
         missing = [probe for probe in dict.fromkeys(probes) if probe not in found]
         if missing or not record:

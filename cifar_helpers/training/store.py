@@ -175,7 +175,7 @@ def say_unreadable(folder: Path) -> None:
     example = ", ".join(f"{name}: {error}" for name, error in list(reasons.items())[:1])
     print(
         f"{len(reasons)} of the {len(folders)} published records cannot be read and count as not there ({example}). "
-        f"Bring {folder} back as the course has it: with `git restore`, or copied anew.",
+        f"Bring {folder} back as the course has it: with `git restore`, or as a fresh copy.",
         flush=True,
     )
 

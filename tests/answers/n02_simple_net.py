@@ -630,7 +630,7 @@ WRONG = {
         (CorrectsTheFirstOnly, "mean of the squares"),
         (CountsFromZero, "divides by zero"),
         (NeverCounts, "every step were the first"),
-        (CountsEveryParameter, "counted anew"),
+        (CountsEveryParameter, "counted once for every"),
         (EpsUnderTheRoot, "under the root"),
         (EpsTooEarly, "is divided too"),
         (NoEps, "guards against"),

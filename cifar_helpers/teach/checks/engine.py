@@ -156,9 +156,7 @@ def call(student: Callable, *inputs):
         raise Mistake("It returns None. A function without `return` does.")
     for before, after in zip(inputs, given, strict=True):
         if not _unchanged(before, after):
-            raise Mistake(
-                "It changes its input in place; whoever calls it still needs the old values. Work on new ones."
-            )
+            raise Mistake("It changes its input in place; the caller still needs the old values. Work on new ones.")
     return result
 
 

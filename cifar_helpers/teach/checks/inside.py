@@ -74,9 +74,7 @@ def filter_normalise(student) -> None:
             mistakes["A tensor of one dimension is treated as if it were one filter; it is not to move at all."] = (
                 drawn / drawn.norm() * weights.norm()
             )
-            one_by_one = (
-                "A bias, or a scale or shift of batch norm, is no filter: should it move with one's own length?"
-            )
+            one_by_one = "A bias, or a scale or shift of batch norm, is no filter: should it move by its own length?"
             mistakes[one_by_one] = drawn * weights.abs() / drawn.abs()
             mistakes["A tensor of one dimension is to stay where it is. Which direction moves nothing?"] = drawn
             mistakes["The weights are given back; what is asked for is how far to move, in which direction."] = weights

@@ -1,4 +1,4 @@
-"""Checks of the exercises on optimizers of one's own (notebook 02): SGD with momentum, Adam."""
+"""Checks of the exercises on optimizers written by hand (notebook 02): SGD with momentum, Adam."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -65,7 +65,7 @@ def adam(student) -> None:
         "The mean of the squares starts at zero and is too small at first.": _adam(lr, betas, eps, scale=_uncorrected),
         "The first step divides by zero: what number has the first step?": _adam(lr, betas, eps, clock=lambda t: t - 1),
         "The start is made up for as if every step were the first.": _adam(lr, betas, eps, clock=lambda t: 1),
-        "The steps are counted anew for every parameter, so that the count runs ahead. What is one step?": _adam(
+        "The steps are counted once for every parameter, so that the count runs ahead. What is one step?": _adam(
             lr, betas, eps, clock=lambda t: next(every_call)
         ),
         "ε stands under the root. There it does something else than beside it.": _adam(lr, betas, eps, scale=_inside),
@@ -223,7 +223,7 @@ def _drive(optimizer_class, setting: tuple, start: Tensors, gradients: list[Tens
                 w.grad.copy_(g)  # into the same tensor, as backward does unless gradients are set to None
         _take_step(optimizer)
         if not same([w.grad for w in weights], step):
-            raise Mistake("The step changes the gradients themselves. They belong to whoever called backward.")
+            raise Mistake("The step changes the gradients themselves. They belong to the caller of backward.")
     if not all(w.is_leaf and w.requires_grad for w in weights):
         raise Mistake("After the step the weights are no parameters any more: they ask for no gradient.")
     return [w.detach() for w in weights]
