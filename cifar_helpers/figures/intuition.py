@@ -1,4 +1,4 @@
-"""Drawings that come before a measurement: a step that overshoots, a cone, a ball in a bowl, a gradient that turns.
+"""Drawings that come before a measurement: an overshooting step, a cone, a ball in a bowl, a gradient's way back.
 
 They are made by code from a few made-up numbers, or from what a notebook has computed in view; no run is shown.
 """
@@ -9,9 +9,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import COLOURS, legend, styled, title_of
+from .style import BLUE, COLOURS, DASHES, GREEN, ORANGE, legend, styled, title_of
 
-BLUE, ORANGE, GREEN, GREY = COLOURS[0], COLOURS[1], COLOURS[2], "#444444"
+GREY = "#444444"
 
 
 @styled
@@ -129,4 +129,53 @@ def bowl(curvatures: Sequence[float], angles: Sequence[float], betas: Sequence[f
     right.set(xlabel="where we start (degrees)", ylabel="β found", ylim=(0, 1.2 * max(curvatures)))
     right.set_title("β lies between the two curvatures")
     title_of(figure, "Along the gradient we find a mixture of curvatures, mostly the largest")
+    return figure
+
+
+@styled
+def through_depth(found: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure:
+    """How long the gradient is behind every block, a panel for each kind of block and a line for each depth.
+
+    Args:
+        found: kind of block → number of blocks → (blocks,) ‖∂L/∂x‖ for the outputs x, the first block's first. What is
+            below 1e-6 is not drawn.
+    """
+    figure, axes = plt.subplots(1, len(found), figsize=(11, 4), sharey=True)
+    for axis, (kind, networks) in zip(axes, found.items(), strict=True):
+        for number, (blocks, norms) in enumerate(networks.items()):
+            look = {"color": COLOURS[number], "linestyle": DASHES[number], "label": f"{blocks} blocks"}
+            axis.plot(np.arange(1, blocks + 1), norms, **look)
+        axis.set(title=kind, xlabel="block, counted from the image", yscale="log")
+    axes[0].set_ylim(1e-6, None)
+    axes[0].set_ylabel("‖∂L/∂x‖ behind the block")
+    legend(axes[0])
+    title_of(figure, "The gradient walks back from right to left: a shortcut keeps its length")
+    return figure
+
+
+@styled
+def whitening(before, after, filters) -> Figure:
+    """How patches of 2×2 pixels are correlated, the filters that undo it, and what is left behind them.
+
+    Args:
+        before, after: (12, 12) tensors: covariances of the patches' numbers and of the filters' outputs.
+        filters: (12, 3, 2, 2), drawn as colours, each on its own scale.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.9))
+    look = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1}
+    panels = ((axes[0], before / before.max(), "numbers of a patch"), (axes[2], after, "outputs"))
+    for axis, covariance, name in panels:
+        shown = axis.imshow(covariance, **look)
+        axis.set(title=f"covariance of the twelve {name}", xticks=[], yticks=[])
+    figure.colorbar(shown, ax=axes[2], shrink=0.8)
+    tiles = np.ones((3 * 3, 4 * 3, 3))
+    for number, weights in enumerate(filters):
+        row, column = 3 * (number // 4), 3 * (number % 4)
+        tiles[row : row + 2, column : column + 2] = 0.5 + 0.5 * weights.permute(1, 2, 0) / weights.abs().max()
+    axes[1].imshow(tiles[:-1, :-1])
+    axes[1].set(title="the twelve filters")
+    axes[1].set_axis_off()
+    for axis in axes:
+        axis.grid(False)
+    title_of(figure, "Whitening: neighbouring pixels say the same, the filters' outputs do not")
     return figure

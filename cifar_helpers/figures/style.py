@@ -14,6 +14,7 @@ from .. import words
 from ..env import NO_IMAGES, figures_dir, git_revision, write_atomically
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#000000")
+BLUE, ORANGE, GREEN = COLOURS[:3]
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", (0, (6, 1.5)), (0, (3, 1)), (0, (5, 1, 1, 1)), (0, (1, 1)), (0, (8, 2, 2, 2)))
 FIXED = {"without BN": "#D55E00", "with BN": "#0072B2"}  # the colours of the two networks in all figures

@@ -215,24 +215,22 @@ def weight_histograms(summaries: dict, value_range: float) -> Figure:
 
 
 @styled
-def depth_costs(rows: Sequence[dict], reported: dict) -> Figure:
-    """Seconds per training step and parameters of ResNets, and the source's seconds relative to the first.
+def depth_costs(rows: Sequence[dict]) -> Figure:
+    """Parameters of ResNets, and seconds per training step and operations relative to the first.
 
     Args:
-        rows: ``timing.depth_times``; reported: model → a source's seconds per epoch.
+        rows: ``timing.depth_times``.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
     names = [row["model"].replace("resnet", "ResNet-") for row in rows]
     left.bar(names, [row["parameters"] / 1e6 for row in rows], color=COLOURS[5])
     left.set(ylabel="parameters (millions)", title="size")
     ours = [row["seconds_per_step"] / rows[0]["seconds_per_step"] for row in rows]
-    theirs = [reported[row["model"]] / reported[rows[0]["model"]] for row in rows]
     flops = [row["flops"] / rows[0]["flops"] for row in rows]
     seconds = rows[0]["seconds_per_step"]
     first = f"{seconds:.2f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"
     right.plot(names, ours, "o-", color=COLOURS[0], label=f"time of a step here ({first} for the first)")
     right.plot(names, flops, "^:", color=COLOURS[2], label="operations of a forward pass")
-    right.plot(names, theirs, "s--", color=COLOURS[1], label="source 004, time of an epoch")
     right.set(ylabel="times that of ResNet-18", title="cost", ylim=(0, None))
     for axis in (left, right):
         axis.tick_params(axis="x", rotation=25)

@@ -64,18 +64,16 @@ def save_onnx(model: torch.nn.Module, path: Path) -> Path:
     return path
 
 
-def size_table(networks: Mapping[str, tuple[torch.nn.Module, int | None]]) -> list[dict[str, str]]:
-    """Parameters, those that a source reports, and operations of one image's forward pass; a row per network.
+def size_table(networks: Mapping[str, torch.nn.Module | tuple[torch.nn.Module, int | None]]) -> list[dict[str, str]]:
+    """Parameters, those that a source reports if any does, and operations of one forward pass; a row per network.
 
     Args:
-        networks: name → the network, and a source's number of parameters or None.
+        networks: name → the network; or a pair of it and a source's number of parameters, or None.
     """
-    return [
-        {
-            "network": name,
-            "parameters": f"{parameter_count(net):,}",
-            "source": f"{theirs:,}" if theirs else "–",
-            "operations per image": f"{forward_flops(net) / 1e6:,.1f} M",
-        }
-        for name, (net, theirs) in networks.items()
-    ]
+    pairs = {name: net if isinstance(net, tuple) else (net, None) for name, net in networks.items()}
+    rows, reported = [], any(theirs for _, theirs in pairs.values())
+    for name, (net, theirs) in pairs.items():
+        row = {"network": name, "parameters": f"{parameter_count(net):,}"}
+        row |= {"source": f"{theirs:,}" if theirs else "–"} if reported else {}
+        rows.append(row | {"operations per image": f"{forward_flops(net) / 1e6:,.1f} M"})
+    return rows

@@ -74,7 +74,7 @@ def resnet_vgg(profile: str, seed: int = 0, fast: bool = False, read: Reader = l
         fast: with the fast recipe.
         read: config → record; what the greedy tuning trains next depends on it.
     """
-    makes = (sweeps.source_001, sweeps.resnets, sweeps.own_on_vgg)
+    makes = (sweeps.resnet_and_vgg, sweeps.resnets, sweeps.own_on_vgg)
     configs = [config for make in makes for config in make(profile, seed).configs]
     configs += recipes.greedy_so_far(read, profile, seed)
     if fast or profile == "smoke":

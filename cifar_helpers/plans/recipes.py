@@ -94,12 +94,6 @@ def greedy_so_far(read: Callable[[RunConfig], object | None], profile: str, seed
     return list(dict.fromkeys(certain))
 
 
-def every_greedy(profile: str, seed: int = 0) -> list[RunConfig]:
-    """Every option of the greedy tuning on its own: what a prediction of its time is made from."""
-    options = [option for choice in GREEDY for option in choice.options.values()]
-    return list(dict.fromkeys(alexnet(profile, seed, **option) for option in options))
-
-
 def fast(profile: str, seed: int = 0, split: str = "train", seeds: int = FAST_SEEDS) -> list[RunConfig]:
     """The fast recipe, in the airbench family: whitened first layer, Muon, a rate that falls, label smoothing, flips.
 

@@ -352,25 +352,25 @@ def fair(profile: str, seed: int = 0) -> list[RunConfig]:
 # --- 03: large networks --------------------------------------------------------------------------------------------
 
 
-def source_001(profile: str, seed: int = 0) -> Sweep:
-    """Source 001's ResNet and VGGNet, from PyTorch's default and from Xavier-uniform."""
+def resnet_and_vgg(profile: str, seed: int = 0) -> Sweep:
+    """A small ResNet and a wide VGG (source 001's), from PyTorch's default and from Xavier-uniform."""
     plan = get_profile(profile)
     variants = {
         (name, init): configured(profile, model, steps, model_args={} if init == "default" else {"init": init}, **sgd())
         for name, model, steps in (("ResNet", "ResNet001", plan.resnet001), ("VGGNet", "VGGNet", plan.vggnet))
         for init in ("default", "xavier_uniform")
     }
-    title = "Source 001's ResNet and VGGNet from two initialisations"
-    return _sweep("03_source_001", title, "network|initialisation", variants, seed, plan.large_seeds)
+    title = "A small ResNet and a wide VGG from two initialisations"
+    return _sweep("03_large", title, "network|initialisation", variants, seed, plan.large_seeds)
 
 
 def resnets(profile: str, seed: int = 0) -> Sweep:
-    """ResNet-18 as 004 and as 002 trained theirs, as far as they say how."""
+    """ResNet-18 as 004 (the constant rate) and as 002 trained theirs, as far as they say how."""
     plan = get_profile(profile)
     down = {"schedule": "step_down", "schedule_args": {"every": 25 / 105, "drops": 1}}
     variants = {
-        "as in 004": configured(profile, "resnet18", plan.resnet_004, **sgd(0.05)),
-        "as in 002": configured(
+        "rate 0.05": configured(profile, "resnet18", plan.resnet_004, **sgd(0.05)),
+        "rate 0.2, falling": configured(
             profile, "resnet18", plan.resnet_002, augmentation=AUGMENTED, **sgd(0.2, weight_decay=1e-5), **down
         ),
     }

@@ -1,15 +1,17 @@
-"""The course's own result: candidates ranked on validation images, the winner's test error with all that it cost."""
+"""Notebook 03's result: candidates ranked on validation images, the winner's test error, the sources beside it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from .. import intervals, models
-from ..measure.ranking import CHANCE, EQUAL_LENGTH, accuracy, epochs_trained, machine
+from ..measure.ranking import CHANCE, EQUAL_LENGTH, Ranked, accuracy, epochs_trained, machine, runs_of
 from ..models.tables import forward_flops
+from ..plans import recipes
 from ..training.build import build_model
 from ..words import Cell, percent
+from . import beside
 
 NOT_READ = "not read in this profile"  # stands in place of a test error
 
@@ -23,6 +25,11 @@ def network_of(run) -> str:
 def with_flips(runs: Sequence) -> str:
     """What to say behind an accuracy or error of these runs: whether it is the mean over an image and its mirror."""
     return " (with test-time flips)" if all(run.config.test_flips for run in runs) else ""
+
+
+def caption(runs: Sequence) -> str:
+    """The caption of the table of candidates."""
+    return f"Candidates by validation accuracy, each network at its best setting; {budget_text(runs)}."
 
 
 def budget_text(runs: Sequence) -> str:
@@ -124,3 +131,68 @@ def in_words(candidates: Sequence, finals: Sequence) -> str:
     if "network" not in values:
         return "Result: no candidate above chance."
     return f"Result: {values['network']}; test error (%) {values['test error (%)']}; {values['training']}."
+
+
+def recipe_runs(page, seed: int, train: bool) -> tuple[list, list]:
+    """Runs of the fast recipe and of the best one: those that compete, and those on all images that are reported.
+
+    Args:
+        page: the notebook's; train: train what is missing of the fast recipe, as ``smoke`` always does. The best recipe
+            is trained in ``smoke`` and in ``full``.
+    """
+    wanted = [*recipes.fast(page.profile, seed, seeds=1), *recipes.fast(page.profile, seed, split="all")]
+    best = [recipes.best(page.profile, seed, split) for split in ("train", "all")]
+    if train or page.profile == "smoke":
+        found = page.runs(wanted)
+    else:
+        found = [run for run in (page.store.get(each, page.images.fingerprint) for each in wanted) if run]
+    found += page.runs(best) if page.profile in ("smoke", "full") else []
+    return tuple([run for run in found if run.config.split == split] for split in ("train", "all"))
+
+
+# --- Beside the sources ----------------------------------------------------------------------------------------------
+
+REACHED = {  # key of ``REPORTED`` → sweep and variant
+    "resnet001": ("03_large", "ResNet", "default"),
+    "resnet001_xavier": ("03_large", "ResNet", "xavier_uniform"),
+    "vggnet": ("03_large", "VGGNet", "default"),
+    "vggnet_xavier": ("03_large", "VGGNet", "xavier_uniform"),
+    "resnet002": ("03_resnet18", "rate 0.2, falling"),
+    "resnet18": ("03_resnet18", "rate 0.05"),
+}
+
+
+def rows(found: Mapping[str, Ranked], tuning: Sequence, depths: Sequence, finals: Sequence, hours: float) -> list:
+    """The table of 03 beside the sources.
+
+    Args:
+        found: its sweeps; tuning: of ``plans.recipes.greedy``; depths: of ``timing.depth_times``.
+        finals: runs on all training images; hours: what the best recipe would take here.
+    """
+    made = [beside.accuracy(name, runs_of(found, *where)) for name, where in REACHED.items()]
+    made += _greedy_rows(tuning)
+    every = [run for outcome in found["03_large"] for run in outcome.runs]
+    for name, where in list(REACHED.items())[:4]:
+        made.append(beside.time(f"{name}_seconds", [runs_of(found, *where)], every))
+    ratios = ", ".join(f"{row['seconds_per_step'] / depths[0]['seconds_per_step']:.1f}" for row in depths[1:])
+    remark = f"a forecast from a few steps, on {depths[0]['card']}; other hardware than the source's"
+    made.append(beside.said("depth_seconds", ratios, beside.UNDECIDED, remark=remark))
+    tested = [run for run in finals if run.config.test]
+    if best := [run for run in tested if run.config.model == "resnet18"]:
+        return beside.table([*made, beside.accuracy("resnet18_best", best)])
+    instead = f"a forecast from a few steps: {hours:.0f} hours on {depths[0]['card']}"
+    if tested:
+        instead += f". FastNet instead: {percent([accuracy(run, 'test') for run in tested])} %{with_flips(tested)}"
+    return beside.table([*made, beside.not_run("resnet18_best", "not run in this profile (one GPU)", instead)])
+
+
+def _greedy_rows(tuning: Sequence[Mapping]) -> list[beside.Row]:
+    """The best network of the greedy tuning, and the settings that it kept."""
+    runs, names = [row["run"] for row in tuning], {row["step"]: row["option"] for row in tuning if row["chosen"]}
+    winner = max((run for run in runs if run.diverged_at is None), key=accuracy)
+    ours = f"{names['batch norm']} BN, {names['optimizer']}, {names['learning rate']}, batch {names['batch size']}"
+    same = ours == "without BN, Adam, 1e-3, batch 100"
+    ties = [f"{row['step']}: tie, the first listed is kept" for row in tuning if row["chosen"] and row["tied"]]
+    remark = "; ".join(["the same choices" if same else "other choices", *ties, "one seed"])
+    row = beside.said("alexnet_greedy", ours, beside.UNDECIDED, 1, remark, runs, at_end=True)
+    return [beside.accuracy("alexnet", [winner]), row]
