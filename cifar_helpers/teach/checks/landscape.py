@@ -28,64 +28,69 @@ def min_max_curve(student) -> None:
         table = _padded(losses)
         steps = table.shape[1]
         band = quantities.Band(np.arange(steps), table, ())
-        held = np.stack([np.concatenate([loss, np.full(steps - len(loss), loss[-1])]) for loss in losses])
-        known = np.ma.masked_invalid(table)
-        mean, spread = known.mean(0).filled(np.nan), known.std(0).filled(np.nan)
         with warnings.catch_warnings():  # np.nanmin warns of a step without any value, and gives the NaN that is wanted
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
             got = call(student, losses)
         compare(
             got,
             (band.min_curve, band.max_curve),
-            {
-                "First the smallest, then the largest: yours are the other way round.": (
-                    band.max_curve,
-                    band.min_curve,
-                ),
-                "There is one value per run. A curve has one per step: over what is the extreme to be taken?": (
-                    np.fmin.reduce(table, axis=1),
-                    np.fmax.reduce(table, axis=1),
-                ),
-                "Each curve is a single number, the extreme over all runs and steps.": (
-                    np.nanmin(table),
-                    np.nanmax(table),
-                ),
-                "The curves end with the shortest run. The others went on.": _extremes(
-                    table[:, : min(map(len, losses))]
-                ),
-                "Where one run has no value, you have none; the other runs still have theirs.": (
-                    table.min(0),
-                    table.max(0),
-                ),
-                "Where a run has ended you count a loss of 0, which no run had.": _extremes(_padded(losses, 0.0)),
-                "Where a run has ended you count an infinite loss, which then is the largest.": _extremes(
-                    _padded(losses, np.inf)
-                ),
-                "A NaN takes the other runs' losses with it: `min` and `max` cannot compare anything with NaN.": (
-                    _compared(losses)
-                ),
-                "A loss that is NaN counts as 0, which is better than any real loss.": _extremes(
-                    _padded([np.nan_to_num(loss) for loss in losses])
-                ),
-                "At a step without any value you give 0. No run had that loss.": (
-                    np.nan_to_num(band.min_curve),
-                    np.nan_to_num(band.max_curve),
-                ),
-                "A run that has ended goes on with its last loss. It has no value there.": _extremes(held),
-                "A run that diverged is left out altogether. Its steps before are as good as any.": _extremes(
-                    _padded([loss for loss in losses if not np.isnan(loss).any()])
-                ),
-                "At a step without any value an infinity is left over. Nothing is largest there.": (
-                    np.nan_to_num(band.min_curve, nan=np.inf),
-                    np.nan_to_num(band.max_curve, nan=-np.inf),
-                ),
-                "This is the mean ± a standard deviation. A band of extremes holds every run.": (
-                    mean - spread,
-                    mean + spread,
-                ),
-            },
+            _wrong_curves(losses, band),
             "A curve is off. At each step: the extreme of the runs that have a value, NaN where none has.",
         )
+
+
+def _wrong_curves(losses, band) -> dict[str, object]:
+    """What the usual mistakes give; ``band``: the right curves."""
+    table = band.curves
+    steps = table.shape[1]
+    held = np.stack([np.concatenate([loss, np.full(steps - len(loss), loss[-1])]) for loss in losses])
+    known = np.ma.masked_invalid(table)
+    mean, spread = known.mean(0).filled(np.nan), known.std(0).filled(np.nan)
+    return {
+        "First the smallest, then the largest: yours are the other way round.": (
+            band.max_curve,
+            band.min_curve,
+        ),
+        "There is one value per run. A curve has one per step: over what is the extreme to be taken?": (
+            np.fmin.reduce(table, axis=1),
+            np.fmax.reduce(table, axis=1),
+        ),
+        "Each curve is a single number, the extreme over all runs and steps.": (
+            np.nanmin(table),
+            np.nanmax(table),
+        ),
+        "The curves end with the shortest run. The others went on.": _extremes(table[:, : min(map(len, losses))]),
+        "Where one run has no value, you have none; the other runs still have theirs.": (
+            table.min(0),
+            table.max(0),
+        ),
+        "Where a run has ended you count a loss of 0, which no run had.": _extremes(_padded(losses, 0.0)),
+        "Where a run has ended you count an infinite loss, which then is the largest.": _extremes(
+            _padded(losses, np.inf)
+        ),
+        "A NaN takes the other runs' losses with it: `min` and `max` cannot compare anything with NaN.": (
+            _compared(losses)
+        ),
+        "A loss that is NaN counts as 0, which is better than any real loss.": _extremes(
+            _padded([np.nan_to_num(loss) for loss in losses])
+        ),
+        "At a step without any value you give 0. No run had that loss.": (
+            np.nan_to_num(band.min_curve),
+            np.nan_to_num(band.max_curve),
+        ),
+        "A run that has ended goes on with its last loss. It has no value there.": _extremes(held),
+        "A run that diverged is left out altogether. Its steps before are as good as any.": _extremes(
+            _padded([loss for loss in losses if not np.isnan(loss).any()])
+        ),
+        "At a step without any value an infinity is left over. Nothing is largest there.": (
+            np.nan_to_num(band.min_curve, nan=np.inf),
+            np.nan_to_num(band.max_curve, nan=-np.inf),
+        ),
+        "This is the mean ± a standard deviation. A band of extremes holds every run.": (
+            mean - spread,
+            mean + spread,
+        ),
+    }
 
 
 def _padded(losses, value: float = np.nan) -> np.ndarray:
@@ -294,61 +299,55 @@ def beta_smoothness(student) -> None:
         to_w, to_g = _differences(w, 1), _differences(g, 1)
         moved, changed = _norms(to_w), _norms(to_g)
         right = np.divide(changed, moved, out=np.full_like(moved, np.nan), where=moved > 0)
-        parts = [(_norms(to_g[:, part]), _norms(to_w[:, part])) for part in (slice(6), slice(6, None))]
-        tensors, sums = [of_g / of_w for of_g, of_w in parts], [sum(lengths) for lengths in zip(*parts, strict=True)]
-        size = {name: _norms(np.stack([_flat(each) for each in values])) for name, values in (("w", w), ("g", g))}
-        longer = {name: abs(np.diff(values, prepend=np.nan)) for name, values in size.items()}
         compare(
             call(student, w, g),
             right,
-            {
-                "This is how far the gradient changed. How far did the weights go meanwhile?": changed,
-                "This is how far the weights went. How far did the gradient change meanwhile?": moved,
-                "The fraction is upside down: β is large where a short step changes the gradient a lot.": moved
-                / changed,
-                "You divide by the length of the weights, not by the length of the way they went.": changed / size["w"],
-                "You divide by the gradient: that is a relative change, and says nothing of the way.": changed
-                / size["g"],
-                "You divide by the gradient before. How far a step goes is up to the optimiser too.": changed
-                / np.concatenate([[np.nan], size["g"][:-1]]),
-                "Numerator and denominator belong to different steps: the weights' move is the next one.": changed
-                / np.concatenate([moved[1:], [np.nan]]),
-                "Numerator and denominator belong to different steps; the weights' move is the one before.": changed
-                / np.concatenate([[np.nan], moved[:-1]]),
-                "The distances are squared.": right**2,
-                "Every tensor has a β of its own, and you average them: a mean of quotients is not β.": sum(tensors)
-                / 2,
-                "Every tensor has a β of its own, and you take the largest.": np.maximum(*tensors),
-                "Every tensor has a β of its own, and you add them up: a sum of quotients is not β.": sum(tensors),
-                "Each tensor is measured by itself, then the lengths are added. Is that the length of one long "
-                "vector?": sums[0] / sums[1],
-                "The lengths are those of ‖g‖ and ‖w‖, compared between steps. A turn is a change too.": longer["g"]
-                / longer["w"],
-                "Above the line, the difference of two lengths is not the length of the difference: a gradient can "
-                "turn and stay as long.": longer["g"] / moved,
-                "Below the line, the difference of two lengths is not the length of the difference: weights can go "
-                "far and stay as long.": changed / longer["w"],
-                "Every β stands one step too early: that of step t is between t − 1 and t.": np.append(
-                    right[1:], np.nan
-                ),
-                "Every β stands one step too late: that of step t is between t − 1 and t.": np.append(
-                    np.nan, right[:-1]
-                ),
-                "A step that did not move the weights gives infinity. There is no quotient there: NaN.": changed
-                / moved,
-                "A small number added to the denominator hides that a step did not move the weights.": changed
-                / (moved + 1e-8),
-                "A step that did not move the weights gives 0, as if the loss were flat there.": np.where(
-                    moved == 0, 0, right
-                ),
-                "The first step has none before it: NaN holds its place, so that steps stay in line.": right[1:],
-                "The first step has none before it, and 0 would say that the loss is flat.": np.concatenate(
-                    [[0], right[1:]]
-                ),
-                "One number for the whole run? The handout's maximum is over models, at every step.": np.nanmax(right),
-            },
+            _wrong_quotients(w, g, right),
             "A β is off. Over all parameters: change of the gradient by length of the way, between the same two steps.",
         )
+
+
+def _wrong_quotients(w, g, right: np.ndarray) -> dict[str, object]:
+    """What the usual mistakes give; ``right``: β of every step."""
+    to_w, to_g = _differences(w, 1), _differences(g, 1)
+    moved, changed = _norms(to_w), _norms(to_g)
+    parts = [(_norms(to_g[:, part]), _norms(to_w[:, part])) for part in (slice(6), slice(6, None))]
+    tensors, sums = [of_g / of_w for of_g, of_w in parts], [sum(lengths) for lengths in zip(*parts, strict=True)]
+    size = {name: _norms(np.stack([_flat(each) for each in values])) for name, values in (("w", w), ("g", g))}
+    longer = {name: abs(np.diff(values, prepend=np.nan)) for name, values in size.items()}
+    return {
+        "This is how far the gradient changed. How far did the weights go meanwhile?": changed,
+        "This is how far the weights went. How far did the gradient change meanwhile?": moved,
+        "The fraction is upside down: β is large where a short step changes the gradient a lot.": moved / changed,
+        "You divide by the length of the weights, not by the length of the way they went.": changed / size["w"],
+        "You divide by the gradient: that is a relative change, and says nothing of the way.": changed / size["g"],
+        "You divide by the gradient before. How far a step goes is up to the optimiser too.": changed
+        / np.concatenate([[np.nan], size["g"][:-1]]),
+        "Numerator and denominator belong to different steps: the weights' move is the next one.": changed
+        / np.concatenate([moved[1:], [np.nan]]),
+        "Numerator and denominator belong to different steps; the weights' move is the one before.": changed
+        / np.concatenate([[np.nan], moved[:-1]]),
+        "The distances are squared.": right**2,
+        "Every tensor has a β of its own, and you average them: a mean of quotients is not β.": sum(tensors) / 2,
+        "Every tensor has a β of its own, and you take the largest.": np.maximum(*tensors),
+        "Every tensor has a β of its own, and you add them up: a sum of quotients is not β.": sum(tensors),
+        "Each tensor is measured by itself, then the lengths are added. Is that the length of one long vector?": sums[0]
+        / sums[1],
+        "The lengths are those of ‖g‖ and ‖w‖, compared between steps. A turn is a change too.": longer["g"]
+        / longer["w"],
+        "Above the line, the difference of two lengths is not the length of the difference: a gradient can "
+        "turn and stay as long.": longer["g"] / moved,
+        "Below the line, the difference of two lengths is not the length of the difference: weights can go "
+        "far and stay as long.": changed / longer["w"],
+        "Every β stands one step too early: that of step t is between t − 1 and t.": np.append(right[1:], np.nan),
+        "Every β stands one step too late: that of step t is between t − 1 and t.": np.append(np.nan, right[:-1]),
+        "A step that did not move the weights gives infinity. There is no quotient there: NaN.": changed / moved,
+        "A small number added to the denominator hides that a step did not move the weights.": changed / (moved + 1e-8),
+        "A step that did not move the weights gives 0, as if the loss were flat there.": np.where(moved == 0, 0, right),
+        "The first step has none before it: NaN holds its place, so that steps stay in line.": right[1:],
+        "The first step has none before it, and 0 would say that the loss is flat.": np.concatenate([[0], right[1:]]),
+        "One number for the whole run? The handout's maximum is over models, at every step.": np.nanmax(right),
+    }
 
 
 class _Valley(nn.Module):

@@ -48,59 +48,12 @@ def _channels(values: torch.Tensor) -> torch.Tensor:
 def _training(found, x, gamma, beta, mean, var, momentum, eps) -> None:
     new_mean, new_var = mean.clone(), var.clone()
     right = F.batch_norm(x, new_mean, new_var, gamma, beta, True, momentum, eps)
-    gamma_c, beta_c = _channels(gamma), _channels(beta)
-
-    def output(statistics, root=lambda v: (v + eps).sqrt()):
-        return gamma_c * (x - statistics[1]) / root(statistics[0]) + beta_c
-
-    batch = _statistics(x)
-    x_hat = (x - batch[1]) / (batch[0] + eps).sqrt()
-    lined_up = [_columns(s.flatten()) for s in batch]
-    by_images = x.sum((0, 2, 3), keepdim=True) / len(x)
-    _own_epsilon(found[0], gamma_c * (x - batch[1]), batch[0], beta_c, eps)
+    variance, middle = batch = _statistics(x)
+    _own_epsilon(found[0], _channels(gamma) * (x - middle), variance, _channels(beta), eps)
     compare(
         found[0],
         right,
-        {
-            "In training mode a batch is normalised by its own mean and variance; you use the running ones.": output(
-                (_channels(var), _channels(mean))
-            ),
-            "The running values of this very batch normalise it. They are for later: training uses the batch's own.": (
-                output((_channels(new_var), _channels(new_mean)))
-            ),
-            "Every place has statistics of its own. A filter looks the same everywhere, and so does its mean.": output(
-                _statistics(x, 0)
-            ),
-            "Each image is normalised by itself. The statistics run over the whole batch.": output(
-                _statistics(x, (2, 3))
-            ),
-            "Each image is normalised over all its channels: that is layer norm.": output(_statistics(x, (1, 2, 3))),
-            "All channels share one mean and one variance; each has its own.": output(_statistics(x, (0, 1, 2, 3))),
-            "The batch is normalised with 1/(|B| − 1), torch's default; the formula has something else.": output(
-                _statistics(x, correction=1)
-            ),
-            "You divide by the number of images. |B| counts the values of a channel: n·h·w.": output(
-                (((x - by_images) ** 2).sum((0, 2, 3), keepdim=True) / len(x), by_images)
-            ),
-            "The mean is right, but the variance is divided by the number of images. |B| is n·h·w for both.": output(
-                (batch[0] * x[0, 0].numel(), batch[1])
-            ),
-            "γ and β have changed places: which one is the spread, which one the mean?": beta_c * x_hat + gamma_c,
-            "ε is added to the standard deviation. Look at what it stands beside in the formula.": output(
-                batch, lambda v: v.sqrt() + eps
-            ),
-            "ε is missing: a channel that is the same everywhere would be divided by zero.": output(batch, torch.sqrt),
-            "You divide by the variance, so the output has a spread of 1/σ and not of 1.": output(
-                batch, lambda v: v + eps
-            ),
-            "γ and β have no effect: the output is normalised and no more.": x_hat,
-            "γ and β are lined up with the last axis, the columns. Which axis are the channels on?": (
-                _columns(gamma) * x_hat + _columns(beta)
-            ),
-            "What belongs to a channel is lined up with the last axis, the columns. Which axis are the channels on?": (
-                _columns(gamma) * (x - lined_up[1]) / (lined_up[0] + eps).sqrt() + _columns(beta)
-            ),
-        },
+        _wrong_outputs(x, gamma, beta, (var, mean), (new_var, new_mean), eps),
         "The output in training mode is off. Take the formula's parts one by one: mean, variance, root, γ, β.",
     )
     unbiased = _statistics(x, correction=1)[0].flatten()
@@ -111,6 +64,55 @@ def _training(found, x, gamma, beta, mean, var, momentum, eps) -> None:
         "The running variance averages standard deviations.": torch.lerp(var, unbiased.sqrt(), momentum),
     }
     _running(found[2], "variance", new_var, var, unbiased, momentum, wrong)
+
+
+def _wrong_outputs(x, gamma, beta, running, after, eps: float) -> dict[str, torch.Tensor]:
+    """What the usual mistakes give in training mode; ``running``, ``after``: variance and mean before and after it."""
+    gamma_c, beta_c = _channels(gamma), _channels(beta)
+
+    def output(statistics, root=lambda v: (v + eps).sqrt()):
+        return gamma_c * (x - statistics[1]) / root(statistics[0]) + beta_c
+
+    batch = _statistics(x)
+    x_hat = (x - batch[1]) / (batch[0] + eps).sqrt()
+    lined_up = [_columns(s.flatten()) for s in batch]
+    by_images = x.sum((0, 2, 3), keepdim=True) / len(x)
+    return {
+        "In training mode a batch is normalised by its own mean and variance; you use the running ones.": output(
+            tuple(map(_channels, running))
+        ),
+        "The running values of this very batch normalise it. They are for later: training uses the batch's own.": (
+            output(tuple(map(_channels, after)))
+        ),
+        "Every place has statistics of its own. A filter looks the same everywhere, and so does its mean.": output(
+            _statistics(x, 0)
+        ),
+        "Each image is normalised by itself. The statistics run over the whole batch.": output(_statistics(x, (2, 3))),
+        "Each image is normalised over all its channels: that is layer norm.": output(_statistics(x, (1, 2, 3))),
+        "All channels share one mean and one variance; each has its own.": output(_statistics(x, (0, 1, 2, 3))),
+        "The batch is normalised with 1/(|B| − 1), torch's default; the formula has something else.": output(
+            _statistics(x, correction=1)
+        ),
+        "You divide by the number of images. |B| counts the values of a channel: n·h·w.": output(
+            (((x - by_images) ** 2).sum((0, 2, 3), keepdim=True) / len(x), by_images)
+        ),
+        "The mean is right, but the variance is divided by the number of images. |B| is n·h·w for both.": output(
+            (batch[0] * x[0, 0].numel(), batch[1])
+        ),
+        "γ and β have changed places: which one is the spread, which one the mean?": beta_c * x_hat + gamma_c,
+        "ε is added to the standard deviation. Look at what it stands beside in the formula.": output(
+            batch, lambda v: v.sqrt() + eps
+        ),
+        "ε is missing: a channel that is the same everywhere would be divided by zero.": output(batch, torch.sqrt),
+        "You divide by the variance, so the output has a spread of 1/σ and not of 1.": output(batch, lambda v: v + eps),
+        "γ and β have no effect: the output is normalised and no more.": x_hat,
+        "γ and β are lined up with the last axis, the columns. Which axis are the channels on?": (
+            _columns(gamma) * x_hat + _columns(beta)
+        ),
+        "What belongs to a channel is lined up with the last axis, the columns. Which axis are the channels on?": (
+            _columns(gamma) * (x - lined_up[1]) / (lined_up[0] + eps).sqrt() + _columns(beta)
+        ),
+    }
 
 
 def _own_epsilon(found, scaled, var, beta, eps: float) -> None:
