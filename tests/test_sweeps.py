@@ -16,6 +16,7 @@ from cifar_helpers.env import ROOT, CourseError
 from cifar_helpers.measure import ranking, timing
 from cifar_helpers.models.tables import forward_flops, layer_table, save_onnx, size_table
 from cifar_helpers.sources import batchnorm, beside, networks, reported
+from cifar_helpers.teach import bench
 from cifar_helpers.training import build, run
 from cifar_helpers.training.config import RunConfig
 from cifar_helpers.training.probes import ProbeConfig
@@ -408,7 +409,7 @@ def test_an_order_agrees_only_where_nothing_else_could_be_in_front():
 
 
 ROWS = {"networks.rows(": networks, "batchnorm.comparison(": batchnorm.comparison}
-ROWS |= {"batchnorm.statements(": batchnorm.statements}
+ROWS |= {"study.sources()": bench.Bench.sources, "batchnorm.statements(": batchnorm.statements}  # one calls the other
 
 
 def test_no_row_that_was_not_comparable_is_lost():

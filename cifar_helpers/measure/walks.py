@@ -1,5 +1,6 @@
 """The two networks side by side: which runs belong to which, what was probed along them, and levels for a sentence."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -19,13 +20,16 @@ class Pair:
 
     Attributes:
         plain, normed: those of one network, in the order given.
-        idle: model → share of its runs that are not training, at every step.
     """
 
     def __init__(self, runs: Sequence):
         self.runs = list(runs)
         self.plain, self.normed = ([run for run in runs if run.config.model == name] for name in NETWORKS)
-        self.idle = {name: compare.share_not_training(side) for name, side in self.sides.items() if side}
+
+    @functools.cached_property
+    def idle(self) -> dict:
+        """Model → share of its runs that are not training, at every step."""
+        return {name: compare.share_not_training(side) for name, side in self.sides.items() if side}
 
     @property
     def both(self) -> tuple[list, list]:

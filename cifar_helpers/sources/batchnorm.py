@@ -5,19 +5,20 @@ from collections.abc import Mapping, Sequence
 from ..figures import network_name
 from ..intervals import paired
 from ..measure import ahead, compare
+from ..measure.walks import Pair
 from ..plans.landscape import BATCH_NORM, PLAIN
 from ..words import difference_text
 from . import beside
 
 
 def comparison(base: Sequence, family: Sequence, hard: Sequence, compared: Sequence[Mapping], runs: Sequence) -> list:
-    """Rows of 04: accuracies, times, the family's order, SGD, and who is ahead at every rate.
+    """The table of 04: accuracies, times, the family's order, SGD, and who is ahead at every rate.
 
     Args:
         base: both networks at the base rate; family: one run of each relative; hard: at the hard settings.
         compared: ``compare.same_step_rows`` of ``runs``.
     """
-    sides = [[run for run in base if run.config.model == name] for name in (PLAIN, BATCH_NORM)]
+    sides = Pair(base).both
     rows = [
         beside.accuracy(name, mine) for name, mine in zip(("vgg_a_accuracy", "vgg_bn_accuracy"), sides, strict=True)
     ]
@@ -32,7 +33,7 @@ def comparison(base: Sequence, family: Sequence, hard: Sequence, compared: Seque
         parts = {"lower": (row["paired"], -1)} if row["paired"] else {}
         ours = f"rate {row['rate']:g}: {row['verdict']}"
         rows.append(beside.claim("loss_ahead", ours, parts, runs, note=row["note"]))
-    return rows
+    return beside.table(rows)
 
 
 def _sgd(hard: Sequence) -> beside.Row:
@@ -48,7 +49,7 @@ def _sgd(hard: Sequence) -> beside.Row:
 
 
 def statements(networks: Mapping[str, Sequence], shifts: Mapping, note: str) -> list:
-    """Rows of 10: the paper's three statements.
+    """The table of 10: the paper's three statements.
 
     Args:
         networks: norm → runs, one per seed; shifts: quantity → ``Paired``, BN − no norm; note: on runs that do not
@@ -73,4 +74,4 @@ def statements(networks: Mapping[str, Sequence], shifts: Mapping, note: str) -> 
     ours = "; ".join(f"{name} − BN {difference_text(found, 3)}" for name, found in powers.items())
     parts = {f"{name} no worse": (found, -1) for name, found in powers.items()}
     rows.append(beside.claim("lp_norms", f"validation loss, {ours}", parts, runs))
-    return rows
+    return beside.table(rows)

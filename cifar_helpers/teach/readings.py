@@ -12,6 +12,7 @@ from ..figures.batchnorm import PASSES
 from ..intervals import Paired, paired
 from ..measure import ahead as ends
 from ..measure import compare
+from ..measure.walks import Pair
 from ..plans.landscape import BATCH_NORM, PLAIN
 from ..words import by_side, counted, difference_text, listed, ratio_text, rounded
 
@@ -30,7 +31,7 @@ def _sentence(text: str) -> str:
 
 def training(runs: Sequence) -> str:
     """Both networks at one rate: where the loss ends, when it begins to fall, who does not train."""
-    sides = [[run for run in runs if run.config.model == model] for model in (PLAIN, BATCH_NORM)]
+    sides = Pair(runs).both
     plain, other = (float(np.nanmedian(ends.end_losses(mine))) for mine in sides)
     stuck = sum(not compare.is_training(run) for run in sides[0])
     begins = []
@@ -78,8 +79,7 @@ def _has_interval(row: Mapping) -> bool:
 
 def hard(runs: Sequence) -> str:
     """Which network trains at how many hard settings."""
-    sides = {model: [run for run in runs if run.config.model == model] for model in (PLAIN, BATCH_NORM)}
-    trains = {model: sum(map(bool, map(compare.is_training, mine))) for model, mine in sides.items()}
+    sides, trains = Pair(runs).sides, _trained(runs)
     gone = sum(run.diverged_at is not None for run in runs)
     return _paragraph(
         f"Batch norm trains at {counted(trains[BATCH_NORM], len(sides[BATCH_NORM]), 'settings')}, plain VGG-A at "
@@ -91,11 +91,16 @@ def hard(runs: Sequence) -> str:
     )
 
 
+def _trained(runs: Sequence) -> dict[str, int]:
+    """Network → how many of its runs train."""
+    return {model: sum(map(bool, map(compare.is_training, mine))) for model, mine in Pair(runs).sides.items()}
+
+
 def hard_title(runs: Sequence, short: bool = False) -> str:
     """The outcome of the hard settings as a title, or only the steps in words."""
     if short:
         return f"within {runs[0].config.steps} steps"
-    trains = {m: sum(bool(compare.is_training(r)) for r in runs if r.config.model == m) for m in (PLAIN, BATCH_NORM)}
+    trains = _trained(runs)
     of = len(ends.settings_of([run.config for run in runs]))
     return f"Of {of} hard settings, batch norm trains at {trains[BATCH_NORM]} and plain VGG-A at {trains[PLAIN]}"
 
@@ -122,11 +127,10 @@ def family(runs: Sequence) -> str:
 # --- 10 --------------------------------------------------------------------------------------------------------------
 
 
-def against(what: str, name: str, other: str, found: Paired, more: str = "larger", less: str = "smaller") -> str:
-    """A sentence on a paired difference, ``name`` minus ``other``; it names a side only where the seeds decide."""
-    apart = difference_text(found, 3)
-    side = by_side(found, f"{less} with {name} than with {other}", f"{more} with {name} than with {other}", "")
-    return f"{_sentence(what)}: {side or f'{name} and {other} are not told apart'} ({apart})."
+def _against(what: str, found: Paired) -> str:
+    """A sentence on a paired difference, batch norm minus no norm; it names a side only where the seeds decide."""
+    side = by_side(found, "smaller with batch norm than without", "larger with batch norm than without", "")
+    return f"{_sentence(what)}: {side or 'not told apart with and without batch norm'} ({difference_text(found, 3)})."
 
 
 def controls(networks: Mapping[str, Sequence]) -> str:
@@ -175,7 +179,7 @@ def batches_title(modes: Mapping[tuple[str, int], Sequence[Mapping]]) -> str:
 def shift(gaps: Mapping[str, Paired]) -> str:
     """Internal covariate shift, batch norm minus no norm, by length, relative length and direction."""
     said = {"l2": "‖G − G′‖₂", "relative": "relative to the gradient", "cosine": "cosine of G and G′"}
-    each = [against(said[name], "batch norm", "no norm", gaps[name]) for name in said]
+    each = [_against(said[name], gaps[name]) for name in said]
     less = gaps["relative"].decided and gaps["relative"].mean < 0
     end = "So batch norm does reduce the shift here." if less else "None of this says that batch norm reduces it."
     return _paragraph(*each, end)

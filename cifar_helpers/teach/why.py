@@ -13,19 +13,16 @@ from .. import plans
 from ..intervals import Paired, paired
 from ..measure import compare, quantities
 from ..measure.ahead import end_losses
+from ..measure.walks import Pair, Walks
 from ..plans.jobs import Job
 from ..plans.landscape import BATCH_NORM, PLAIN
 from ..training import probes
 from ..training.store import RunRecord, Store
 from ..words import by_side, difference_cell, listed, ratio_cell, ratio_text, rounded
+from .quantity import QUANTITIES
 from .readings import depth_growth
 
 FOR, AGAINST, OPEN = "for", "against", "undecided"
-QUANTITIES = {
-    "loss": ("05", "loss varies less"),
-    "distance": ("06", "gradient changes less"),
-    "beta": ("07", "β is smaller"),
-}
 
 
 def recorded(store: Store, fingerprint: str, jobs: Iterable[Job]) -> list[RunRecord]:
@@ -91,20 +88,13 @@ def _landscape(store: Store, fingerprint: str, profile: str, seed: int) -> list[
     """Three quantities of the direct probe, each at the same training loss and at the same relative distance."""
     grid = plans.landscape.direct_probe(profile)
     runs = recorded(store, fingerprint, (Job(c, (grid,)) for c in plans.landscape.direct_runs(profile, seed)))
-    rows = []
-    for quantity, (notebook, words) in QUANTITIES.items():
-        found: dict[str, Paired | None] = {"loss": None, "distance": None}
-        if runs and all(grid in run.probes for run in runs):
-            sides = [[run for run in runs if run.config.model == model] for model in (PLAIN, BATCH_NORM)]
-            ways = compare.three_ways(
-                *sides,
-                lambda r, q=quantity: quantities.probe_summary(r, grid, q),
-                lambda r, q=quantity: quantities.probe_cloud(r, grid, q),
-            )
-            found = {each.way: each.row["paired"] for each in ways}
+    rows, probed = [], bool(runs) and all(grid in run.probes for run in runs)
+    for notebook, quantity in QUANTITIES.items():
+        ways = Walks(runs, grid).ways(quantity.name) if probed else ()
+        found = {each.way: each.row["paired"] for each in ways}
         for way in ("loss", "distance"):
-            measured = f"{words}, BN / no BN at {compare.WAYS[way]}"
-            rows.append(_line("a smoother landscape", measured, found[way], notebook, -1, logs=True))
+            measured = f"{quantity.noun}, BN / no BN at {compare.WAYS[way]}"
+            rows.append(_line("a smoother landscape", measured, found.get(way), notebook, -1, logs=True))
     return rows
 
 
@@ -170,11 +160,8 @@ def _spread(sweep: Sequence) -> Paired | None:
     """Range of the training loss over the rates, BN / no BN by seed: logarithms."""
     if not sweep:
         return None
-    sides = []
-    for model in (PLAIN, BATCH_NORM):
-        found = quantities.sweeps([run for run in sweep if run.config.model == model])
-        sides.append([float(np.log(compare.window_mean(each.steps["width"]))) for each in found])
-    return paired(*sides)
+    swept = map(quantities.sweeps, Pair(sweep).both)
+    return paired(*([float(np.log(compare.window_mean(each.steps["width"]))) for each in found] for found in swept))
 
 
 def answer(rows: Sequence[Mapping]) -> str:
