@@ -335,8 +335,7 @@ class Cliff(nn.Module):
 
 def test_a_loss_that_is_not_finite_is_that_step_lengths_outcome_alone():
     probe = probe_along_gradient(Cliff(), ANY, (0.1, 5.0, 0.2), value)
-    assert probe.diverged.tolist() == [False, True, False]
-    assert np.isfinite(probe.loss[[0, 2]]).all() and np.isnan(probe.gradient_distance[1])
+    assert np.isfinite(probe.loss).tolist() == [True, False, True] and np.isnan(probe.gradient_distance[1])
     assert probe.beta == np.nanmax(probe.betas) and np.isfinite(probe.beta)
 
 

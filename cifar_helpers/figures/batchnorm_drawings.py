@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from .style import COLOURS, DASHES, MARKERS, legend, styled, title_of
+from .style import BLUE, DASHES, GREEN, MARKERS, ORANGE, legend, styled, title_of
 
-BLUE, ORANGE, GREEN, GREY = COLOURS[0], COLOURS[1], COLOURS[2], "#777777"
+GREY = "#777777"
 
 
 def _arrow(axis: Axes, start: Sequence, end: Sequence, colour: str, **options) -> None:

@@ -45,11 +45,6 @@ class Probe:
         """Effective β: the largest of ``betas``; NaN where there is none."""
         return float(_envelope(np.fmax, self.betas))
 
-    @property
-    def diverged(self) -> np.ndarray:
-        """(m,) whether the loss at this η is not finite."""
-        return ~np.isfinite(self.loss)
-
 
 def probe_along_gradient(
     model: torch.nn.Module,

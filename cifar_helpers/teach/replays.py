@@ -12,9 +12,9 @@ from matplotlib.text import Text
 from scipy.interpolate import RegularGridInterpolator
 
 from ..env import CourseError
-from ..figures.style import FIXED, LN10, in_order, legend, line_style, network_name, title_of
+from ..figures.style import BLUE, FIXED, LN10, ORANGE, in_order, legend, line_style, network_name, title_of
 from ..measure.compare import smooth
-from .scenes import BLUE, ORANGE, PANELS, Show
+from .scenes import PANELS, Show
 
 POINTS = 400  # vertices of a curve: more than that the pixels do not show
 GREY = "#8A8A8A"

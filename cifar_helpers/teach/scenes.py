@@ -18,12 +18,11 @@ from matplotlib.figure import Figure
 
 from ..data.batches import Batches
 from ..env import CourseError
-from ..figures.style import STYLE, legend, title_of
+from ..figures.style import BLUE, ORANGE, STYLE, legend, title_of
 
 SIZE, DPI = (8.4, 3.8), 100  # inches, dots per inch: 840 × 380 pixels
 LIVE = STYLE | {"font.size": 10, "axes.titlesize": 10, "figure.constrained_layout.use": False}
 PANELS = {"left": 0.07, "right": 0.985, "top": 0.81, "bottom": 0.14, "wspace": 0.06}
-ORANGE, BLUE = "#D55E00", "#0072B2"
 BATCHES = 40  # in which one value is followed
 KERNELS = {  # name → weights, and what they are divided by
     "vertical edges": (((-1, 0, 1), (-2, 0, 2), (-1, 0, 1)), 4),
