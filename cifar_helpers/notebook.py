@@ -10,6 +10,7 @@ from IPython.display import Image, display
 from matplotlib.figure import Figure
 
 from . import figures, plans
+from .data.decode import CLASSES
 from .data.images import ImageData, load_cifar10
 from .env import NO_IMAGES
 from .measure import compare, ranking
@@ -161,8 +162,8 @@ class PublishedPage(Page):
 
     @property
     def measured(self) -> ImageData:
-        """The images of the published records."""
-        return replace(self.images, label=self.store.label)
+        """The images of the published records, by name: the pixels are those at hand."""
+        return replace(self.images, label=self.store.label, classes=CLASSES)
 
 
 class _Found(dict):

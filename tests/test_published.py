@@ -75,6 +75,7 @@ def test_a_sweep_shows_the_variants_that_are_published(page, published, capsys):
     page.figure(plt.figure(), "02_y", "Of the images at hand.")
     page.figure(plt.figure(), "02_z", "Drawn.", data=page.drawing)
     assert json.loads((figures_dir(PUBLISHED) / "02_z.json").read_text(encoding="utf-8"))["data_label"] == "no images"
+    assert page.measured.classes[3] == "cat" and page.at_hand.classes[3] == "triangle"
     kept = json.loads((figures_dir(PUBLISHED) / "02_y.json").read_text(encoding="utf-8"))
     assert kept["data_label"] == page.at_hand.label and kept["data_fingerprint"] == page.at_hand.fingerprint
     plt.close("all")

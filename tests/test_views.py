@@ -66,6 +66,8 @@ def all_figures():
     yield figures.batchnorm_drawings.intervals_of_seeds()
     yield figures.batchnorm_drawings.moving_target()
     yield figures.batchnorm_drawings.growing_circle()
+    yield figures.intuition.shadows()
+    yield figures.intuition.turning([[1, 0.2], [0.5, 1]], (1, 4))
     kernels = {"first": RANDOM.normal(size=(20, 3, 3, 3)), "deeper": RANDOM.normal(size=(16, 3, 3)), "layer": "conv"}
     yield figures.inside.filters(kernels, "a network")
     yield figures.inside.one_image(
@@ -141,13 +143,13 @@ def test_filters_are_the_networks_own_and_survive_its_weights(trained_run, store
     assert inside.features.filters(trained_run, store) == found and not trained_run.has_weights
 
 
-def test_the_strongest_images_answer_strongest(trained_run, small_data):
-    found = inside.features.strongest_images(trained_run, small_data, "features.4", units=3, each=4, device="cpu")
-    assert list(found) == [0, 7, 15] and all(len(images) == 4 for images in found.values())
-    model, (images, _) = inside.features.trained(trained_run, "cpu"), small_data.split("validation")
-    answers = inside.features.layer_outputs(model, images / 127.5 - 1, ["features.4"])["features.4"].flatten(2).amax(2)
-    for unit, indices in found.items():
-        assert answers[indices[0], unit] == pytest.approx(answers[:, unit].max().item(), rel=1e-4)
+def test_explanations_are_compared_with_those_of_shuffled_weights_once(trained_run, small_data, store):
+    found = inside.attribution.sanity(trained_run, small_data, store, "cpu")
+    assert list(found) == list(inside.attribution.methods(""))
+    assert all(len(values) == 24 for by_name in found.values() for values in by_name.values())
+    (trained_run.folder / "weights.safetensors").unlink()
+    again = inside.attribution.sanity(trained_run, small_data, store, "cpu")
+    assert again["occlusion"]["the next image"] == pytest.approx(found["occlusion"]["the next image"], nan_ok=True)
 
 
 def test_features_are_flattened_and_stored(trained_run, small_data, store):
@@ -175,6 +177,6 @@ def test_surface_path_and_curvature_of_a_run_are_measured_once(small_data, store
     assert measured() == first
 
 
-def test_an_unknown_layer_lists_those_known(trained_run, small_data):
+def test_an_unknown_layer_lists_those_known(trained_run):
     with pytest.raises(CourseError, match="'conv9'.*features.0"):
-        inside.features.strongest_images(trained_run, small_data, "conv9", device="cpu")
+        inside.features.activation_after(inside.features.fresh(trained_run, "cpu"), "conv9")

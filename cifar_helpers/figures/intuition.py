@@ -154,6 +154,24 @@ def through_depth(found: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure:
 
 
 @styled
+def shadows() -> Figure:
+    """A bent wire in space and its three shadows: a circle, an arch, and an arch upside down."""
+    figure = plt.figure(figsize=(10, 3.1))
+    t = np.linspace(0, 2 * np.pi, 200)
+    wire = np.cos(t), np.sin(t), np.cos(2 * t)
+    space = figure.add_subplot(1, 4, 1, projection="3d")
+    space.plot(*wire, color=GREY, linewidth=3)
+    space.set(xticks=[], yticks=[], zticks=[], title="the wire")
+    sides = {"from above": (0, 1), "from the front": (0, 2), "from the side": (1, 2)}
+    for number, (name, pair) in enumerate(sides.items()):
+        axis = figure.add_subplot(1, 4, number + 2)
+        axis.plot(*(wire[i] for i in pair), color=COLOURS[number], linewidth=3)
+        axis.set(title=name, xticks=[], yticks=[], xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), aspect="equal")
+    title_of(figure, "One wire, three shadows: each is true, none is the wire")
+    return figure
+
+
+@styled
 def whitening(before, after, filters) -> Figure:
     """How patches of 2×2 pixels are correlated, the filters that undo it, and what is left behind them.
 
@@ -178,4 +196,24 @@ def whitening(before, after, filters) -> Figure:
     for axis in axes:
         axis.grid(False)
     title_of(figure, "Whitening: neighbouring pixels say the same, the filters' outputs do not")
+    return figure
+
+
+@styled
+def turning(vectors: Sequence[Sequence[float]], curvatures: Sequence[float]) -> Figure:
+    """Directions from the bottom of a bowl: each is the Hessian times the last, drawn at length 1.
+
+    Args:
+        vectors: (m, 2) in the order in which they were made; curvatures: of the bowl, along x and y.
+    """
+    figure, axis = plt.subplots(figsize=(6.2, 4.2))
+    x, y = np.meshgrid(np.linspace(-1.5, 1.5, 120), np.linspace(-0.4, 1.25, 120))
+    axis.contour(x, y, (curvatures[0] * x**2 + curvatures[1] * y**2) / 2, 9, colors="#999999", linewidths=0.9)
+    for number, vector in enumerate(vectors):
+        end = np.asarray(vector) / np.linalg.norm(vector)
+        arrow = {"arrowstyle": "-|>", "color": COLOURS[number], "linewidth": 2.5, "mutation_scale": 18, "shrinkA": 0}
+        axis.annotate("", end, (0, 0), arrowprops=arrow)
+        axis.text(*(1.08 * end), "H" * number + "v", color=COLOURS[number], ha="center", va="center")
+    axis.set(xticks=[], yticks=[], aspect="equal")
+    title_of(figure, "Multiply by H again and again:\nany direction turns to the steepest")
     return figure

@@ -10,7 +10,14 @@ from captum.attr import IntegratedGradients, LayerGradCam, Occlusion
 from scipy.stats import spearmanr
 from torch import nn
 
-from ..env import CourseError
+from ..data.batches import normalise
+from ..data.images import ImageData
+from ..env import CourseError, choose_device
+from ..training.build import normalisation_of
+from ..training.store import RunRecord, Store
+from .features import activation_after, fresh, trained
+from .mistakes import predictions
+from .shift import named
 from .surface import recompute_statistics
 
 WINDOW, STRIDE, STEPS = 8, 4, 32  # of occlusion in pixels; of the path of integrated gradients
@@ -95,3 +102,36 @@ def similarity(one: torch.Tensor, other: torch.Tensor) -> list[float]:
         flat = np.ptp(a) == 0 or np.ptp(b) == 0
         found.append(float("nan") if flat else float(spearmanr(np.abs(a).ravel(), np.abs(b).ravel()).statistic))
     return found
+
+
+def sanity(run: RunRecord, data: ImageData, store: Store, device="auto") -> dict:
+    """How far explanations of a network depend on its weights, on 24 validation images of all classes; stored.
+
+    The maps of the trained network are compared with those of ``randomised`` weights and, as a yardstick, with those of
+    the next image. Grad-CAM looks at what the fourth convolution passes on.
+
+    Returns:
+        Method → ``shuffled weights`` and ``the next image`` → one ``similarity`` per image.
+
+    Raises:
+        CourseError: neither the measurement nor the weights are at hand.
+    """
+    layer = activation_after(fresh(run, "cpu"), named(run.config, ["conv 4"])["conv 4"])
+
+    def compute() -> dict:
+        target, network = choose_device(device), trained(run, device)
+        pixels, labels = data.split("validation")
+        chosen = torch.linspace(0, len(labels) - 1, 24).long()
+        images = normalise(pixels[chosen].to(target), *normalisation_of(run.config, data))
+        twin, found = randomised(network, images), {}
+        classes = predictions(run, data, device=device)[chosen].argmax(1).to(target)
+        for name, explain in methods(layer).items():
+            ours, random = (explain(model, images, classes) for model in (network, twin))
+            found[name] = {
+                "shuffled weights": similarity(ours, random),
+                "the next image": similarity(ours, ours.roll(1, 0)),
+            }
+        return found
+
+    inputs = {"run": run.key, "data": data.fingerprint, "layer": layer, "images": "spread"}
+    return store.measurement("attribution_sanity", inputs, compute)

@@ -123,48 +123,6 @@ def _layer(model: nn.Module, name: str) -> nn.Module:
     return layers[name]
 
 
-@torch.no_grad()
-def layer_outputs(model: nn.Module, images: torch.Tensor, names) -> dict[str, torch.Tensor]:
-    """Outputs of named layers for some normalised images, on the CPU.
-
-    Raises:
-        CourseError: a layer that the network does not have; the message lists those it has.
-    """
-    found: dict[str, torch.Tensor] = {}
-    hooks = [
-        _layer(model, name).register_forward_hook(lambda _, __, out, name=name: found.update({name: out.float().cpu()}))
-        for name in names
-    ]
-    try:
-        model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {name: found[name] for name in names}
-
-
-def strongest_images(run: RunRecord, data: ImageData, layer: str, units: int = 6, each: int = 8, device="auto") -> dict:
-    """The validation images to which the units of a layer answer most.
-
-    Args:
-        layer: name of a convolution; a unit's answer is its largest value over all places.
-
-    Returns:
-        Unit → indices of ``each`` images into the validation split, the strongest first; units spread evenly.
-
-    Raises:
-        CourseError: no such layer, one whose output has no places, or the run's weights were not kept.
-    """
-    model, device = trained(run, device), choose_device(device)
-    batches = evaluation_batches(*data.split("validation"), device, normalisation_of(run.config, data))
-    answers = [layer_outputs(model, x, [layer])[layer] for x, _ in batches]
-    if answers[0].dim() < 3:
-        raise CourseError(f"{layer} has no places; take a convolution, or what stands behind one.")
-    peaks = torch.cat([answer.flatten(2).amax(2) for answer in answers])
-    chosen = np.linspace(0, peaks.shape[1] - 1, min(units, peaks.shape[1])).astype(int)
-    return {int(unit): peaks[:, unit].argsort(descending=True)[:each].tolist() for unit in chosen}
-
-
 def features(
     run: RunRecord, data: ImageData, store: Store, count: int = 1500, perplexity: float = 30, device="auto"
 ) -> dict:

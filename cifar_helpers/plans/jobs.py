@@ -108,9 +108,8 @@ def beta_smoothness(profile: str, seed: int = 0) -> list[Job]:
 
 
 def insight(profile: str, seed: int = 0) -> list[Job]:
-    """08: the two networks it looks into, and LeNet-5 under each penalty."""
-    penalised = [configs[0] for configs in sweeps.penalties(profile, seed).variants.values()]
-    return _jobs([*batchnorm.looked_into(profile, seed).values(), *penalised])
+    """08: the two networks it looks into."""
+    return _jobs(batchnorm.looked_into(profile, seed).values())
 
 
 def fair(profile: str, seed: int = 0) -> list[Job]:
