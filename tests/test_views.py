@@ -67,6 +67,7 @@ def all_figures():
     yield figures.batchnorm_drawings.moving_target()
     yield figures.batchnorm_drawings.growing_circle()
     yield figures.intuition.shadows()
+    yield figures.intuition.pixels(np.full((3, 2, 2), 200))
     yield figures.intuition.turning([[1, 0.2], [0.5, 1]], (1, 4))
     kernels = {"first": RANDOM.normal(size=(20, 3, 3, 3)), "deeper": RANDOM.normal(size=(16, 3, 3)), "layer": "conv"}
     yield figures.inside.filters(kernels, "a network")

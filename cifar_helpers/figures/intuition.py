@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import BLUE, COLOURS, DASHES, GREEN, ORANGE, legend, styled, title_of
+from .style import BLUE, CHANNELS, COLOURS, DASHES, GREEN, ORANGE, legend, styled, title_of
 
 GREY = "#444444"
 
@@ -216,4 +216,29 @@ def turning(vectors: Sequence[Sequence[float]], curvatures: Sequence[float]) -> 
         axis.text(*(1.08 * end), "H" * number + "v", color=COLOURS[number], ha="center", va="center")
     axis.set(xticks=[], yticks=[], aspect="equal")
     title_of(figure, "Multiply by H again and again:\nany direction turns to the steepest")
+    return figure
+
+
+@styled
+def pixels(picture) -> Figure:
+    """A tiny picture and its three channels as tables of numbers.
+
+    Args:
+        picture: (3, h, w) numbers from 0 to 255, an array or a tensor.
+    """
+    values = np.asarray(picture)
+    figure, axes = plt.subplots(1, 4, figsize=(10, 2.9))
+    axes[0].imshow(values.transpose(1, 2, 0).astype("uint8"))
+    axes[0].set_title("the picture")
+    for channel, (name, colour, _) in enumerate(CHANNELS):
+        axis = axes[channel + 1]
+        axis.imshow(values[channel], cmap="gray", vmin=0, vmax=255)
+        axis.set_title(name, color=colour)
+        for place in np.ndindex(values[channel].shape):
+            number = values[channel][place]
+            axis.text(*place[::-1], number, ha="center", va="center", color="black" if number > 120 else "white")
+    for axis in axes:
+        axis.set(xticks=[], yticks=[])
+        axis.grid(False)
+    title_of(figure, "A picture is three tables of numbers")
     return figure
