@@ -49,6 +49,31 @@ def computation_graph(nodes: Mapping, arrows: Sequence[tuple], operations: Colle
     return figure
 
 
+def bookkeeping() -> Figure:
+    """The graph of l = (x + y) / z with numbers: values from left to right, slopes from right to left."""
+    nodes = {"x": "x = 2\nslope 1/3", "y": "y = 4\nslope 1/3", "+": "+", "s": "6\nslope 1/3", "z": "z = 3\nslope −2/3"}
+    nodes |= {"/": "÷", "l": "l = 2\nslope 1"}
+    arrows = [("x", "+"), ("y", "+"), ("+", "s"), ("s", "/"), ("z", "/"), ("/", "l")]
+    return computation_graph(nodes, arrows, {"+", "/"}, "Values go to the right, slopes come back")
+
+
+def graph_of(tensors: Sequence, named: Mapping) -> Figure:
+    """The computation graph behind a loss.
+
+    Args:
+        tensors: of notebook 09's library, in topological order; named: name → tensor, for those that have one.
+    """
+    called, nodes, arrows, operations = {id(tensor): name for name, tensor in named.items()}, {}, [], set()
+    for tensor in tensors:
+        shape = " × ".join(map(str, tensor.value.shape)) or "number"
+        nodes[id(tensor)] = "\n".join(filter(None, (called.get(id(tensor)), shape)))
+        if node := tensor.source:
+            nodes[id(node)] = node.op.__name__
+            operations.add(id(node))
+            arrows += [(id(node), id(tensor)), *((id(x), id(node)) for x in node.inputs)]
+    return computation_graph(nodes, arrows, operations, "The graph of one layer and its loss")
+
+
 @styled
 def visits(depths: Sequence[int], found: Mapping[str, Sequence[int]]) -> Figure:
     """How often two backward walks visit a tensor, over the length of a chain of sums x + x."""
@@ -63,25 +88,22 @@ def visits(depths: Sequence[int], found: Mapping[str, Sequence[int]]) -> Figure:
 
 
 @styled
-def toy_networks(ours: Mapping, torchs: Mapping) -> Figure:
-    """Validation accuracy of small networks by epoch: the notebook's library as lines, torch as markers.
+def plane(points, labels, grid, says) -> Figure:
+    """Points of two classes in the plane, and what a network says of a square of points.
 
     Args:
-        ours, torchs: variant → accuracy after every epoch, one list per seed.
+        points, labels: (n, 2) and (n,) 0 or 1; grid, says: (m², 2) points in rows, and the class given to each.
     """
-    figure, axis = plt.subplots(figsize=(8, 4.6))
-    for number, (name, seeds) in enumerate(ours.items()):
-        style = {"color": COLOURS[number], "linestyle": DASHES[number % len(DASHES)]}
-        for mine, theirs in zip(seeds, torchs[name], strict=True):
-            epochs = np.arange(1, len(mine) + 1)
-            style |= {"marker": "_" if len(mine) == 1 else None, "ms": 16}
-            axis.plot(epochs, 100 * np.asarray(mine), **style, linewidth=1.1, label=name if mine is seeds[0] else None)
-            marks = {"marker": MARKERS[number], "mfc": "none", "ms": 5 if len(mine) > 1 else 9, "alpha": 0.7}
-            axis.plot(epochs, 100 * np.asarray(theirs), color=COLOURS[number], linestyle="none", **marks)
-    axis.plot([], [], "ko", mfc="none", label="markers: torch")
-    axis.set(xlabel="epoch", ylabel="accuracy on other points (%)", xlim=(0, None))
-    figure.legend(loc="outside lower center", ncols=3, fontsize=11)
-    title_of(figure, "Small networks: this notebook's library (lines) and torch (markers), every seed")
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 4.2), sharex=True, sharey=True)
+    for number in (0, 1):
+        style = {"color": COLOURS[number], "ms": 4, "alpha": 0.7, "label": f"class {number}"}
+        axes[0].plot(*points[labels == number].T, MARKERS[number], mew=0, **style)
+    side = round(len(grid) ** 0.5)
+    axes[1].contourf(*(grid[:, i].reshape(side, side) for i in (0, 1)), says.reshape(side, side), 1, colors=COLOURS)
+    axes[0].set(title="the points", xlabel="first number", ylabel="second number", xlim=(-3, 3), ylim=(-3, 3))
+    axes[1].set(title="what our network says", xlabel="first number")
+    legend(axes[0], loc="upper left")
+    title_of(figure, "Two classes of points, and the border that our own library learned")
     return figure
 
 
