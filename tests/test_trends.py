@@ -63,7 +63,7 @@ def test_nine_answers_say_what_the_intervals_say():
     ]
     assert [row["smaller with BN"] for row in rows] == ["3 of 3 seeds", "0 of 3 seeds", "1 of 3 seeds", "–"]
     words = trends.in_words({"loss": ways, "beta": [fake_way("step", [])]})
-    assert words == "Of 4 comparisons 1 smaller with BN, 1 larger with BN, 2 undecided."
+    assert words == "Of 4 comparisons 1 came out smaller with BN, 1 larger; 2 are open."
 
 
 def test_the_table_of_widths_puts_equal_ways_under_one_another():

@@ -69,10 +69,7 @@ def nine_answers(found: Mapping[str, Sequence]) -> list[dict]:
 
 def in_words(found: Mapping[str, Sequence]) -> str:
     """How many of the nine are decided, and which way, in a sentence."""
-    rows = nine_answers(found)
-    counts = {
-        says: sum(row["the interval says"] == says for row in rows) for says in ("smaller with BN", "larger with BN")
-    }
-    left = len(rows) - sum(counts.values())
-    decided = ", ".join(f"{count} {says}" for says, count in counts.items())
-    return f"Of {len(rows)} comparisons {decided}, {left} undecided."
+    said = [row["the interval says"] for row in nine_answers(found)]
+    less, more = (said.count(f"{side} with BN") for side in ("smaller", "larger"))
+    decided = f"{less or 'none'} came out smaller with BN, {more or 'none'} larger"
+    return f"Of {len(said)} comparisons {decided}; {len(said) - less - more} are open."
