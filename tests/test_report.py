@@ -472,11 +472,12 @@ def test_what_we_saw_is_all_that_the_closing_cells_printed(tmp_path):
     closing += [
         new_markdown_cell("And:"),
         printing("two\n\nthree\n"),
+        new_code_cell("words.say()", outputs=[new_output("display_data", {"text/markdown": "Four *words*."})]),
         new_markdown_cell("**What it does not show.** M."),
     ]
     path = tmp_path / "executed.ipynb"
     nbformat.write(new_notebook(cells=[printing("before"), *closing, printing("after")]), path)
-    assert summary._what_we_saw(path) == ["**What we saw.**", "", "- one", "- two", "- three", ""]
+    assert summary._what_we_saw(path) == ["**What we saw.**", "", "- one", "- two", "- three", "- Four *words*.", ""]
     assert summary._what_we_saw(tmp_path / "none.ipynb") == []
 
 

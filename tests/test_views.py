@@ -126,14 +126,6 @@ def test_every_figure_draws_and_says_what_it_compares():
     assert dict(mpl.rcParams) == before
 
 
-def test_confused_pairs_count_both_ways():
-    counts = np.array([[5, 3, 0], [4, 5, 1], [0, 0, 9]])
-    assert inside.mistakes.confused_pairs(counts, ["cat", "dog", "ship"]) == [
-        {"pair": ("cat", "dog"), "mistakes": 7, "share": 7 / 8},
-        {"pair": ("dog", "ship"), "mistakes": 1, "share": 1 / 8},
-    ]
-
-
 @pytest.fixture
 def trained_run(small_data, store):
     return run.get_run(TINY, small_data, "cpu", store)

@@ -265,7 +265,8 @@ def _what_we_saw(executed: Path) -> list[str]:
     said = itertools.dropwhile(lambda cell: not cell.source.startswith("## What we saw"), cells)
     said = itertools.takewhile(lambda cell: "**What it does not show.**" not in cell.source, said)
     outputs = [output for cell in said if cell.cell_type == "code" for output in cell.outputs]
-    printed = "".join(output.text for output in outputs if output.output_type == "stream")
+    shown = (output.get("text") or f"{output.get('data', {}).get('text/markdown', '')}\n" for output in outputs)
+    printed = "".join(shown)  # what is printed comes in pieces, a sentence of ``words.say`` whole
     lines = [f"- {line}" for line in printed.splitlines() if line.strip()]
     return ["**What we saw.**", "", *lines, ""] if lines else []
 

@@ -67,24 +67,3 @@ def confident_mistakes(run: RunRecord, data: ImageData, count: int = 12, device=
         for i in order
         if predicted[i] != labels[i]
     ]
-
-
-def confused_pairs(counts: np.ndarray, classes, top: int = 5) -> list[dict]:
-    """The pairs of classes taken for each other most often, both ways together.
-
-    Args:
-        counts: (true, predicted), as ``confusion`` gives them.
-
-    Returns:
-        One dict per pair: ``pair`` (two names), ``mistakes`` and ``share`` of all mistakes.
-    """
-    wrong = counts - np.diag(np.diag(counts))
-    both = np.triu(wrong + wrong.T)
-    order = np.argsort(both, axis=None)[::-1][:top]
-    places = [np.unravel_index(i, both.shape) for i in order]
-    total = max(1, int(wrong.sum()))
-    return [
-        {"pair": (classes[a], classes[b]), "mistakes": int(both[a, b]), "share": float(both[a, b] / total)}
-        for a, b in places
-        if both[a, b]
-    ]
