@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..env import ROOT, figures_dir
 from .checks import EXERCISES
-from .quiz import Shown, kept
+from .quiz import Shown, kept, live
 
 # Which notebook builds on which, besides 01.
 BUILDS_ON = {"03": "02", "04": "02", "05": "04", "06": "05", "07": "05", "08": "02", "10": "04"}
@@ -46,6 +46,6 @@ def course_map() -> Shown:
         row |= {"exercises": f"{len(exercises & set(solved))} of {len(exercises)}" if exercises else "–"}
         rows.append(row | {"file": book["path"].name})
     table = pd.DataFrame(rows)
-    linked = table.assign(**{"": [f'<a href="{row["file"]}">{row[""]}</a>' for row in rows]})
+    linked = table.assign(**{"": [f'<a href="{row["file"]}">{row[""]}</a>' for row in rows]}) if live() else table
     show = {"index": False, "columns": list(rows[0])[:-1]}
     return Shown(table.to_string(**show), linked.to_html(escape=False, border=0, **show))
