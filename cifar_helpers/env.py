@@ -23,11 +23,17 @@ from . import gpus
 ROOT = Path(os.environ.get("CIFAR_COURSE_ROOT") or Path(__file__).resolve().parents[1])
 PRECISIONS = ("auto", "fp32", "bf16")
 NO_IMAGES = "no images"  # label, in place of the images', of drawings and of tables about networks
+NUMBERED = "[0-9][0-9]*_*"  # how the names of notebooks and of what they make begin: 02_simple_net, 02b_sweeps
 UTF8_OUTPUT = {"PYTHONIOENCODING": "utf-8"}  # environment of a child whose output we read
 
 
 class CourseError(Exception):
     """Something the reader can put right; the message says how. Command lines print it without a traceback."""
+
+
+def number_of(name: str) -> str:
+    """The number of a notebook, from its name or that of something it made: ``02b`` of ``02b_sweeps``."""
+    return name.partition("_")[0]
 
 
 def show_anything() -> None:

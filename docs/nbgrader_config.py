@@ -76,5 +76,5 @@ c.ZipCollectApp.collect_directory_structure = "{downloaded}/{collect_step}"
 c.ZipCollectApp.strict = True  # other notebooks and 01_data-Copy1.ipynb stay out
 c.FileNameCollectorPlugin.named_regexp = (
     r"(?!.*/(?:__MACOSX/|\._)).*?/downloaded/extracted/(?P<packed>.*?Project2-(?=\d+_))?"
-    r"(?P<student_id>(?(packed)\d+|[^/]+))(?(packed)_|/)(?:.*?[/_])??(?P<file_id>\d\d_[a-z]\w*)\.ipynb$"
+    r"(?P<student_id>(?(packed)\d+|[^/]+))(?(packed)_|/)(?:.*?[/_])??(?P<file_id>\d\d[a-z]?_[a-z]\w*)\.ipynb$"
 )

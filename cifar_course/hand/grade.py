@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from cifar_helpers.env import ROOT, CourseError, command_line, read_json, write_atomically
+from cifar_helpers.env import ROOT, CourseError, command_line, number_of, read_json, write_atomically
 
 from ..report.execute import choose
 
@@ -176,9 +176,9 @@ def assignments(course: Path, only: Sequence[str] = ()) -> list[str]:
     if not every or not (course / CONFIG).is_file():
         raise CourseError(f"{course} is no course folder yet: python -m cifar_course.hand.grade prepare {course}")
     for name in only:
-        if not any(name in (one, one[:2]) for one in every):
+        if not any(name in (one, number_of(one)) for one in every):
             raise CourseError(f"No assignment {name} in {course}; there are {', '.join(every)}.")
-    return [one for one in every if not only or one in only or one[:2] in only]
+    return [one for one in every if not only or one in only or number_of(one) in only]
 
 
 def collect(course: Path, only: Sequence[str] = ()) -> list[str]:

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 from cifar_helpers.data.source import SYNTHETIC
-from cifar_helpers.env import ROOT, CourseError, figures_dir, read_json, write_atomically
+from cifar_helpers.env import ROOT, CourseError, figures_dir, number_of, read_json, write_atomically
 from cifar_helpers.figures import file_of
 
 from .edition import MANIFEST, STUB, delivered, hash_of, walk
@@ -72,7 +72,7 @@ def filled(template: str, folder: Path, link: str) -> str:
         found = read_json(folder / f"{name}.json")
         made = isinstance(found, dict) and (kind == "table" or (folder / file_of(found | {"name": name})).is_file())
         if not made:
-            return f"*(No {kind} `{name}`{NOT_MADE}{name[:2]}.)*"
+            return f"*(No {kind} `{name}`{NOT_MADE}{number_of(name)}.)*"
         caption = " ".join(str(found.get("caption", name)).split())
         source = f"*{caption}* Profile {found.get('profile')}, data: {found.get('data_label')}."
         if kind == "table":

@@ -14,7 +14,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_output
 
-from cifar_helpers.env import write_atomically
+from cifar_helpers.env import NUMBERED, number_of, write_atomically
 from cifar_helpers.figures import file_of
 from cifar_helpers.teach import progress
 
@@ -40,7 +40,7 @@ def write(root: Path, executed: Path, figures: Path, entries: Sequence[Mapping],
     Returns:
         The pages.
     """
-    folder, stems = root / FOLDER, [path.stem for path in sorted(executed.glob("[0-9][0-9]_*.ipynb"))]
+    folder, stems = root / FOLDER, [path.stem for path in sorted(executed.glob(f"{NUMBERED}.ipynb"))]
     link = Path(os.path.relpath(figures, folder)).as_posix()
     known = {entry["name"]: entry for entry in entries if entry["kind"] == "figure"}
     written = []
@@ -49,7 +49,7 @@ def write(root: Path, executed: Path, figures: Path, entries: Sequence[Mapping],
                 if 0 <= other < len(stems)]  # fmt: skip
         ways += [f"[run it](../../notebooks/{stem}.ipynb)", f"[the report]({link}/REPORT.md)"]
         notebook = nbformat.read(executed / f"{stem}.ipynb", as_version=4)
-        mine = {name: entry for name, entry in known.items() if name[:2] == stem[:2]}
+        mine = {name: entry for name, entry in known.items() if number_of(name) == number_of(stem)}
         text = page(notebook, mine, link, f"*{made_from}* {' · '.join(ways)}")
         written.append(write_atomically(folder / f"{stem}.md", text))
     for old in set(folder.glob("*.md")) - set(written):

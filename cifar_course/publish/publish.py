@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from cifar_helpers.data.source import SYNTHETIC
-from cifar_helpers.env import ROOT, CourseError, disk_error, figures_dir, read_json, write_atomically
+from cifar_helpers.env import NUMBERED, ROOT, CourseError, disk_error, figures_dir, read_json, write_atomically
 from cifar_helpers.plans.profiles import PUBLISHED
 from cifar_helpers.training.store import DRAWN, SMALL_FILES, Store
 
@@ -38,7 +38,7 @@ def publish(profile: str, store: Store) -> Path:
             else:
                 _copy_records(folder / "records", entries, report["data_fingerprint"], store)
                 write_atomically(target / "published.json", json.dumps({"profile": profile}))
-            for old in [*target.glob("[0-9][0-9]_*"), target / "REPORT.md", target / "records"]:
+            for old in [*target.glob(NUMBERED), target / "REPORT.md", target / "records"]:
                 shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
             for new in folder.iterdir():
                 new.rename(target / new.name)

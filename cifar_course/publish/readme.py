@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from cifar_helpers.env import ROOT, figures_dir, read_json, write_atomically
+from cifar_helpers.env import NUMBERED, ROOT, figures_dir, read_json, write_atomically
 from cifar_helpers.plans.profiles import PROFILES
 
 from ..report.benchmarks import table
@@ -22,7 +22,7 @@ DISK = {
 
 def not_ok(report: dict) -> list[str]:
     """Notebooks of the course that this report has not executed to a good end."""
-    stems = {p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
+    stems = {p.stem for p in (ROOT / "notebooks").glob(f"{NUMBERED}.ipynb")}
     return sorted(stems - {n for n, r in report["results"].items() if r["verdict"] == "ok"})
 
 

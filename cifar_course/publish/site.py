@@ -19,7 +19,16 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from cifar_helpers import plans
-from cifar_helpers.env import ROOT, CourseError, command_line, figures_dir, read_json, runs_dir, write_atomically
+from cifar_helpers.env import (
+    NUMBERED,
+    ROOT,
+    CourseError,
+    command_line,
+    figures_dir,
+    read_json,
+    runs_dir,
+    write_atomically,
+)
 
 SETTINGS = ROOT / "docs" / "site"
 GUIDES = (
@@ -96,7 +105,7 @@ def stage(profile: str, folder: Path) -> None:
             _copy(path, target / path.name)
     captions = figure_captions(local.glob("*.json"))
     (folder / "notebooks").mkdir()
-    for source in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+    for source in sorted((ROOT / "notebooks").glob(f"{NUMBERED}.ipynb")):
         executed = runs_dir() / "notebooks" / profile / source.name
         notebook = nbformat.read(executed if executed.exists() else source, as_version=4)
         if not executed.exists():

@@ -7,6 +7,7 @@ table or its numbers are missing for is left out.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from cifar_helpers.env import number_of
 from cifar_helpers.intervals import LEVEL, holm
 from cifar_helpers.sources.beside import AGREES, CONTRADICTS, NOT_COMPARABLE, NOT_RUN, UNDECIDED, VERDICTS
 from cifar_helpers.words import rounded
@@ -128,7 +129,10 @@ def _not_run(entries: Sequence[dict]) -> str:
 def beside_sources(entries: Sequence[dict], profile: str) -> list[str]:
     """Every result of the sources beside ours in one table, from the notebooks' own."""
     found = [
-        (entry["name"][:2], row) for entry in entries if entry["name"].endswith("_z_sources") for row in entry["rows"]
+        (number_of(entry["name"]), row)
+        for entry in entries
+        if entry["name"].endswith("_z_sources")
+        for row in entry["rows"]
     ]
     columns = [name for name in SOURCES if any(name in row for _, row in found)]
     rows = [

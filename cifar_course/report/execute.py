@@ -24,7 +24,16 @@ from pathlib import Path
 import nbformat
 
 from cifar_helpers import signals
-from cifar_helpers.env import ROOT, UTF8_OUTPUT, CourseError, disk_error, show_anything, write_atomically
+from cifar_helpers.env import (
+    NUMBERED,
+    ROOT,
+    UTF8_OUTPUT,
+    CourseError,
+    disk_error,
+    number_of,
+    show_anything,
+    write_atomically,
+)
 
 KERNEL = "cifar-course"
 FAILURE = "failure: "  # how the child's last line begins where papermill itself failed
@@ -41,7 +50,7 @@ def choose(only: Sequence[str] = ()) -> list[Path]:
     Raises:
         CourseError: a name fits none.
     """
-    every = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    every = sorted((ROOT / "notebooks").glob(f"{NUMBERED}.ipynb"))
     if not only:
         return every
     only = [name.zfill(2) if name.isdecimal() else name for name in only]
@@ -254,7 +263,7 @@ def execute(
     command = [sys.executable, "-m", "cifar_course.report.execute", str(notebook), str(unfinished)]
     command += [json.dumps(parameters), *([str(cell_minutes * 60)] if cell_minutes else [])]
     try:
-        failure = _follow(command, notebook.stem[:2], threads, group or Group())
+        failure = _follow(command, number_of(notebook.stem), threads, group or Group())
         judged = _judge(unfinished, output, failure)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cifar_helpers import plans
 from cifar_helpers.data.source import index
-from cifar_helpers.env import CourseError, read_json, write_atomically
+from cifar_helpers.env import CourseError, number_of, read_json, write_atomically
 from cifar_helpers.plans.jobs import Job
 from cifar_helpers.plans.profiles import PROFILES
 from cifar_helpers.training import probes
@@ -82,7 +82,8 @@ def notebook_line(notebook: str, profile: str, jobs: Sequence[Job], fingerprint:
         return f"notebook {notebook}: not run yet"
     ended = datetime.fromtimestamp(found["ended"]).astimezone()
     line = f"notebook {notebook}: {found['verdict']}, ended {ended:%Y-%m-%d %H:%M %Z}"
-    newest = max((finished(job, fingerprint, store) for job in jobs if notebook[:2] in job.notebooks), default=0.0)
+    mine = [job for job in jobs if number_of(notebook) in job.notebooks]
+    newest = max((finished(job, fingerprint, store) for job in mine), default=0.0)
     return f"{line}, older than its runs" if newest > found["ended"] else line
 
 

@@ -13,10 +13,12 @@ from cifar_helpers import plans
 from cifar_helpers.data.source import SYNTHETIC
 from cifar_helpers.env import (
     NO_IMAGES,
+    NUMBERED,
     ROOT,
     figures_dir,
     git_revision,
     machine_card,
+    number_of,
     read_json,
     write_atomically,
 )
@@ -34,9 +36,9 @@ from .digest import beside_sources, glance, in_short
 
 def load_entries(folder: Path) -> list[dict]:
     """Figures and tables saved in a folder, in the order in which their notebooks make them."""
-    found = [read_json(path) for path in folder.glob("[0-9][0-9]_*.json")]
+    found = [read_json(path) for path in folder.glob(f"{NUMBERED}.json")]
     entries = [entry for entry in found if isinstance(entry, dict) and entry.get("kind") in ("figure", "table")]
-    return sorted(entries, key=lambda entry: (entry["name"][:2], entry["made"]))
+    return sorted(entries, key=lambda entry: (number_of(entry["name"]), entry["made"]))
 
 
 def write_local(
@@ -63,9 +65,9 @@ def write_local(
     folder = figures_dir(profile)
     executed = {r["notebook"]: r for r in results}
     earlier = (read_json(folder / "report.json") or {}).get("results", {})
-    ok = {name[:2] for name, r in executed.items() if r["verdict"] == "ok"}
+    ok = {number_of(name) for name, r in executed.items() if r["verdict"] == "ok"}
     for entry in load_entries(folder):  # what a notebook no longer makes does not stay in its report
-        if entry["name"][:2] in ok and entry["made"] < began:
+        if number_of(entry["name"]) in ok and entry["made"] < began:
             for path in folder.glob(f"{entry['name']}.*"):
                 path.unlink()
     entries = load_entries(folder)
@@ -160,7 +162,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
         rows = answer.fair(report["profile"], report["data_fingerprint"])
         lines += ["## MyNet and LeNet-5, trained here", "", *table(rows)] if rows else []
     lines += protocol(report) + beside_sources(usable, report["profile"]) + glance(usable)
-    stems = sorted(p.stem for p in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    stems = sorted(p.stem for p in (ROOT / "notebooks").glob(f"{NUMBERED}.ipynb"))
     missing = [stem for stem in stems if stem not in report["results"]]
     if missing:
         lines += [f"**Missing:** {', '.join(missing)}. Run the report again without `--only`.", ""]
@@ -168,7 +170,7 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
         lines += [f"{len(entries) - len(usable)} figures or tables of other data are left out.", ""]
     usable += load_shown(report["results"])
     for stem in stems:
-        mine = [e for e in usable if e["name"].startswith(stem[:2])]
+        mine = [e for e in usable if number_of(e["name"]) == number_of(stem)]
         if mine:
             path = ROOT / "notebooks" / f"{stem}.ipynb"
             lines += [f"## {notebook_title(path)}", "", *notebook_text(path, "## The idea")]
@@ -305,8 +307,8 @@ def _times_line(report: dict) -> list[str]:
 
 def load_shown(results: dict) -> list[dict]:
     """What the notebooks saved that show the published runs, marked so; its files lie in a folder beside."""
-    numbers = {name[:2] for name, result in results.items() if result.get("shown")}
-    entries = [entry for entry in load_entries(figures_dir(PUBLISHED)) if entry["name"][:2] in numbers]
+    numbers = {number_of(name) for name, result in results.items() if result.get("shown")}
+    entries = [entry for entry in load_entries(figures_dir(PUBLISHED)) if number_of(entry["name"]) in numbers]
     return [entry | {"shown": True} for entry in entries]
 
 

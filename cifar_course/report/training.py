@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 
-from cifar_helpers.env import CourseError
+from cifar_helpers.env import CourseError, number_of
 from cifar_helpers.plans.forecast import Forecast, kind
 from cifar_helpers.plans.jobs import Job
 from cifar_helpers.plans.profiles import get_profile, only_shows
@@ -42,7 +42,7 @@ def announce(report, devices: Sequence[str], per_device: int) -> Forecast:
         f"{forecast.training:.0f} of them for {len(todo)} runs ({workers} at a time).",
         flush=True,
     )
-    shown = [path.stem[:2] for path in report.chosen if only_shows(report.profile, path.stem)]
+    shown = [number_of(path.stem) for path in report.chosen if only_shows(report.profile, path.stem)]
     if shown:
         print(f"{report.profile} cannot answer {', '.join(shown)}: there the published results are shown.")
     return forecast

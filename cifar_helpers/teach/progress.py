@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from ..env import ROOT, figures_dir
+from ..env import NUMBERED, ROOT, figures_dir, number_of
 from .checks import EXERCISES
 from .quiz import Shown, kept, live
 
@@ -16,7 +16,7 @@ WORDS_A_MINUTE, SECONDS_A_LINE = 180, 5  # of text; of code
 def notebooks(root: Path = ROOT) -> list[dict]:
     """Every notebook's ``number``, ``path``, ``question``, and about how many ``minutes`` reading it takes."""
     found = []
-    for path in sorted((root / "notebooks").glob("[0-9][0-9]*_*.ipynb")):
+    for path in sorted((root / "notebooks").glob(f"{NUMBERED}.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         texts = {kind: ["".join(c["source"]) for c in cells if c["cell_type"] == kind] for kind in ("markdown", "code")}
         title = texts["markdown"][0].splitlines()[0].lstrip("# ")
@@ -25,7 +25,7 @@ def notebooks(root: Path = ROOT) -> list[dict]:
         minutes = max(5, 5 * round((words / WORDS_A_MINUTE + lines * SECONDS_A_LINE / 60) / 5))
         asked = set(re.findall(r'quiz\.predict\("([^"]+)"', "\n".join(texts["code"])))
         question = title.partition(" · ")[2] or title
-        number = path.stem.partition("_")[0]
+        number = number_of(path.stem)
         found.append({"number": number, "path": path, "question": question, "minutes": minutes, "asked": asked})
     return found
 
