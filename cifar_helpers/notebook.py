@@ -55,14 +55,19 @@ class Page:
         """The records of these runs, in their order; what is missing is trained. As ``training.run.get_runs``."""
         return get_runs(configs, self.images, self.device, self.store, probes=probes)
 
+    def rank(self, sweep: plans.sweeps.Sweep) -> Ranked:
+        """Train a sweep's runs and rank its variants; ``found`` has the ranking too."""
+        self.found[sweep.name] = ranking.rank(sweep, self.runs(sweep.configs))
+        return self.found[sweep.name]
+
     def sweep(self, sweep: plans.sweeps.Sweep, span: int | None = None) -> None:
-        """Train a sweep's runs, rank its variants, show and keep the table and the figure; ``found`` has the ranking.
+        """Rank a sweep, then show and keep its table and its figure.
 
         Args:
             span: draw the training curves, averaged over so many steps, and not a dot for every run.
         """
-        runs = self.runs(sweep.configs)
-        found = self.found[sweep.name] = ranking.rank(sweep, runs)
+        found = self.rank(sweep)
+        runs = found.runs
         display(self.table(ranking.table(found), f"{sweep.name}_table", f"{sweep.title}.", runs))
         if span:
             drawn = figures.sweeps.sweep_curves(found, span, compare.smooth)
@@ -137,9 +142,9 @@ class PublishedPage(Page):
             )
         return super().runs(configs, probes)
 
-    def sweep(self, sweep: plans.sweeps.Sweep, span: int | None = None) -> None:
-        """As ``Page.sweep``, of the variants that are published, with the seeds that all of these have."""
-        super().sweep(self._recorded(sweep), span)
+    def rank(self, sweep: plans.sweeps.Sweep) -> Ranked:
+        """As ``Page.rank``, of the variants that are published, with the seeds that all of these have."""
+        return super().rank(self._recorded(sweep))
 
     def _recorded(self, sweep: plans.sweeps.Sweep) -> plans.sweeps.Sweep:
         """The part of a sweep that is published, with the seeds that all of its variants have.

@@ -53,7 +53,7 @@ def images(tmp_path_factory):
 def test_every_notebook_that_trains_declares_its_runs():
     import nbformat
 
-    for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+    for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]*_*.ipynb")):
         code = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
         assert bool(re.search(r"page\.(runs|sweep)\(|Landscape\(page", code)) == (path.stem in plans.jobs.NOTEBOOKS)
         if path.stem in plans.jobs.NOTEBOOKS:
@@ -70,6 +70,14 @@ def test_a_plan_holds_every_run_once_with_the_probes_of_all_who_share_it():
         assert any(job.probes for job in shared)
     alone = plans.jobs.plan(["04_bn_comparison"], {"profile": "smoke", "n_items": 100})
     assert {job.config.n_items for job in alone} == {100} and {n for j in alone for n in j.notebooks} == {"04"}
+
+
+def test_the_appendix_of_02_reads_its_runs_and_trains_more():
+    jobs = {n: plans.jobs.plan([n], {"profile": "laptop"}) for n in ("02_simple_net", "02b_sweeps")}
+    mine, more = ({job.config for job in found} for found in jobs.values())
+    assert mine < more and {job.notebooks for job in jobs["02b_sweeps"]} == {("02b",)}
+    shown = [plans.profiles.only_shows("quick", name) for name in ("02b_sweeps", "05_loss_landscape")]
+    assert shown == [True, False]
 
 
 def test_jobs_survive_json_and_refuse_anything_else():

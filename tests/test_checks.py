@@ -11,12 +11,14 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from conftest import APPENDICES
 
+from cifar_helpers.env import number_of
 from cifar_helpers.teach import checks
 from cifar_helpers.teach.checks import engine
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = {path.stem[:2]: nbformat.read(path, as_version=4) for path in (ROOT / "notebooks").glob("*.ipynb")}
+NOTEBOOKS = {number_of(path.stem): nbformat.read(path, as_version=4) for path in (ROOT / "notebooks").glob("*.ipynb")}
 HANDOUTS = {  # tasks of the handout and of the issue that must be among them
     *("channel_statistics", "training_step", "swish", "l1_penalty", "sgd", "adam", "residual_block"),
     *("batch_norm", "vgg_batch_norm", "min_max_curve", "direct_probe"),
@@ -132,7 +134,7 @@ def test_an_error_without_a_text_leaves_no_dangling_colon():
 
 
 def test_two_exercises_a_notebook_and_the_handouts_own():
-    counts = dict.fromkeys(NOTEBOOKS, 0)
+    counts = {number: 0 for number in NOTEBOOKS if number not in APPENDICES}
     for exercise in checks.EXERCISES.values():
         counts[exercise.notebook] += 1
     assert min(counts.values()) >= 2, counts

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import figures, intervals, models, words
+from cifar_helpers import env, figures, intervals, models, words
 from cifar_helpers.data.images import channel_statistics
 from cifar_helpers.env import figures_dir
 from cifar_helpers.measure import compare, quantities
@@ -185,6 +185,39 @@ def test_a_legend_outside_the_axes_stays_outside_when_saved(tmp_path, monkeypatc
     figure.draw_without_rendering()
     room = min(axis.get_tightbbox().y0 for axis in figure.axes) - figure.legends[0].get_window_extent().y1
     assert room > -5  # pixels; the legend's own padding may reach into the label's
+
+
+def cell_of(notebook: str, name: str) -> dict:
+    """What the code of a notebook's cell defines, run up to its first figure."""
+    cells = json.loads((env.ROOT / "notebooks" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
+    (source,) = ["".join(cell["source"]) for cell in cells if f"def {name}(" in "".join(cell["source"])]
+    made = {"np": np, "torch": torch}
+    exec(source.partition("\nfigure = ")[0], made)
+    return made
+
+
+def test_the_ravine_is_that_of_gradient_descent():
+    made = cell_of("02_simple_net", "descend")
+    curvature, path = made["curvature"].numpy(), made["paths"]["SGD"]
+    closed = path[0] * (1 - 0.074 * curvature) ** np.arange(len(path))[:, None]
+    np.testing.assert_allclose(path, closed, rtol=1e-3, atol=1e-6)
+    drawn = figures.intuition.ravine(made["paths"], curvature)
+    for axis, (name, way) in zip(drawn.axes, made["paths"].items(), strict=True):
+        np.testing.assert_allclose(axis.lines[0].get_xydata(), way)
+        assert name in axis.get_title() and f"{np.linalg.norm(way[-1]):.2g} from the bottom" in axis.get_title()
+    ends = {name: np.linalg.norm(way[-1]) for name, way in made["paths"].items()}
+    assert max(ends, key=ends.get) == "SGD", "the text says that it is slowest"
+
+
+def test_ten_layers_keep_the_signal_with_he_and_halve_its_squares_with_xavier():
+    torch.manual_seed(0)
+    made = cell_of("02_simple_net", "signal")
+    found = {name: sizes[-1] for name, sizes in made["signals"].items()}
+    assert found["He: variance 2/n"] == pytest.approx(1, rel=0.4)
+    assert found["Xavier: variance 1/n"] == pytest.approx(2**-5, rel=0.4)
+    axis = figures.intuition.ten_layers(made["signals"]).axes[0]
+    for line, sizes in zip(axis.lines, made["signals"].values(), strict=False):
+        assert line.get_ydata().tolist() == [1, *sizes]
 
 
 def test_a_chain_draws_every_layer_that_is_not_an_activation():

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import APPENDICES
 
 from cifar_helpers import env
-from cifar_helpers.env import CourseError
+from cifar_helpers.env import CourseError, number_of
 from cifar_helpers.teach import quiz
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = {path.stem[:2]: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = {number_of(path.stem): nbformat.read(path, as_version=4) for path in PATHS}
 QUESTIONS, PREDICTIONS = quiz.load()
 GOOD = """
 [[questions]]
@@ -68,9 +70,9 @@ def test_every_question_is_complete(question):
 
 
 def test_every_notebook_has_three_questions_of_the_courses_own_and_a_prediction():
-    for notebook in NOTEBOOKS:
+    for notebook in NOTEBOOKS.keys() - APPENDICES:
         assert sum(q.notebook == notebook and not q.source for q in QUESTIONS.values()) >= 3, notebook
-        assert any(name.startswith(notebook) for name in PREDICTIONS), notebook
+        assert any(name.startswith(f"{notebook}-") for name in PREDICTIONS), notebook
 
 
 def test_the_ten_statements_of_source_002():
@@ -298,7 +300,7 @@ def test_the_notebook_asks(number):
     assert name == number and before.source.startswith("## Check yourself")
     assert after.source.startswith("## Exercises"), "the questions stand between what was seen and what is to be done"
     predicted = calls(notebook, "predict")
-    assert [name for _, name in predicted] == [name for name in PREDICTIONS if name.startswith(number)]
+    assert [name for _, name in predicted] == [name for name in PREDICTIONS if name.startswith(f"{number}-")]
     recalled = {name: place for place, name in calls(notebook, "recall")}
     for place, name in predicted:
         assert re.search(r"[Pp]redict|Before you run", notebook.cells[place - 1].source), name

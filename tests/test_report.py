@@ -125,6 +125,15 @@ def test_notebooks_are_found_by_number_and_by_name():
         "05_loss_landscape",
         "07_beta_smoothness",
     ]
+    assert [p.stem for p in execute.choose(["02"])] == ["02_simple_net"]
+    assert [p.stem for p in execute.choose(["02b"])] == ["02b_sweeps"]
+
+
+def test_an_appendix_has_a_number_of_its_own(tmp_path):
+    for made, name in enumerate(("03_a", "02b_b", "02_c", "02b_a", "report")):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"name": name, "kind": "table", "made": str(made)}))
+    assert [entry["name"] for entry in summary.load_entries(tmp_path)] == ["02_c", "02b_b", "02b_a", "03_a"]
+    assert [env.number_of(name) for name in ("02_simple_net", "02b_sweeps", "02b_z_sources")] == ["02", "02b", "02b"]
 
 
 # --- the verdict ---------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from cifar_course.report.execute import notebook_parameters
 from cifar_helpers import notebook, plans
 from cifar_helpers.env import CourseError
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("[0-9][0-9]*_*.ipynb"))
 # What a command line makes of a slip, for each setting: text where a number was meant, a number where a list was.
 SLIPS = {
     "profile": [7, None, ["smoke"]],

@@ -12,13 +12,14 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from cifar_course.publish import pages, site
+from cifar_helpers.env import number_of
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+NOTEBOOKS = {number_of(path.stem): path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
 GUIDES = [ROOT / "docs" / f"{name}.md" for name in site.GUIDES if name != "report_template"]
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
-ENTRY = re.compile(r"^- \*\*(.+?)\*\* \(\[(\d\d)\]\((\S+)\)\): \S", re.MULTILINE)
+ENTRY = re.compile(r"^- \*\*(.+?)\*\* \(\[(\d\d[a-z]?)\]\((\S+)\)\): \S", re.MULTILINE)
 
 
 def picture():

@@ -182,6 +182,12 @@ def ranked(**scores):
     return ranking.Ranked("Title", ("thing",), ranking.judged(found))
 
 
+def test_the_gap_between_two_variants_is_over_the_seeds_at_which_both_train():
+    found = ranked(a=[0.60, 0.62, 0.1], b=[0.70, 0.74, 0.72], c=[0.1, 0.1, 0.1], d=[float("nan"), 0.5, 0.5])
+    assert found.gap("a", "b").values == pytest.approx([10, 12]) and found.gap("b", "a").mean == pytest.approx(-11)
+    assert found.gap("a", "c") is None and found.gap("b", "d").values == pytest.approx([-24, -22])
+
+
 def test_ranks_and_ties_follow_the_paired_interval():
     found = ranked(a=[0.60, 0.62, 0.61], b=[0.599, 0.622, 0.609], c=[0.50, 0.52, 0.51], d=[0.1, 0.1, 0.1])
     assert [o.verdict for o in found] == ["best", "undecided", "behind", "at chance"]

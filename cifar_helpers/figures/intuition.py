@@ -1,4 +1,4 @@
-"""Drawings that come before a measurement: an overshooting step, a cone, a ball in a bowl, a gradient's way back.
+"""Drawings that come before a measurement: a ravine, ten layers, a step that overshoots, a cone, a ball in a bowl.
 
 They are made by code from a few made-up numbers, or from what a notebook has computed in view; no run is shown.
 """
@@ -12,6 +12,47 @@ from matplotlib.figure import Figure
 from .style import BLUE, CHANNELS, COLOURS, DASHES, GREEN, ORANGE, legend, styled, title_of
 
 GREY = "#444444"
+
+
+@styled
+def ravine(paths: Mapping[str, np.ndarray], curvatures: Sequence[float]) -> Figure:
+    """A ravine seen from above, L(w) = ½ (c₁ w₁² + c₂ w₂²), and the way of each optimizer through it.
+
+    Args:
+        paths: optimizer → (n, 2) places, the start first; curvatures: c₁ along the ravine and c₂ across it.
+    """
+    figure, axes = plt.subplots(1, len(paths), figsize=(3.7 * len(paths), 2.9), sharex=True, sharey=True)
+    side = 1.15 * np.abs(np.concatenate([*paths.values()])).max()
+    x, y = np.meshgrid(np.linspace(-side, side, 120), np.linspace(-side / 2, side / 2, 120))
+    loss = (curvatures[0] * x**2 + curvatures[1] * y**2) / 2
+    for axis, (name, path) in zip(axes, paths.items(), strict=True):
+        axis.contour(x, y, loss, loss.max() * np.linspace(0.02, 1, 9) ** 2, colors="#AAAAAA", linewidths=0.9)
+        axis.plot(*path.T, "o-", color=BLUE, linewidth=1.2, ms=4, mfc="white")
+        axis.plot(*path[0], "o", color="black", ms=9)
+        axis.plot(0, 0, "*", color=ORANGE, ms=16)
+        axis.set(title=f"{name}: after {len(path) - 1} steps\n{np.linalg.norm(path[-1]):.2g} from the bottom")
+        axis.set(xlabel="along the ravine", xticks=[], yticks=[])
+    axes[0].set_ylabel("across")
+    title_of(figure, "One ravine, the same number of steps")
+    return figure
+
+
+@styled
+def ten_layers(found: Mapping[str, Sequence[float]]) -> Figure:
+    """How large the signal is behind each layer of a deep network, by how its weights were drawn.
+
+    Args:
+        found: initialisation → root mean square of the signal, layer by layer; the input's is 1.
+    """
+    figure, axis = plt.subplots(figsize=(8, 4))
+    for (name, sizes), colour in zip(found.items(), COLOURS, strict=False):
+        axis.plot(range(len(sizes) + 1), [1, *sizes], "o-", color=colour, mfc="white", label=name)
+    axis.axhline(1, color="#777777", linestyle=":", linewidth=1)
+    axis.set(yscale="log", xlabel="layer", ylabel="size of the signal (root mean square)")
+    axis.set_xticks(range(1 + max(map(len, found.values()))))
+    legend(axis, loc="lower left")
+    title_of(figure, "A factor a little off 1 in each layer is a large one after ten")
+    return figure
 
 
 @styled

@@ -138,6 +138,10 @@ class Ranked:
         wanted = variant if isinstance(variant, tuple) else (variant,)
         return next((outcome for outcome in self.outcomes if outcome.variant == wanted), None)
 
+    def gap(self, before: str | tuple[str, ...], after: str | tuple[str, ...]) -> Paired | None:
+        """Paired difference of two variants in points, over the seeds at which both train; None without such a seed."""
+        return _behind(self[before].scores, self[after].scores)
+
     @property
     def runs(self) -> list:
         """All runs, variant by variant."""
@@ -207,7 +211,7 @@ def judged(found: Mapping[tuple[str, ...], Sequence]) -> tuple[Outcome, ...]:
 
 def _behind(best: Sequence[float], mine: Sequence[float]) -> Paired | None:
     """Paired difference in points over the seeds at which both are above chance; None where there is no such seed."""
-    pairs = [pair for pair in zip(best, mine, strict=True) if min(pair) > CHANCE]
+    pairs = [pair for pair in zip(best, mine, strict=True) if all(score > CHANCE for score in pair)]
     return paired(*(100 * np.array(side) for side in zip(*pairs, strict=True))) if pairs else None
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..env import CourseError
+from ..env import CourseError, number_of
 from ..training import probes
 from ..training.config import RunConfig
 from ..training.probes import ProbeConfig
@@ -59,12 +59,19 @@ class Job:
 
 
 def simple_net(profile: str, seed: int = 0) -> list[Job]:
-    """02: every sweep over small networks."""
-    makes = (sweeps.nll_identity, sweeps.losses_and_optimizers, sweeps.activations, sweeps.structure, sweeps.filters)
-    makes += (sweeps.lenet_changes, sweeps.lenet_long, sweeps.initialisations, sweeps.bn_at_high_rate, sweeps.rates)
-    makes += (sweeps.l2, sweeps.penalties, sweeps.convnet_lengths, sweeps.batch_sizes, sweeps.dropout, sweeps.high_rate)
+    """02: the sweeps over small networks that answer its questions."""
+    makes = (sweeps.activations, sweeps.losses_and_optimizers, sweeps.initialisations)
+    makes += (sweeps.lenet_changes, sweeps.lenet_long, sweeps.batch_sizes, sweeps.penalties)
     own = sweeps.own_optimizers(profile, seed, muon=has_muon())
     return _jobs(config for sweep in (own, *(make(profile, seed) for make in makes)) for config in sweep.configs)
+
+
+def small_sweeps(profile: str, seed: int = 0) -> list[Job]:
+    """02b: every sweep over small networks, those of 02 too, since all stand beside the sources."""
+    makes = (sweeps.nll_identity, sweeps.structure, sweeps.filters, sweeps.bn_at_high_rate, sweeps.rates, sweeps.l2)
+    makes += (sweeps.convnet_lengths, sweeps.dropout, sweeps.high_rate)
+    more = _jobs(config for make in makes for config in make(profile, seed).configs)
+    return list(dict.fromkeys(simple_net(profile, seed) + more))
 
 
 def resnet_vgg(profile: str, seed: int = 0, fast: bool = False, read: Reader = lambda config: None) -> list[Job]:
@@ -132,6 +139,7 @@ def why_batchnorm(profile: str, seed: int = 0) -> list[Job]:
 
 NOTEBOOKS: dict[str, Callable[..., list[Job]]] = {
     "02_simple_net": simple_net,
+    "02b_sweeps": small_sweeps,
     "03_resnet_vgg": resnet_vgg,
     "04_bn_comparison": bn_comparison,
     "05_loss_landscape": loss_landscape,
@@ -192,7 +200,7 @@ def plan(notebooks: Sequence[str], parameters: Mapping[str, object], read: Reade
         for job in declare(**given):
             seen = merged.get(job.config, Job(job.config))
             wanted = tuple(dict.fromkeys(seen.probes + job.probes))
-            merged[job.config] = Job(job.config, wanted, tuple(dict.fromkeys((*seen.notebooks, name[:2]))))
+            merged[job.config] = Job(job.config, wanted, tuple(dict.fromkeys((*seen.notebooks, number_of(name)))))
     return list(merged.values())
 
 

@@ -6,7 +6,7 @@ share their runs; a GPU also takes more seeds and finer grids. Nothing here impo
 
 from dataclasses import make_dataclass, replace
 
-from ..env import ROOT, CourseError, figures_dir, read_json
+from ..env import ROOT, CourseError, figures_dir, number_of, read_json
 
 EPOCH = 351  # steps of batch 128 in an epoch of the 45 000 training images
 FAST_STEPS = 384  # of the fast recipe while choosing, in every profile but smoke
@@ -24,7 +24,7 @@ _TABLE = {
     "minutes": (6, 15, 6300, 3000),
     "notebook_minutes": (4, 5, 10, 10),
     # the notebooks that a report trains nothing for: they show the published records
-    "shows": ((), ("02", "03", "08", "09", "10"), (), ()),
+    "shows": ((), ("02", "02b", "03", "08", "09", "10"), (), ()),
     "n_items": (160, None, None, None),  # size of the training set; None takes all of it
     "batch_size": (16, 128, 128, 128),  # images per step, where a sweep does not vary it
     # 02 and 03
@@ -153,4 +153,4 @@ def get_profile(name: str) -> Profile:
 
 def only_shows(profile: str, notebook: str) -> bool:
     """Whether a report of this profile trains nothing for a notebook (its stem) and shows what is published there."""
-    return notebook[:2] in get_profile(profile).shows
+    return number_of(notebook) in get_profile(profile).shows

@@ -81,7 +81,7 @@ def _sweep(name: str, title: str, factors: str, variants: Mapping, seed: int, co
     return Sweep(name, title, tuple(factors.split("|")), keyed)
 
 
-# --- 02: small networks --------------------------------------------------------------------------------------------
+# --- 02 and 02b: small networks -------------------------------------------------------------------------------------
 
 
 def mynet(profile: str, hidden: int = 100, steps: int | None = None, **settings) -> RunConfig:
@@ -112,8 +112,8 @@ def nll_identity(profile: str, seed: int = 0) -> Sweep:
         "Adagrad, NLL": mynet(profile, loss="nll", **optimizer_settings("Adagrad")),
     }
     return _sweep(
-        "02_nll",
-        "MyNet under the three pairs of source 001",
+        "02b_nll",
+        "MyNet under three pairs of optimizer and loss",
         "optimizer and loss",
         variants,
         seed,
@@ -138,7 +138,7 @@ def structure(profile: str, seed: int = 0) -> Sweep:
         "h = 500, tanh": mynet(profile, 500, model_args={"activation": "tanh"}),
     }
     title = "MyNet with other hidden sizes, filter sizes and activations"
-    return _sweep("02_structure", title, "change", variants, seed, get_profile(profile).small_seeds)
+    return _sweep("02b_structure", title, "change", variants, seed, get_profile(profile).small_seeds)
 
 
 def filters(profile: str, seed: int = 0) -> Sweep:
@@ -150,7 +150,7 @@ def filters(profile: str, seed: int = 0) -> Sweep:
         )
         for first, second in ((10, 25), (20, 50), (40, 100))
     }
-    return _sweep("02_filters", "MyNet with three numbers of filters", "filters", variants, seed, plan.small_seeds)
+    return _sweep("02b_filters", "MyNet with three numbers of filters", "filters", variants, seed, plan.small_seeds)
 
 
 def own_optimizers(profile: str, seed: int = 0, muon: bool = True) -> Sweep:
@@ -234,7 +234,7 @@ def rates(profile: str, seed: int = 0) -> Sweep:
         for name, batch_norm in (("without BN", False), ("with BN", True))
     }
     title = "The improved LeNet-5 at eight learning rates, with and without batch norm"
-    return _sweep("02_rates", title, "learning rate|network", variants, seed, get_profile(profile).small_seeds)
+    return _sweep("02b_rates", title, "learning rate|network", variants, seed, get_profile(profile).small_seeds)
 
 
 def bn_at_high_rate(profile: str, seed: int = 0) -> Sweep:
@@ -244,7 +244,7 @@ def bn_at_high_rate(profile: str, seed: int = 0) -> Sweep:
         for name, arguments in (("without BN", {}), ("with BN", {"batch_norm": True}))
     }
     title = "LeNet-5 at rate 0.1 with and without batch norm"
-    return _sweep("02_bn_at_high_rate", title, "network", variants, seed, get_profile(profile).small_seeds)
+    return _sweep("02b_bn_at_high_rate", title, "network", variants, seed, get_profile(profile).small_seeds)
 
 
 def l2(profile: str, seed: int = 0) -> Sweep:
@@ -254,7 +254,7 @@ def l2(profile: str, seed: int = 0) -> Sweep:
         momentum = sgd(CARRIED_RATE, **({"weight_decay": strength} if strength else {}))
         variants[f"{strength:g}"] = improved(profile, CARRIED_RATE, optimizer_args=momentum["optimizer_args"])
     title = "The improved LeNet-5 under five strengths of L2"
-    return _sweep("02_l2", title, "L2 strength", variants, seed, get_profile(profile).small_seeds)
+    return _sweep("02b_l2", title, "L2 strength", variants, seed, get_profile(profile).small_seeds)
 
 
 def matched_l1(l2_strength: float) -> float:
@@ -277,7 +277,7 @@ def penalties(profile: str, seed: int = 0) -> Sweep:
         f"L1 {matched_l1(0.01):g} (as strong)": lenet(profile, l1=matched_l1(0.01), **kept),
         "L2 0.001": lenet(profile, **sgd(weight_decay=1e-3), **kept),
         f"L1 {matched_l1(1e-3):g} (as strong)": lenet(profile, l1=matched_l1(1e-3), **kept),
-        "L1 1 (source's λ)": lenet(profile, l1=1.0, **kept),
+        "L1 1": lenet(profile, l1=1.0, **kept),
     }
     return _sweep("02_penalties", "LeNet-5 under L2 and under L1", "penalty", variants, seed, plan.small_seeds)
 
@@ -315,7 +315,7 @@ def convnet_lengths(profile: str, seed: int = 0) -> Sweep:
     middle = min(128, plan.batch_size)
     variants[f"batch {middle}, short"] = convnet(profile, middle, plan.convnet_early)
     title = "The basic ConvNet at three batch sizes, each at its source's length"
-    return _sweep("02_convnet", title, "batch size", variants, seed, plan.small_seeds)
+    return _sweep("02b_convnet", title, "batch size", variants, seed, plan.small_seeds)
 
 
 def dropout(profile: str, seed: int = 0) -> Sweep:
@@ -326,7 +326,7 @@ def dropout(profile: str, seed: int = 0) -> Sweep:
         for name, arguments in (("without", {}), ("dropout 0.5", {"dropout": 0.5}))
     }
     return _sweep(
-        "02_dropout", "The basic ConvNet with and without dropout", "dropout", variants, seed, plan.small_seeds
+        "02b_dropout", "The basic ConvNet with and without dropout", "dropout", variants, seed, plan.small_seeds
     )
 
 
@@ -340,7 +340,7 @@ def high_rate(profile: str, seed: int = 0) -> Sweep:
         for size in sizes
     }
     title = "The basic ConvNet at rate 0.1 under four losses and two batch sizes"
-    return _sweep("02_high_rate", title, "loss|batch size", variants, seed, plan.small_seeds)
+    return _sweep("02b_high_rate", title, "loss|batch size", variants, seed, plan.small_seeds)
 
 
 def fair(profile: str, seed: int = 0) -> list[RunConfig]:
