@@ -13,7 +13,6 @@ from ..measure.precision import precision_table
 from ..measure.walks import Pair, Walks
 from ..plans.landscape import BASE_RATE
 from ..sources import beside
-from .quantity import QUANTITIES
 
 PROBE = "probe: one point"  # title of a panel
 
@@ -28,7 +27,7 @@ class Landscape:
 
     def __init__(self, page, number: str, profile: str, seed: int, rates=None, gap: int = 1):
         self.page, self.number, self.profile, self.seed, self.rates = page, number, profile, seed, rates
-        self.what = QUANTITIES[number]
+        self.what = quantities.QUANTITIES[number]
         self.given = (gap,) if number == "06" else ()  # what the proxy takes between runs and layer
 
     # --- runs

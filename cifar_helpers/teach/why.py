@@ -19,7 +19,6 @@ from ..plans.landscape import BATCH_NORM, PLAIN
 from ..training import probes
 from ..training.store import RunRecord, Store
 from ..words import by_side, difference_cell, listed, ratio_cell, ratio_text, rounded
-from .quantity import QUANTITIES
 from .readings import depth_growth
 
 FOR, AGAINST, OPEN = "for", "against", "undecided"
@@ -89,7 +88,7 @@ def _landscape(store: Store, fingerprint: str, profile: str, seed: int) -> list[
     grid = plans.landscape.direct_probe(profile)
     runs = recorded(store, fingerprint, (Job(c, (grid,)) for c in plans.landscape.direct_runs(profile, seed)))
     rows, probed = [], bool(runs) and all(grid in run.probes for run in runs)
-    for notebook, quantity in QUANTITIES.items():
+    for notebook, quantity in quantities.QUANTITIES.items():
         ways = Walks(runs, grid).ways(quantity.name) if probed else ()
         found = {each.way: each.row["paired"] for each in ways}
         for way in ("loss", "distance"):
