@@ -49,6 +49,15 @@ def test_a_sentence_is_text_and_an_exercise_is_aside():
     assert reading.count([*cells, cell("markdown", "## Exercises"), cell("code", "y = 2 * x")]) == (1, 1, 8)
 
 
+def test_02_shows_its_ideas_and_leaves_the_sources_to_its_appendix():
+    (path,) = (path for path in NOTEBOOKS if path.stem == "02_simple_net")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    lines, ideas, said = reading.count(cells)
+    assert len(cells) <= 90 and ideas >= lines / 2 and said >= 12 * lines
+    assert not any(re.search(r"[Ss]ource 00\d|beside\.", "".join(cell["source"])) for cell in cells)
+    assert max(len(cell["source"]) for cell in cells if cell["cell_type"] == "code") <= 20
+
+
 def test_hints_unfold_one_by_one():
     html = checks.hint("direct_probe")._repr_html_()
     first, second, third = (html.index(f"Hint {n}<") for n in (1, 2, 3))

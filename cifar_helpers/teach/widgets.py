@@ -222,7 +222,7 @@ def explore_batch_norm(images: ImageData, channel: Channel):
 
 @_explores("Learning rates")
 def explore_rates(images: ImageData, curves: Mapping[str, Mapping[float, Sequence]]):
-    """Choose one of the recorded rates (02).
+    """Choose one of the recorded rates (02b).
 
     Args:
         curves: what ``replays.curves_by_rate`` returns.
