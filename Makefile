@@ -8,6 +8,10 @@ OPTIONS = $(if $(PROFILE),--profile "$(PROFILE)") $(if $(DATA),--data "$(DATA)")
           $(if $(ONLY),--only $(ONLY)) $(if $(PUBLISH),--publish) $(if $(FAST),-p fast True) \
           $(if $(JOBS),--jobs-per-gpu $(JOBS)) $(if $(PDF),--pdf)
 
+KNOWN := PYTHON PROFILE DATA DEVICE ONLY PUBLISH FAST JOBS PDF SITE_PROFILE COURSE
+GIVEN := $(foreach one,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(one))))
+$(if $(filter-out $(KNOWN),$(GIVEN)),$(error there is no option $(filter-out $(KNOWN),$(GIVEN)); `make help` lists them))
+
 .PHONY: help .venv report pdf-tools test test-browser lint notebooks-test lab site site-tools grade grading-tools test-grading test-slurm bench soak audit clean
 
 help: ## list the targets
@@ -22,7 +26,9 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; name one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@echo 'Setting up .venv: downloads torch with its CUDA libraries, several GB, a few minutes.'
-	@if [ -d .venv ]; then rm -f .venv/.began; else mkdir .venv && date +%s > .venv/.began; fi
+	@base='import sys; print(sys.base_prefix)'; rm -f .venv/.began; \
+	  [ "$$($(BIN)/python -c "$$base" 2>/dev/null)" = "$$($(PYTHON) -c "$$base")" ] || \
+	  { rm -rf .venv && mkdir .venv && date +%s > .venv/.began; }  # none, or of another Python: begin with nothing
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@

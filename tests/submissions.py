@@ -6,12 +6,14 @@ import importlib
 from pathlib import Path
 
 import nbformat
+from conftest import APPENDICES
 
 from cifar_course.hand import edition
 from cifar_helpers.teach import checks
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+EVERY = [path.stem for path in (ROOT / "notebooks").glob("*.ipynb")]
+NAMES = sorted(name for name in EVERY if name.partition("_")[0] not in APPENDICES)
 
 
 def solved(name: str):

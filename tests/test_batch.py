@@ -57,7 +57,8 @@ def test_every_notebook_that_trains_declares_its_runs():
         code = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
         assert bool(re.search(r"page\.(runs|sweep)\(|Landscape\(page", code)) == (path.stem in plans.jobs.NOTEBOOKS)
         if path.stem in plans.jobs.NOTEBOOKS:
-            assert f"plans.jobs.{plans.jobs.NOTEBOOKS[path.stem].__name__}(profile, seed" in code
+            name = plans.jobs.NOTEBOOKS[path.stem].__name__
+            assert re.search(rf"plans\.jobs\.{name}\((page\.)?profile, seed", code)
 
 
 def test_a_plan_holds_every_run_once_with_the_probes_of_all_who_share_it():

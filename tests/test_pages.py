@@ -55,6 +55,12 @@ def test_a_page_shows_published_figures_alone():
     assert PNG not in text and "<img" not in text and "<p>A form.</p>" in text and "<Figure>" not in text
 
 
+def test_what_a_cell_says_stands_on_its_page():
+    said = data("text/markdown", "The loss is $a\\,b$; see [2](02_b.ipynb).", "<IPython.core.display.Markdown object>")
+    text = made(code("words.say(text)", said))
+    assert "The loss is $`a\\,b`$; see [2](02_b.md)." in text and "IPython" not in text
+
+
 def test_a_cells_pictures_are_the_figures_saved_while_it_ran():
     """A call such as ``study.controls()`` names no figure; papermill's times and the figures' own do."""
     times = (f"2026-01-01T00:00:0{i}.500+00:00" for i in range(9))
@@ -112,7 +118,7 @@ def test_formulas_are_githubs_and_come_back():
 def test_a_published_page_shows_no_object_as_python_writes_it(path):
     """A record shown by mistake, such as by a call that returns one on a cell's last line, fills a hundred screens."""
     text = path.read_text(encoding="utf-8")
-    assert not re.findall(r"^(?:\w+\(\w+=|<[\w.]+ object at 0x|\[?namespace\().{0,60}", text, re.MULTILINE)
+    assert not re.findall(r"^(?:\w+\(\w+=|<[\w.]+ object(?: at 0x|>)|\[?namespace\().{0,60}", text, re.MULTILINE)
     assert max(map(len, re.findall(r"^```text\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL)), default=0) < 6000
 
 

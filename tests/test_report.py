@@ -327,7 +327,7 @@ def test_plain_papermill_works_from_another_directory(tmp_path):
     notebook = nbformat.read(tmp_path / "out.ipynb", as_version=4)
     assert execute.verdict(notebook) == "ok"
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 3  # every figure is seen, not only saved
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 4  # every figure is seen, not only saved
     assert (figures_dir("smoke") / "01_pixel_values.png").exists()
 
 

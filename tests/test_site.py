@@ -42,7 +42,7 @@ def world(tmp_path, monkeypatch):
     local, executed = tmp_path / "figures/local/smoke", tmp_path / "runs/notebooks/smoke"
     local.mkdir(parents=True)
     executed.mkdir(parents=True)
-    for path in [*(ROOT / "figures").glob("[0-9]*.png"), ROOT / "figures/REPORT.md"]:  # the guides link some
+    for path in [*(ROOT / "figures").glob("[0-9]*.[pg][ni][gf]"), ROOT / "figures/REPORT.md"]:  # the guides link some
         (tmp_path / "figures" / path.name).write_bytes(path.read_bytes())
     (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
     for name in site.PAGES:

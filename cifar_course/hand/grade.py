@@ -145,6 +145,8 @@ def prepare(course: Path, root: Path = ROOT) -> list[str]:
     if not (course / CONFIG).exists():
         shutil.copyfile(root / "docs" / CONFIG, course / CONFIG)
     for path in choose():
+        if '"nbgrader"' not in path.read_text(encoding="utf-8"):  # an appendix has no exercise
+            continue
         source = course / "source" / path.stem / path.name
         if not source.exists():
             source.parent.mkdir(parents=True, exist_ok=True)

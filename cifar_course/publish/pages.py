@@ -107,6 +107,8 @@ def _shown(output: NotebookNode, figure: Mapping | None, link: str) -> str:
     data = output.get("data", {})
     if _is_picture(output):
         return _picture(figure, link) if figure else ""
+    if "text/markdown" in data:  # what ``words.say`` says
+        return LINK.sub(_moved, as_github_math(data["text/markdown"].strip()))
     if "text/html" in data:
         html = CELL.sub(r"<\1\2>", NOT_SHOWN.sub("", data["text/html"]))
         return "\n".join(line.strip() for line in html.splitlines() if line.strip())

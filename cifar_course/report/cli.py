@@ -108,6 +108,11 @@ class Report:
         images = load_cifar10(self.source)
         self.label, self.fingerprint = images.label, images.fingerprint
         if self.label == SYNTHETIC:
+            if self.data is None and self.source == "auto":  # minutes of training that say nothing
+                raise CourseError(
+                    "No report without CIFAR-10: there is no local copy, and the download failed (above). Name a copy, "
+                    "CIFAR10_ROOT=/path make report; PROFILE=published needs none, DATA=synthetic takes drawn shapes."
+                )
             self.source = "synthetic"  # what was found once is what all use
         self.parameters["data"] = "synthetic" if self.label == SYNTHETIC else self.data
 

@@ -286,10 +286,8 @@ def _training_line(report: dict, entries: list[dict]) -> str:
     line += f"; their own times add up to {minutes}, a sum over machines and revisions"
     if opted:
         line += f", {_run_seconds(opted, root) / 60:.1f} of them the fast recipe's, which is trained only on request"
-    line += (
-        f". Without it, all runs and probes once and all notebooks take the {report['minutes']:.1f} minutes that the "
-    )
-    return f"{line}README gives for the profile. A notebook's minutes below leave out what was already recorded"
+    line += f". All of them{' but these' * bool(opted)}, once, and all notebooks take {report['minutes']:.1f} minutes"
+    return f"{line}. A notebook's minutes below leave out what was already recorded"
 
 
 def in_words(profile: str) -> str:
