@@ -55,7 +55,9 @@ def test_every_notebook_that_trains_declares_its_runs():
 
     for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]*_*.ipynb")):
         code = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code")
-        assert bool(re.search(r"page\.(runs|sweep)\(|Landscape\(page", code)) == (path.stem in plans.jobs.NOTEBOOKS)
+        assert bool(re.search(r"page\.(runs|sweep)\(|(Landscape|Bench)\(page", code)) == (
+            path.stem in plans.jobs.NOTEBOOKS
+        )
         if path.stem in plans.jobs.NOTEBOOKS:
             name = plans.jobs.NOTEBOOKS[path.stem].__name__
             assert re.search(rf"plans\.jobs\.{name}\((page\.)?profile, seed", code)

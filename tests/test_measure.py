@@ -277,10 +277,10 @@ def test_the_band_of_a_sweep_is_paired_by_seed():
     with pytest.raises(CourseError, match="two"):
         quantities.sweeps(runs[:1])
     assert len(quantities.sweeps(runs[:3])) == 1  # a seed without all rates has no band
-    assert parts[0]["whole"] == "0.750" and parts[0]["half"].startswith("0.750 (100% of it, n = 2")
+    assert parts[0]["whole"] == "0.750 (n = 2)" and parts[0]["half"].startswith("0.750 (100% of it, n = 2")
     runs[-1].steps["loss"][:] = 2.3
     parts = evidence.band_parts(runs, half, direct, GRID, "loss")
-    assert parts[0]["whole"] == "0.500" and "n = 1" in parts[0]["half"], "a seed with a stuck run is left out"
+    assert parts[0]["whole"] == "0.500 (n = 1)" and "n = 1" in parts[0]["half"], "a seed with a stuck run is left out"
 
 
 def test_the_three_ways_are_drawn():

@@ -307,10 +307,10 @@ def band_parts(runs: Sequence, bands: Mapping[str, Callable], direct: Sequence, 
                 widths.append(compare.window_mean(band.max_curve - band.min_curve))
             first = first or widths
             shares = np.array(widths) / np.array(first)
-            text = rounded(np.mean(widths)) if widths else ""
+            text = f"{rounded(np.mean(widths))} (n = {len(widths)})" if widths else ""
             if widths and widths is not first:
                 spread = f", {shares.min():.0%} to {shares.max():.0%}" if len(shares) > 1 else ""
-                text += f" ({shares.mean():.0%} of it, n = {len(shares)}{spread})"
+                text = f"{rounded(np.mean(widths))} ({shares.mean():.0%} of it, n = {len(shares)}{spread})"
             row[name] = text if widths else "–"
         points = [quantities.probe_band(run, grid, quantity) for run in direct if run.config.model == model]
         widths = [compare.window_mean(band.max_curve - band.min_curve) for band in points]

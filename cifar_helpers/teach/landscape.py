@@ -381,9 +381,9 @@ class Landscape:
         ways = ways or self.measured()
         pair = self.on_one_batch if self.number != "05" else self.sweep
         rows = evidence.band_parts(pair.runs, ways, self.wide.runs, self.wide.grid, self.what.name)
-        caption = (
-            f"Width of the proxy's band over the rates ({self.what.unit}), last fifth, {evidence.seeds(pair.runs)}."
-        )
+        left_out = "; n: seeds whose runs train at every rate" * (not all(map(compare.is_training, pair.runs)))
+        of = f"{evidence.seeds(pair.runs)}{left_out}"
+        caption = f"Width of the proxy's band over the rates ({self.what.unit}), last fifth, {of}."
         return self.page.table(rows, f"{self.number}_parts_table", caption, [*pair.runs, *self.wide.runs])
 
     def same_steps(self, runs: Sequence):
