@@ -248,7 +248,21 @@ def test_the_answer_is_three_sentences_and_says_where_the_published_report_diffe
         in third
     )
     assert "other sign: variation of the loss at the same relative distance: 1.20 [1.17, 1.23] here, 0.800" in third
-    assert third.endswith("the networks differ in width, the runs in length.")
+    assert third.endswith("the two differ in width or in length.")
+    longer = {"width": "⅛", "steps": "15,000", "seeds": "3"}
+    narrow = [
+        saved(f"{number}_width_table", *[row | {"width": "1"} for row in rows], *[row | longer for row in rows])
+        for number, rows in (
+            ("05", measured(0.1, 0.3, 0.4)),
+            ("06", measured(0.5, 0.6, 0.7)),
+            ("07", measured(1, 1, 2)),
+        )
+    ]
+    for row in (row for table in narrow for row in table["rows"][:3]):
+        row["BN / no BN"] = "another"
+    first, second = answer.sentences(ours + narrow, "laptop")
+    assert "loss by 0.300 [" in first and "VGG-A at ⅛ of its width, 15,000 steps, 3 seeds" in first
+    assert "6 are decided as smaller" in second and "1 as larger (effective β at the same relative" in second
     assert len(answer.sentences(ours, "quick")) == 2 and answer.sentences([], "quick", theirs) == []
 
 

@@ -17,9 +17,14 @@ from .digest import QUANTITIES, WAYS, table_rows
 def nine(entries: Sequence[dict]) -> dict[tuple[str, str], dict]:
     """(quantity, way of comparing) → ``value``, ``low`` and ``high`` of BN over no BN; what has no interval is absent.
 
+    They are those of the narrow networks, trained as long as the paper's, where all have intervals, else the others'.
+
     Args:
         entries: saved figures and tables.
     """
+    narrow = {(q, row["compared at"]): ratio for q, row, ratio in _narrow(entries)}
+    if len(narrow) == len(QUANTITIES) * len(WAYS):
+        return narrow
     found = {}
     for number, quantity in QUANTITIES:
         for row, numbers in table_rows(entries, f"{number}_probe_table"):
@@ -27,6 +32,16 @@ def nine(entries: Sequence[dict]) -> dict[tuple[str, str], dict]:
             if row["compared at"] in WAYS and ratio.get("low") is not None:
                 found[quantity, row["compared at"]] = ratio
     return found
+
+
+def _narrow(entries: Sequence[dict]) -> list[tuple[str, dict, dict]]:
+    """(quantity, row, ratio) of the networks of another width than 1, where there is an interval."""
+    return [
+        (quantity, row, numbers["BN / no BN"])
+        for number, quantity in QUANTITIES
+        for row, numbers in table_rows(entries, f"{number}_width_table")
+        if row["width"] != "1" and numbers.get("BN / no BN", {}).get("low") is not None
+    ]
 
 
 def fair(profile: str, fingerprint: str) -> list[dict]:
@@ -87,7 +102,7 @@ def sentences(entries: Sequence[dict], profile: str, published: Sequence[dict] =
     if parts:
         said.append(
             f"Along the gradient and at the same training loss, batch norm multiplies {', '.join(parts)} "
-            f"(95 % intervals; {_networks(profile)})."
+            f"(95 % intervals; {_networks(entries, profile)})."
         )
     sides = {place: side(ratio) for place, ratio in ours.items()}
     counts = {name: list(sides.values()).count(name) for name in ("smaller", "larger", "undecided")}
@@ -111,15 +126,19 @@ def _beside(ours: Mapping, theirs: Mapping, both: Sequence[tuple], profile: str,
     meet = sum(ours[p]["low"] <= theirs[p]["high"] and theirs[p]["low"] <= ours[p]["high"] for p in both)
     source = next(e["profile"] for e in published if e["name"].endswith("_probe_table"))
     text = (
-        f"The published report ({_networks(source)}) has the same sign in {len(both) - len(other)} of {len(both)}, and "
-        f"its intervals meet these in {meet}"
+        f"The published report ({_networks(published, source)}) has the same sign in "
+        f"{len(both) - len(other)} of {len(both)}, and its intervals meet these in {meet}"
     )
     named = [f"{q} at {way}: {_text(ours[q, way])} here, {_text(theirs[q, way])} there" for q, way in other]
-    why = f"; other sign: {'; '.join(named)}; the networks differ in width, the runs in length" if other else ""
+    why = f"; other sign: {'; '.join(named)}; the two differ in width or in length" if other else ""
     return f"{text}{why}."
 
 
-def _networks(profile: str) -> str:
+def _networks(entries: Sequence[dict], profile: str) -> str:
+    """Which networks the nine answers are of."""
+    if len(narrow := _narrow(entries)) == len(QUANTITIES) * len(WAYS):
+        row = narrow[0][1]
+        return f"VGG-A at {row['width']} of its width, {row['steps']} steps, {row['seeds']} seeds"
     runs = direct_runs(profile)
     width = runs[0].model_args.get("width", 1)
     wide = "at full width" if width == 1 else f"at 1/{1 / width:.0f} of its width"

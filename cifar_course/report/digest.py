@@ -69,7 +69,9 @@ def _landscape(entries: Sequence[dict]) -> list[str]:
             if ratio and ratio["value"] is not None:
                 parts.append(f"{rounded(ratio['value'])} at {way} ({words.get(ratio['side'], 'no interval')})")
         if parts:
-            sentences.append(f"Along the gradient, {quantity}, BN over no BN: {', '.join(parts)}.")
+            mine = next(e for e in entries if e["name"] == f"{number}_probe_table")
+            wide = " at full width" * ("at full width" in mine.get("caption", ""))
+            sentences.append(f"Along the gradient{wide}, {quantity}, BN over no BN: {', '.join(parts)}.")
     return sentences
 
 
