@@ -222,10 +222,10 @@ def whitening(before, after, filters) -> Figure:
     """
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.9))
     look = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1}
-    panels = ((axes[0], before / before.max(), "numbers of a patch"), (axes[2], after, "outputs"))
+    panels = ((axes[0], before / before.max(), "a patch's numbers"), (axes[2], after, "the outputs"))
     for axis, covariance, name in panels:
         shown = axis.imshow(covariance, **look)
-        axis.set(title=f"covariance of the twelve {name}", xticks=[], yticks=[])
+        axis.set(title=f"covariance of {name}", xticks=[], yticks=[])
     figure.colorbar(shown, ax=axes[2], shrink=0.8)
     tiles = np.ones((3 * 3, 4 * 3, 3))
     for number, weights in enumerate(filters):
