@@ -77,7 +77,8 @@ def profile_rows(profiles: dict) -> list[dict]:
     for name, budget in PROFILES.items():
         measured = profiles.get(name)
         plan = f"{budget.minutes:g} min" if budget.minutes < 120 else f"{budget.minutes / 60:.0f} hours"
-        took = f"{measured['minutes']:g} min on {measured['machine']}" if measured else f"planned for {plan}"
+        planned = f"a guess: {plan} on one large GPU" if name == "full" else f"planned for {plan}"
+        took = f"{measured['minutes']:g} min on {measured['machine']}" if measured else planned
         seeds = f"{budget.bn_seeds} seeds" if budget.bn_seeds > 1 else "one seed"
         wide = "" if budget.width == 1 else f" at {budget.width:g} of its width"
         size = f"published runs in {', '.join(budget.shows)}, " if budget.shows else f"MyNet × {budget.mynet} steps, "

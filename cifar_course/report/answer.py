@@ -98,11 +98,11 @@ def sentences(entries: Sequence[dict], profile: str, published: Sequence[dict] =
     ours = nine(entries)
     if not ours:
         return []
-    said, parts = [], [f"the {q} by {_text(ours[q, WAYS[1]])}" for _, q in QUANTITIES if (q, WAYS[1]) in ours]
+    said, parts = [], [f"the {q} {_text(ours[q, WAYS[1]])}" for _, q in QUANTITIES if (q, WAYS[1]) in ours]
     if parts:
         said.append(
-            f"Along the gradient and at the same training loss, batch norm multiplies {', '.join(parts)} "
-            f"(95 % intervals; {_networks(entries, profile)})."
+            f"Along the gradient, where both networks have the same training loss, with batch norm over without: "
+            f"{', '.join(parts)} (95 % intervals, each by itself; {_networks(entries, profile)})."
         )
     sides = {place: side(ratio) for place, ratio in ours.items()}
     counts = {name: list(sides.values()).count(name) for name in ("smaller", "larger", "undecided")}

@@ -51,7 +51,8 @@ def _ahead(entries: Sequence[dict]) -> str:
     rates: dict[str | None, list[str]] = {}
     for row, numbers in table_rows(entries, "04_same_step_table"):
         if found := numbers.get("who is ahead"):
-            rates.setdefault(found["side"], []).append(row["rate"])
+            some = f" (where both train, n = {found['n']})" if row.get("note") else ""
+            rates.setdefault(found["side"], []).append(row["rate"] + some)
     words = {"below": "lower with BN", "above": "higher with BN", "undecided": "undecided", None: "without an interval"}
     parts = [f"{words[where]} at rate {' and '.join(rates[where])}" for where in words if where in rates]
     return f"Training loss at the same step, VGG-A: {'; '.join(parts)}." if parts else ""

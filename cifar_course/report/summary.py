@@ -269,7 +269,7 @@ def _what_we_saw(executed: Path) -> list[str]:
     outputs = [output for cell in said if cell.cell_type == "code" for output in cell.outputs]
     shown = (output.get("text") or f"{output.get('data', {}).get('text/markdown', '')}\n" for output in outputs)
     printed = "".join(shown)  # what is printed comes in pieces, a sentence of ``words.say`` whole
-    lines = [f"- {line}" for line in printed.splitlines() if line.strip()]
+    lines = [f"- {line.removeprefix('- ')}" for line in printed.splitlines() if line.strip()]
     return ["**What we saw.**", "", *lines, ""] if lines else []
 
 

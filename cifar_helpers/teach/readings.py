@@ -58,6 +58,12 @@ def ahead(compared: Sequence[Mapping]) -> str:
         if rows := sides.get(side):
             by = listed([f"{abs(row['paired'].mean):.2f} nats at rate {row['rate']:g}" for row in rows])
             sentences.append(f"{words} by {by}: there the interval leaves out zero.")
+            for row in (row for row in rows if row["note"]):
+                n, note = len(row["paired"].values), row["note"]
+                sentences.append(
+                    f"At rate {row['rate']:g} that is said of the {n} seeds at which both train ({note}): a narrower "
+                    "question, since the others are left out for what they did."
+                )
     if rows := sides.get("open"):
         notes = "; ".join(dict.fromkeys(row["note"] for row in rows if row["note"]))
         rates = listed([f"{row['rate']:g}" for row in rows])

@@ -54,7 +54,15 @@ def evidence(
     """
     store, fingerprint = page.store, page.images.fingerprint
     sweep = recorded(store, fingerprint, map(Job, plans.landscape.bn_sweep(profile, seed)))
-    rows = [_line("it trains faster", "training loss over four rates, BN − no BN (nats)", _lead(sweep), "04", -1)]
+    rows = [
+        _line(
+            "it trains faster",
+            f"training loss over four rates, BN − no BN (nats){_stuck(sweep)}",
+            _lead(sweep),
+            "04",
+            -1,
+        )
+    ]
     less = paired(losses["no norm"], losses["batch norm"])
     rows.append(_line("it trains faster", "training loss with SGD, BN − no norm (nats)", less, "10", -1))
     rows += _landscape(store, fingerprint, profile, seed)
@@ -68,8 +76,14 @@ def evidence(
     rows.append(_line(shift, said, nearer, "10", -1))
     for name in ("ℓ2 norm", "group norm"):
         gap = paired(losses["batch norm"], losses[name])
-        rows.append(_line("no other norm does as well", f"training loss, {name} − BN (nats)", gap, "10", 1))
+        rows.append(_line(f"{name} does less well", f"training loss, {name} − BN (nats)", gap, "10", 1))
     return rows
+
+
+def _stuck(sweep: Sequence) -> str:
+    """How many of the runs do not train; here they count, since not to train is what is asked about."""
+    stuck = sum(not compare.is_training(run) for run in sweep)
+    return f"; {stuck} of {len(sweep)} runs do not train and are counted" if stuck else ""
 
 
 def _lead(sweep: Sequence) -> Paired | None:
