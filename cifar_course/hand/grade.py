@@ -274,6 +274,8 @@ def grade_all(course: Path, only: Sequence[str], jobs: int, force: bool, minutes
     known = read_json(course / GRADED, {})
     due = [one for one in every if force or known.get(str(one)) != one.digest() or not one.folder("feedback").exists()]
     print(f"{len(due)} of {len(every)} submissions to grade, {jobs} at a time.")
+    if not every:
+        print(f"{course / 'submitted'} holds none of these assignments: collect fills it.")
     why = why_not_contained()
     if why and due:
         print(NOT_CONTAINED.format(why=why))

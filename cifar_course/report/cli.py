@@ -214,7 +214,7 @@ def show_plan(report: Report, options: argparse.Namespace) -> None:
     report.look_up_images()
     jobs, notes = report.jobs(), []
     if report.fingerprint is None:
-        notes.append("The images have not been read here yet, so nothing counts as recorded.")
+        notes.append("The images have not been read here yet, so nothing counts as recorded; --only 01 reads them.")
     if any("03" in job.notebooks and job.config.model == "AlexNet" for job in jobs):
         notes.append("03's greedy tuning of AlexNet goes on from each choice: its next runs join as it decides.")
     if options.device not in ("auto", "cpu"):
