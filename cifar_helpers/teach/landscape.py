@@ -39,6 +39,11 @@ class Landscape:
         runs = self.page.runs(plans.landscape.narrow_runs(self.profile, self.seed), probes=probes)
         return Walks(runs, probes[0])
 
+    @property
+    def how_wide(self) -> str:
+        """The width of the networks that are not ``narrow``; ``quick`` has none of full width."""
+        return "full width" if self.page.plan.width == 1 else f"{self.page.plan.width:g} of the width"
+
     @functools.cached_property
     def wide(self) -> Walks:
         """Both networks at full width, for fewer steps."""
@@ -100,7 +105,7 @@ class Landscape:
         edge, loss = 2 / walks.runs[0].config.lr, self.what.name == "loss"
         level = (edge, f"2/η = {edge:g}") if self.what.name == "beta" else ()
         name = "narrow" if walks is self.narrow else "probe"
-        size = "⅛ of the width" if walks is self.narrow else "full width"
+        size = "⅛ of the width" if walks is self.narrow else self.how_wide
         neutral = f"{self.what.heading}, η from ½ to 4 × the rate"
         title = f"{self.title(self.ways(walks)[0].row['paired'], neutral)} ({size})"
         if level and all(abs(top / level[0] - 1) < 0.1 for top in walks.level(self.what.name)):
@@ -130,7 +135,7 @@ class Landscape:
         else:
             way = f"the same relative distance, scale-free: {'d‖w‖' if what.name == 'distance' else 'β‖w‖²'} (in nats)"
             rows.append(rows[-1] | compare.as_row(self.scale_free(walks), way, what.unit, " nats"))
-        caption = f"{what.heading} at full width: geometric means over seeds; BN over no BN by seed."
+        caption = f"{what.heading} at {self.how_wide}: geometric means over seeds; BN over no BN by seed."
         caption += evidence.not_finite(walks.both, walks.grid)
         return self.page.table(rows, f"{self.number}_probe_table", caption, walks.runs)
 
