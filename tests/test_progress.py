@@ -1,9 +1,13 @@
 """The course's map: what was done is counted from what the checks, the predictions and the notebooks left."""
 
+import json
+import re
+
 import pytest
+from scipy import stats
 
 from cifar_helpers.data.images import channel_statistics
-from cifar_helpers.env import figures_dir
+from cifar_helpers.env import ROOT, figures_dir
 from cifar_helpers.teach import checks, progress, quiz
 
 
@@ -44,3 +48,22 @@ def test_every_notebook_is_on_the_map_with_a_link_and_minutes():
         assert f'href="{book["path"].name}"' in shown.html and 5 < book["minutes"] < 90
         assert set(progress.BUILDS_ON) <= {each["number"] for each in books}
     assert sum(len(book["asked"]) for book in books) == len(quiz.load()[1])
+
+
+def test_an_opening_and_the_readme_say_the_same_minutes():
+    words = {"half an hour": 30, "fifteen minutes": 15, "twenty-five minutes": 25, "thirty-five minutes": 35}
+    words |= {"forty minutes": 40, "fifty minutes": 50}
+    for book in progress.notebooks():
+        opening = "".join(json.loads(book["path"].read_text(encoding="utf-8"))["cells"][0]["source"])
+        assert words[re.search(r"\*\*Takes\*\* ([\w -]+?) to read", opening)[1]] == book["minutes"], book["number"]
+
+
+def test_the_cheat_sheets_factors_are_those_of_t():
+    text = (ROOT / "docs/cheatsheet.md").read_text(encoding="utf-8")
+    seeds, factors, widths = (
+        [float(each) for each in re.search(rf"^\| {start}.*?\|(.*)\|$", text, re.MULTILINE)[1].split("|")]
+        for start in ("seeds", r"\$t_n", "half width")
+    )
+    for n, factor, width in zip(seeds, factors, widths, strict=True):
+        exact = stats.t.ppf(0.975, n - 1)
+        assert factor == pytest.approx(exact, rel=3e-3) and width == pytest.approx(exact / n**0.5, abs=0.005)

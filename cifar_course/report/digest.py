@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from cifar_helpers.env import number_of
 from cifar_helpers.intervals import LEVEL, holm
+from cifar_helpers.plans.profiles import get_profile
 from cifar_helpers.sources.beside import AGREES, CONTRADICTS, NOT_COMPARABLE, NOT_RUN, UNDECIDED, VERDICTS
 from cifar_helpers.words import rounded
 
@@ -71,7 +72,8 @@ def _landscape(entries: Sequence[dict]) -> list[str]:
                 parts.append(f"{rounded(ratio['value'])} at {way} ({words.get(ratio['side'], 'no interval')})")
         if parts:
             mine = next(e for e in entries if e["name"] == f"{number}_probe_table")
-            wide = " at full width" * ("at full width" in mine.get("caption", ""))
+            profile = mine.get("profile")
+            wide = " at full width" * bool(profile and get_profile(profile).width == 1)
             sentences.append(f"Along the gradient{wide}, {quantity}, BN over no BN: {', '.join(parts)}.")
     return sentences
 

@@ -9,7 +9,7 @@ from .checks import EXERCISES
 from .quiz import Shown, kept, live
 
 # Which notebook builds on which, besides 01.
-BUILDS_ON = {"03": "02", "04": "02", "05": "04", "06": "05", "07": "05", "08": "02", "10": "04"}
+BUILDS_ON = {"02b": "02", "03": "02", "04": "02", "05": "04", "06": "05", "07": "05", "08": "02", "10": "04"}
 WORDS_A_MINUTE, SECONDS_A_LINE = 180, 5  # of text; of code
 
 
