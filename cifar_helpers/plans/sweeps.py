@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..training.config import RunConfig
-from .profiles import EPOCH, get_profile
+from .profiles import EPOCH, Profile, get_profile
 
 # Optimizer → (class, rate, arguments). Rates are torch's defaults; SGD has none, so it gets the customary pair.
 OPTIMIZERS = {
@@ -51,7 +51,7 @@ class Sweep:
         return [config for configs in self.variants.values() for config in configs]
 
 
-def configured(profile: str, model: str, steps: int, **settings) -> RunConfig:
+def configured(profile: str | Profile, model: str, steps: int, **settings) -> RunConfig:
     """A run of so many steps with the profile's batch, evaluations and use of the test split, where not given."""
     plan = get_profile(profile)
     given = {"batch_size": plan.batch_size, "n_items": plan.n_items, "eval_every": plan.sweep_every} | settings
@@ -84,7 +84,7 @@ def _sweep(name: str, title: str, factors: str, variants: Mapping, seed: int, co
 # --- 02 and 02b: small networks -------------------------------------------------------------------------------------
 
 
-def mynet(profile: str, hidden: int = 100, steps: int | None = None, **settings) -> RunConfig:
+def mynet(profile: str | Profile, hidden: int = 100, steps: int | None = None, **settings) -> RunConfig:
     """MyNet as the sweeps start from it: SGD with momentum 0.9 at rate 0.01, cross-entropy."""
     arguments = settings.pop("model_args", {})
     arguments = ({"hidden": hidden} if hidden != 100 else {}) | arguments
@@ -106,10 +106,11 @@ def losses_and_optimizers(profile: str, seed: int = 0) -> Sweep:
 
 def nll_identity(profile: str, seed: int = 0) -> Sweep:
     """Source 001's three pairs of optimizer and loss: cross-entropy is NLL after a log-softmax."""
+    plan = get_profile(profile, "02b_nll")
     variants = {
-        "SGD, cross-entropy": mynet(profile),
-        "SGD, NLL": mynet(profile, loss="nll"),
-        "Adagrad, NLL": mynet(profile, loss="nll", **optimizer_settings("Adagrad")),
+        "SGD, cross-entropy": mynet(plan),
+        "SGD, NLL": mynet(plan, loss="nll"),
+        "Adagrad, NLL": mynet(plan, loss="nll", **optimizer_settings("Adagrad")),
     }
     return _sweep(
         "02b_nll",
@@ -117,28 +118,28 @@ def nll_identity(profile: str, seed: int = 0) -> Sweep:
         "optimizer and loss",
         variants,
         seed,
-        get_profile(profile).small_seeds,
+        plan.small_seeds,
     )
 
 
 def activations(profile: str, seed: int = 0) -> Sweep:
     """Six activations on MyNet."""
-    variants = {name: mynet(profile, model_args={} if name == "relu" else {"activation": name}) for name in ACTIVATIONS}
-    return _sweep(
-        "02_activations", "MyNet under six activations", "activation", variants, seed, get_profile(profile).small_seeds
-    )
+    plan = get_profile(profile, "02_activations")
+    variants = {name: mynet(plan, model_args={} if name == "relu" else {"activation": name}) for name in ACTIVATIONS}
+    return _sweep("02_activations", "MyNet under six activations", "activation", variants, seed, plan.small_seeds)
 
 
 def structure(profile: str, seed: int = 0) -> Sweep:
     """Hidden units, filter size and activation of MyNet, as source 001 changed them."""
+    plan = get_profile(profile, "02b_structure")
     variants = {
-        "h = 100 (default)": mynet(profile),
-        "h = 500": mynet(profile, 500),
-        "h = 500, second filters 3×3": mynet(profile, 500, model_args={"kernel2": 3}),
-        "h = 500, tanh": mynet(profile, 500, model_args={"activation": "tanh"}),
+        "h = 100 (default)": mynet(plan),
+        "h = 500": mynet(plan, 500),
+        "h = 500, second filters 3×3": mynet(plan, 500, model_args={"kernel2": 3}),
+        "h = 500, tanh": mynet(plan, 500, model_args={"activation": "tanh"}),
     }
     title = "MyNet with other hidden sizes, filter sizes and activations"
-    return _sweep("02b_structure", title, "change", variants, seed, get_profile(profile).small_seeds)
+    return _sweep("02b_structure", title, "change", variants, seed, plan.small_seeds)
 
 
 def filters(profile: str, seed: int = 0) -> Sweep:
@@ -176,13 +177,13 @@ def own_optimizers(profile: str, seed: int = 0, muon: bool = True) -> Sweep:
     return _sweep("02_own_optimizers", title, "optimizer", variants, seed, plan.small_seeds)
 
 
-def lenet(profile: str, lr: float = 0.01, steps: int | None = None, **settings) -> RunConfig:
+def lenet(profile: str | Profile, lr: float = 0.01, steps: int | None = None, **settings) -> RunConfig:
     """LeNet-5 as the sweeps start from it: SGD with momentum 0.9 (source 002 does not give its settings)."""
     steps = get_profile(profile).lenet if steps is None else steps
     return configured(profile, "LeNet5", steps, **(sgd(lr) | settings))
 
 
-def improved(profile: str, lr: float, batch_norm: bool = True, **settings) -> RunConfig:
+def improved(profile: str | Profile, lr: float, batch_norm: bool = True, **settings) -> RunConfig:
     """Source 002's improved LeNet-5: augmentation, Swish and, if not left out, batch norm."""
     arguments = {"activation": "swish"} | ({"batch_norm": True} if batch_norm else {})
     return lenet(profile, lr, augmentation=AUGMENTED, model_args=arguments, **settings)
@@ -190,30 +191,29 @@ def improved(profile: str, lr: float, batch_norm: bool = True, **settings) -> Ru
 
 def lenet_changes(profile: str, seed: int = 0) -> Sweep:
     """Batch norm, augmentation and Swish on LeNet-5, Swish in both readings of source 002."""
+    plan = get_profile(profile, "02_lenet")
     variants = {
-        "LeNet-5": lenet(profile),
-        "+ batch norm": lenet(profile, model_args={"batch_norm": True}),
-        "+ Swish": lenet(profile, model_args={"activation": "swish"}),
-        "+ batch norm, Swish": lenet(profile, model_args={"activation": "swish", "batch_norm": True}),
-        "+ augmentation": lenet(profile, augmentation=AUGMENTED),
-        "+ augmentation, batch norm": lenet(profile, augmentation=AUGMENTED, model_args={"batch_norm": True}),
-        "+ augmentation, Swish": improved(profile, 0.01, batch_norm=False),
-        "+ all three": improved(profile, 0.01),
+        "LeNet-5": lenet(plan),
+        "+ batch norm": lenet(plan, model_args={"batch_norm": True}),
+        "+ Swish": lenet(plan, model_args={"activation": "swish"}),
+        "+ batch norm, Swish": lenet(plan, model_args={"activation": "swish", "batch_norm": True}),
+        "+ augmentation": lenet(plan, augmentation=AUGMENTED),
+        "+ augmentation, batch norm": lenet(plan, augmentation=AUGMENTED, model_args={"batch_norm": True}),
+        "+ augmentation, Swish": improved(plan, 0.01, batch_norm=False),
+        "+ all three": improved(plan, 0.01),
     }
     title = "LeNet-5 with batch norm, Swish and augmentation"
-    return _sweep("02_lenet", title, "change", variants, seed, get_profile(profile).small_seeds)
+    return _sweep("02_lenet", title, "change", variants, seed, plan.small_seeds)
 
 
 def lenet_long(profile: str, seed: int = 0) -> Sweep:
     """LeNet-5 until it overfits, and two remedies: augmentation and a lower rate."""
-    plan = get_profile(profile)
+    plan = get_profile(profile, "02_overfitting")
     every = min(EPOCH, plan.sweep_every)  # an epoch, to see where it turns
     variants = {
-        "LeNet-5": lenet(profile, steps=plan.overfit, eval_every=every),
-        "+ augmentation": lenet(
-            profile, steps=plan.overfit, augmentation=AUGMENTED, keep_weights=True, eval_every=every
-        ),
-        "rate 0.002": lenet(profile, 0.002, steps=plan.overfit, eval_every=every),
+        "LeNet-5": lenet(plan, steps=plan.overfit, eval_every=every),
+        "+ augmentation": lenet(plan, steps=plan.overfit, augmentation=AUGMENTED, keep_weights=True, eval_every=every),
+        "rate 0.002": lenet(plan, 0.002, steps=plan.overfit, eval_every=every),
     }
     title = "LeNet-5 trained for long, with augmentation and at a lower rate"
     return _sweep("02_overfitting", title, "change", variants, seed, plan.small_seeds)
@@ -221,40 +221,45 @@ def lenet_long(profile: str, seed: int = 0) -> Sweep:
 
 def initialisations(profile: str, seed: int = 0) -> Sweep:
     """Four initialisations of LeNet-5."""
-    variants = {name: lenet(profile, model_args={} if name == "default" else {"init": name}) for name in INITS}
-    count = get_profile(profile).small_seeds
-    return _sweep("02_initialisation", "LeNet-5 from four initialisations", "initialisation", variants, seed, count)
+    plan = get_profile(profile, "02_initialisation")
+    variants = {name: lenet(plan, model_args={} if name == "default" else {"init": name}) for name in INITS}
+    return _sweep(
+        "02_initialisation", "LeNet-5 from four initialisations", "initialisation", variants, seed, plan.small_seeds
+    )
 
 
 def rates(profile: str, seed: int = 0) -> Sweep:
     """Eight learning rates of the improved LeNet-5, and of the same net without batch norm."""
+    plan = get_profile(profile, "02b_rates")
     variants = {
-        (f"{lr:g}", name): improved(profile, lr, batch_norm)
+        (f"{lr:g}", name): improved(plan, lr, batch_norm)
         for lr in LENET_RATES
         for name, batch_norm in (("without BN", False), ("with BN", True))
     }
     title = "The improved LeNet-5 at eight learning rates, with and without batch norm"
-    return _sweep("02b_rates", title, "learning rate|network", variants, seed, get_profile(profile).small_seeds)
+    return _sweep("02b_rates", title, "learning rate|network", variants, seed, plan.small_seeds)
 
 
 def bn_at_high_rate(profile: str, seed: int = 0) -> Sweep:
     """LeNet-5 with and without batch norm at rate 0.1, augmented, with ReLU: source 002's reason for it."""
+    plan = get_profile(profile, "02b_bn_at_high_rate")
     variants = {
-        name: lenet(profile, 0.1, augmentation=AUGMENTED, model_args=arguments)
+        name: lenet(plan, 0.1, augmentation=AUGMENTED, model_args=arguments)
         for name, arguments in (("without BN", {}), ("with BN", {"batch_norm": True}))
     }
     title = "LeNet-5 at rate 0.1 with and without batch norm"
-    return _sweep("02b_bn_at_high_rate", title, "network", variants, seed, get_profile(profile).small_seeds)
+    return _sweep("02b_bn_at_high_rate", title, "network", variants, seed, plan.small_seeds)
 
 
 def l2(profile: str, seed: int = 0) -> Sweep:
     """Five strengths of L2 (weight decay) on the improved LeNet-5 at the rate that 002 carried on with."""
+    plan = get_profile(profile, "02b_l2")
     variants = {}
     for strength in L2_STRENGTHS:
         momentum = sgd(CARRIED_RATE, **({"weight_decay": strength} if strength else {}))
-        variants[f"{strength:g}"] = improved(profile, CARRIED_RATE, optimizer_args=momentum["optimizer_args"])
+        variants[f"{strength:g}"] = improved(plan, CARRIED_RATE, optimizer_args=momentum["optimizer_args"])
     title = "The improved LeNet-5 under five strengths of L2"
-    return _sweep("02b_l2", title, "L2 strength", variants, seed, get_profile(profile).small_seeds)
+    return _sweep("02b_l2", title, "L2 strength", variants, seed, plan.small_seeds)
 
 
 def matched_l1(l2_strength: float) -> float:
@@ -301,7 +306,7 @@ def batch_sizes(profile: str, seed: int = 0) -> Sweep:
     return _sweep("02_batch_size", title, "batch size", variants, seed, plan.small_seeds)
 
 
-def convnet(profile: str, batch_size: int, steps: int, lr: float = 1e-3, **settings) -> RunConfig:
+def convnet(profile: str | Profile, batch_size: int, steps: int, lr: float = 1e-3, **settings) -> RunConfig:
     """The basic ConvNet as source 004 trained it: SGD with momentum 0.9, rate 1e-3; evaluated once an epoch."""
     plan = get_profile(profile)
     every = max(1, plan.sweep_every * plan.batch_size // batch_size)
