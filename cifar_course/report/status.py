@@ -97,7 +97,7 @@ def finished(job: Job, fingerprint: str, store: Store) -> float:
 
 
 def show(notebooks: Sequence[str], profile: str, jobs: Sequence[Job], fingerprint: str | None, store: Store) -> int:
-    """Print what is unfinished, failed (and why) or missing, and what Slurm has queued; 0 if all is recorded.
+    """Print how many runs are recorded, each that is not (and why it failed), and Slurm's queue; 0 if all is recorded.
 
     Args:
         notebooks: stems of those asked about.
@@ -105,6 +105,8 @@ def show(notebooks: Sequence[str], profile: str, jobs: Sequence[Job], fingerprin
         fingerprint: of the images; None where they have not been read, so that nothing is known to be recorded.
     """
     states = {job: plans.jobs.state(job, fingerprint, store) if fingerprint else "missing" for job in jobs}
+    counts = ", ".join(f"{list(states.values()).count(s)} {s}" for s in dict.fromkeys(states.values()))
+    print(f"{len(jobs)} training runs: {counts}." if jobs else "No training runs.")
     for job, state in states.items():
         if state != "recorded":
             print(f"{state:14}  {job.config.describe()} (for {', '.join(job.notebooks)})")
@@ -116,6 +118,4 @@ def show(notebooks: Sequence[str], profile: str, jobs: Sequence[Job], fingerprin
         print(notebook_line(notebook, profile, recorded, fingerprint, store))
     for line in slurm.queue(store):
         print(line)
-    counts = ", ".join(f"{list(states.values()).count(s)} {s}" for s in dict.fromkeys(states.values()))
-    print(f"{len(jobs)} training runs: {counts}." if jobs else "No training runs.")
     return 0 if set(states.values()) <= {"recorded"} else 1
