@@ -120,7 +120,7 @@ class LpBatchNorm(nn.Module):
 
 
 class NoisyBatchNorm(nn.BatchNorm2d):
-    """Batch norm followed by noise that shifts and scales each channel, drawn at each step (the paper's section 2.2).
+    """Batch norm followed by noise that shifts and scales each channel, drawn at each step (the paper's section 2.1).
 
     In training mode: per step and channel μ ~ U(−0.5, 0.5) and σ ~ U(1, 1.25); per image and channel m ~ U(μ ± 0.1) and
     s ~ N(σ, 0.1); then a ← s·a + m. The distribution of activations shifts more than without batch norm. Evaluation is
