@@ -246,3 +246,74 @@ def test_the_strip_is_the_share_at_every_step_with_a_corner_only_where_it_change
     assert np.repeat((heights - bottom) / 0.03, np.diff(edges).astype(int)) == pytest.approx(share)
     assert edges[0] == -0.5 and len(heights) == 4, "15 000 corners made a file of 3 MB"
     plt.close("all")
+
+
+def in_view(figure) -> dict:
+    """The texts that stand about level or upright, and their places; ticks beyond an axis are not drawn."""
+    figure.draw_without_rendering()
+    texts = [*figure.texts, *(text for drawn in figure.legends for text in drawn.texts)]
+    for axis in figure.axes:
+        shown = getattr(axis, "_axis3don", axis.axison)
+        sides = [getattr(axis, f"{name}axis") for name in axis._axis_names] if shown else []
+        texts += [axis.title, axis._left_title, *axis.texts, *(side.label for side in sides)]
+        ticks = ((tick, sorted(side.get_view_interval())) for side in sides for tick in side.get_major_ticks())
+        texts += [tick.label1 for tick, (low, high) in ticks if low <= tick.get_loc() <= high]
+    straight = (text for text in texts if text.get_text() and (text.get_rotation() + 10) % 90 < 20)
+    return {text: text.get_window_extent() for text in straight}
+
+
+COVARIANCE, MADE_UP = np.eye(12), np.linspace(0.1, 20, 25).reshape(5, 5)
+DRAWN = {
+    "walk": lambda: figures.intuition.walk([0, 0.1], [2, 1], [2, 1], (0, 0.1)),
+    "ball": lambda: figures.intuition.ball({"η = 0.5 / β": [1, 0.5], "η = 2 / β": [1, -1]}, 1),
+    "bowl": lambda: figures.intuition.bowl((1, 6), [0, 90], [1, 6]),
+    "whitening": lambda: figures.intuition.whitening(COVARIANCE, COVARIANCE, torch.ones(12, 3, 2, 2)),
+    "depths": lambda: figures.sweeps.depth_costs(
+        [{"model": f"resnet{n}", "parameters": n, "seconds_per_step": n, "flops": n, "batch_size": 8} for n in (9, 99)]
+    ),
+    "families": lambda: figures.diagrams.chains({"AlexNet": layer_table(models.AlexNet())}, "A title"),
+    "landscapes": lambda: figures.inside.surfaces_3d(dict.fromkeys("abc", MADE_UP), np.linspace(-1, 1, 5)),
+    "angle": lambda: figures.batchnorm.covariate_shift(dict.fromkeys("abcd", {"no norm": [([0], [1])]}), "cosine"),
+} | {name: getattr(figures.intuition, name) for name in ("overshoot", "cone", "shadows")}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_no_text_is_small_or_lies_on_another_or_is_longer_than_its_axis(name):
+    figure = DRAWN[name]()
+    found = list(in_view(figure).items())
+    assert min(text.get_size() for text, _ in found) >= 8.4, "at half size it could not be read"
+    for number, (text, place) in enumerate(found):
+        for other, there in found[:number]:
+            width = min(place.x1, there.x1) - max(place.x0, there.x0)
+            height = min(place.y1, there.y1) - max(place.y0, there.y0)
+            assert width < 1.5 or height < 3, f"{text.get_text()} on {other.get_text()}"
+    for axis in figure.axes:
+        assert axis.yaxis.label.get_window_extent().height <= axis.get_window_extent().height
+    plt.close("all")
+
+
+def test_names_below_a_heat_map_end_at_their_column():
+    axis = figures.sweeps.confusion_matrix(np.eye(2), ["airplane", "automobile"], "LeNet-5").axes[0]
+    axis.figure.draw_without_rendering()
+    columns = axis.transData.transform([(place, 0) for place in axis.get_xticks()])[:, 0]
+    for label, column in zip(axis.get_xticklabels(), columns, strict=True):
+        assert abs(label.get_window_extent().x1 - column) < 12, label.get_text()
+    plt.close("all")
+
+
+def test_no_legend_hides_what_is_drawn():
+    class_0 = torch.tensor([[-2.8, 2.7], [0, 0]])
+    grid = np.stack(np.meshgrid([-3, 3], [-3, 3]), -1).reshape(-1, 2)
+    edges = {"VGG_A": (1, 19), "VGG_A_BatchNorm": (1, 2)}
+    bands = {m: [quantities.Band(np.arange(9), np.outer(ends, np.ones(9)), ("", ""))] for m, ends in edges.items()}
+    for figure in (
+        figures.autograd.plane(class_0, torch.tensor([0, 1]), grid, np.array([0, 1, 0, 1])),
+        figures.landscape.probe_bands(bands, "β", "A title", level=(3, "2/η = 3")),
+    ):
+        figure.draw_without_rendering()
+        for axis in (axis for axis in figure.axes if axis.get_legend()):
+            box = axis.get_legend().get_window_extent()
+            drawn = [line for line in axis.lines if line.get_transform() == axis.transData]  # not those across
+            points = np.concatenate([axis.transData.transform(line.get_xydata()) for line in drawn])
+            assert not any(box.contains(*point) for point in points)
+    plt.close("all")

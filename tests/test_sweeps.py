@@ -669,6 +669,7 @@ def test_charts_show_every_seed(small_data, store):
     assert sum(len(line.get_xdata()) == 2 and line.get_marker() == "o" for line in axis.lines) == 2
     curves = figures.sweeps.sweep_curves(found, 3, lambda values, span: values)
     assert len([line for line in curves.axes[0].lines if len(line.get_xdata()) == TINY.steps]) == 2 * 2 + 2
+    assert curves.legends[0].texts[-1].get_text() == "ln 10: guessing", "beside its line a curve may run"
     assert len(curves.axes) == 1 and "validation images:" in curves.legends[0].texts[0].get_text(), "no lone dots"
     axis = figures.sweeps.sweep_over_scale(found).axes[0]
     assert axis.get_xscale() == "log" and axis.lines[0].get_xdata().tolist() == [1, 2]

@@ -102,7 +102,7 @@ def plane(points, labels, grid, says) -> Figure:
     axes[1].contourf(*(grid[:, i].reshape(side, side) for i in (0, 1)), says.reshape(side, side), 1, colors=COLOURS)
     axes[0].set(title="the points", xlabel="first number", ylabel="second number", xlim=(-3, 3), ylim=(-3, 3))
     axes[1].set(title="what our network says", xlabel="first number")
-    legend(axes[0], loc="upper left")
+    figure.legend(loc="outside lower left", ncols=2, fontsize=11, markerscale=2)
     title_of(figure, "Two classes of points, and the border that our own library learned")
     return figure
 

@@ -22,9 +22,9 @@ NORM_STYLES = {
 }
 SHIFTS = {  # quantity of internal covariate shift → label of its axis, title
     "l2": ("‖G − G′‖₂ (log)", "Internal covariate shift: change of a layer's gradient when the layers below move"),
-    "relative": ("‖G − G′‖₂ / ‖G‖₂ (log)", "The same shift, relative to the gradient"),
+    "relative": ("‖G − G′‖₂ / ‖G‖₂ (log)", "Internal covariate shift, relative to the length of the gradient"),
     "cosine": (
-        "cosine of the angle between G and G′",
+        "cosine between G and G′",
         "Does the gradient keep its direction when the layers below move?",
     ),
 }

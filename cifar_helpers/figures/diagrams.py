@@ -64,7 +64,7 @@ def _draw_layer(axis: Axes, row: Mapping[str, str], kind: str, x: float) -> floa
     axis.add_patch(Rectangle((x, -height / 2), width, height, **style))
     if kind in WIDE:
         kernel = f"{row['kernel']}\n" if row["kernel"] != "–" else ""
-        size = 9.5 if channels < 1000 else 7.5  # four digits are as wide as the box
+        size = 9.5 if channels < 1000 else 8.5  # four digits are as wide as the box
         axis.text(x + width / 2, -1.05, f"{kernel}{channels}", ha="center", va="top", fontsize=size)
         shape = f"{sides[0]}²" if sides and sides[0] > 1 else ""
         axis.text(x + width / 2, height / 2 + 0.06, shape, ha="center", va="bottom", fontsize=9, color="#555555")

@@ -151,7 +151,7 @@ def feature_maps(found: Mapping, classes: Sequence[str]) -> Figure:
         axis.set_yticks([])
         axis.set_title(f"{title}; trustworthiness {found['trustworthiness'][kind]:.2f}", fontsize=11)
         axis.set(xlabel="first axis (no unit)", ylabel="second axis (no unit)")
-    figure.legend(loc="outside lower center", ncols=5, fontsize=10)
+    figure.legend(loc="outside lower center", ncols=5, fontsize=10, markerscale=2)
     title_of(figure, "Features before the output layer, flattened two ways (validation images)")
     return figure
 
@@ -197,9 +197,12 @@ def surfaces_3d(found: Mapping[str, np.ndarray], across: Sequence[float]) -> Fig
         low, high = np.log10(levels[0]), np.log10(levels[-1])
         axis.plot_surface(x, y, height, cmap="cividis", vmin=low, vmax=high, rstride=1, cstride=1)
         axis.set(xlabel="d₁", ylabel="d₂", zlabel="log₁₀ loss (nats)", zlim=(low, high))
+        for side in (axis.xaxis, axis.yaxis, axis.zaxis):  # else labels and numbers lie on one another
+            side.labelpad = 9
+        axis.locator_params(nbins=3)
         axis.set_title(title, fontsize=11, y=0.96)
         axis.set_box_aspect(None, zoom=0.8)  # else its labels are cut off
-    title_of(figure, "The same surfaces as landscapes")
+    title_of(figure, "Loss around trained weights as landscapes, on one scale")
     return figure
 
 

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import BLUE, CHANNELS, COLOURS, DASHES, GREEN, ORANGE, legend, styled, title_of
+from .style import BLUE, CHANNELS, COLOURS, DASHES, GREEN, MARKERS, ORANGE, legend, styled, title_of
 
 GREY = "#444444"
 
@@ -45,8 +45,8 @@ def ten_layers(found: Mapping[str, Sequence[float]]) -> Figure:
         found: initialisation → root mean square of the signal, layer by layer; the input's is 1.
     """
     figure, axis = plt.subplots(figsize=(8, 4))
-    for (name, sizes), colour in zip(found.items(), COLOURS, strict=False):
-        axis.plot(range(len(sizes) + 1), [1, *sizes], "o-", color=colour, mfc="white", label=name)
+    for (name, sizes), colour, marker in zip(found.items(), COLOURS, MARKERS, strict=False):
+        axis.plot(range(len(sizes) + 1), [1, *sizes], marker, linestyle="-", color=colour, mfc="white", label=name)
     axis.axhline(1, color="#777777", linestyle=":", linewidth=1)
     axis.set(yscale="log", xlabel="layer", ylabel="size of the signal (root mean square)")
     axis.set_xticks(range(1 + max(map(len, found.values()))))

@@ -175,12 +175,13 @@ def probe_bands(
             axis.plot(steps, edge, color=style["color"], linestyle=style["linestyle"], linewidth=1.8)
         if level:
             axis.axhline(level[0], color="#000000", linestyle=":", linewidth=1.6, label=level[1])
-            legend(axis, loc="upper right")
         axis.set_title(style["label"])
         if log:
             _log_y(axis)
     for axis, model in zip(axes, in_order(networks), strict=True):
         mark_idle(axis, {model: idle[model]} if idle else None)
+    if level:
+        legend(axes[1], loc="upper right")  # plain VGG-A's curves rise to where it would stand
     if top:
         axes[0].set_ylim(0, min(top, axes[0].get_ylim()[1]))
     steps_axis(*axes)
@@ -217,7 +218,8 @@ def three_ways(found: Sequence, ylabel: str, title: str, idle: Mapping | None = 
             axis.text(0.5, 0.5, "nothing to draw:\nno training step", ha="center", transform=axis.transAxes)
             axis.set(xticks=[], yticks=[])
         axis.set_title(f"{panel}\nBN / no BN: {each.ratio}", fontsize=11)
-        axis.set(xlabel=xlabel, ylabel=cloud if cloud and each.way == "distance" else ylabel)
+        label = cloud if cloud and each.way == "distance" else ylabel
+        axis.set(xlabel=xlabel, ylabel=label.replace(" (nats per", "\n(nats per"))  # in one line longer than the axis
         if each.window:
             axis.axvspan(*each.window, color="#999999", alpha=0.15, linewidth=0)
     axes[1].invert_xaxis()

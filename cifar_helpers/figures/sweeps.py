@@ -115,7 +115,8 @@ def sweep_curves(found, span: int, smooth) -> Figure:
         found: a ``ranking.Ranked``; smooth: ``compare.smooth``, over ``span`` steps.
     """
     several = any(len(run.epochs) > 2 for o in found for run in o.runs)  # else no curve, but a number in the legend
-    figure, axes = plt.subplots(1, 1 + several, figsize=(10.5 if several else 8, 4.4), sharex=True, squeeze=False)
+    size = (10.5, 4.4) if several else (8, 4.8)
+    figure, axes = plt.subplots(1, 1 + several, figsize=size, sharex=True, squeeze=False)
     left, right = axes[0][0], axes[0][-1]
     for number, o in enumerate(found):
         style = {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}
@@ -138,12 +139,12 @@ def sweep_curves(found, span: int, smooth) -> Figure:
         if whole and several:
             right.plot(*np.median(validation, axis=0).T, **style, marker=MARKERS[number % len(MARKERS)], ms=5)
     for axis in axes.flat:
-        axis.axhline(LN10, color="#777777", linewidth=1, linestyle=":")
+        label = "ln 10: guessing" if axis is left else None  # in the legend: beside its line a curve may run
+        axis.axhline(LN10, color="#777777", linewidth=1, linestyle=":", label=label)
         axis.set_xlabel("epoch")
     if several:
         right.set(title="validation images, eval mode", ylabel="cross-entropy (nats)")
     left.set(ylabel="training loss (nats)", title=f"loss of each batch, mean over {span} steps")
-    left.annotate("ln 10: guessing", (0.98, LN10), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=10)
     figure.legend(loc="outside lower center", ncols=3 if several else 1, fontsize=11)
     title_of(figure, found.title)
     return figure
@@ -222,7 +223,7 @@ def depth_costs(rows: Sequence[dict]) -> Figure:
         rows: ``timing.depth_times``.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
-    names = [row["model"].replace("resnet", "ResNet-") for row in rows]
+    names = [row["model"].removeprefix("resnet") for row in rows]
     left.bar(names, [row["parameters"] / 1e6 for row in rows], color=COLOURS[5])
     left.set(ylabel="parameters (millions)", title="size")
     ours = [row["seconds_per_step"] / rows[0]["seconds_per_step"] for row in rows]
@@ -233,7 +234,7 @@ def depth_costs(rows: Sequence[dict]) -> Figure:
     right.plot(names, flops, "^:", color=COLOURS[2], label="operations of a forward pass")
     right.set(ylabel="times that of ResNet-18", title="cost", ylim=(0, None))
     for axis in (left, right):
-        axis.tick_params(axis="x", rotation=25)
+        axis.set_xlabel("depth (layers with weights)")
     legend(right, loc="upper left", fontsize=10)
     title_of(figure, f"What depth costs: ResNets for 32×32 images, batch {rows[0]['batch_size']}")
     return figure
@@ -251,7 +252,8 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], network: str) -
     style = {"cmap": "cividis", "annot": True, "fmt": ".0f", "square": True, "linewidths": 0.5}
     sns.heatmap(share, ax=axis, xticklabels=classes, yticklabels=classes, cbar_kws={"label": "% of the class"}, **style)
     axis.set(xlabel="predicted class", ylabel="true class")
-    axis.tick_params(axis="x", rotation=40)
+    axis.set_xticks(axis.get_xticks(), classes, rotation=40, ha="right", rotation_mode="anchor")
+    axis.grid(False)
     title_of(figure, f"{network}: what is taken for what (validation images, %)")
     return figure
 
@@ -292,6 +294,7 @@ def toy_curves(found: dict) -> Figure:
         median = 100 * np.median(seeds, axis=0)
         axis.plot(epochs, median, **style, marker=MARKERS[number], ms=4 if len(epochs) > 1 else 8, label=name)
     axis.set(xlabel="epoch", ylabel="validation accuracy (%)", xlim=(0, None))
+    axis.locator_params(axis="x", integer=True)
     figure.legend(loc="outside lower center", ncols=3, fontsize=11)
     title_of(figure, "Small networks on drawn points: activation, depth, initialisation, rate")
     return figure
