@@ -309,6 +309,7 @@ def test_no_legend_hides_what_is_drawn():
     for figure in (
         figures.autograd.plane(class_0, torch.tensor([0, 1]), grid, np.array([0, 1, 0, 1])),
         figures.landscape.probe_bands(bands, "β", "A title", level=(3, "2/η = 3")),
+        figures.intuition.walk(np.arange(9), 9.0 - np.arange(9), 9.0 - np.arange(9), (1, 2)),
     ):
         figure.draw_without_rendering()
         for axis in (axis for axis in figure.axes if axis.get_legend()):

@@ -95,7 +95,7 @@ def walk(etas: Sequence[float], losses: Sequence[float], promised: Sequence[floa
     axis.axvspan(*window, color="#999999", alpha=0.15, linewidth=0, label="the probe's range of η")
     axis.set(xlabel="step length η", ylabel="loss on this batch (nats)")
     axis.set_ylim(min(np.nanmin(losses), losses[0]) - 0.15 * np.ptp(losses), np.nanmax(losses) + 0.1 * np.ptp(losses))
-    legend(axis, loc="upper left")
+    legend(axis)
     title_of(figure, "The slope keeps its promise only for short steps")
     return figure
 
