@@ -77,7 +77,7 @@ _TABLE = {
     "control_steps": ((6,), (100, 600, 1180), (12, 300, 588), (300, 7500, 14_950)),
     "control_batches": (1, 2, 4, 4),  # other batches of the noise floor
     "narrow_steps": (10, 1200, 15_000, 15_000),  # the direct probe on narrow nets
-    "narrow_seeds": (2, 3, 3, 5),  # three in `laptop` until five are recorded
+    "narrow_seeds": (2, 3, 5, 5),
     # probed every so many steps up to a step, and every so many after
     "narrow_often": ((2, 4, 3), (20, 1200, 100), (20, 1000, 100), (20, 1000, 100)),
     "narrow_controls": ((4,), (100, 600, 1180), (300, 7500, 14_900), (300, 7500, 14_900)),
