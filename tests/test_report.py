@@ -404,7 +404,7 @@ def test_the_answers_in_short_are_worded_by_the_numbers_and_absent_where_a_table
     def loss(rate, *values):
         return {
             "rate": rate,
-            "who is ahead": words.difference_cell(intervals.paired([0] * len(values), values), "nats"),
+            "where both train": words.difference_cell(intervals.paired([0] * len(values), values), "nats"),
         }
 
     def ratio(way, *values):
@@ -439,6 +439,9 @@ def test_the_answers_in_short_are_worded_by_the_numbers_and_absent_where_a_table
     assert "4 of 6 rows are comparable; of these 2 agree, 1 contradict, 1 are undecided. 1 are not" in lines[6]
     assert lines[7] == "- Contradicted: ResNet-18 (source 004)."
     assert lines[8] == "- Not run: ResNet-18 (source 004)."
+    both = loss("0.4", -1, -1.1) | {"over all seeds": loss("0.4", -1, 2, 0)["where both train"]}
+    (line,) = [line for line in digest.in_short([saved("04_same_step_table", both)]) if "same step" in line]
+    assert "lower with BN at rate 0.4 (where both train, n = 2; over all seeds undecided)." in line
     assert digest.in_short([]) == [] and len(digest.in_short(entries[1:2])) == 4
     unread = saved("03_result", {"what": "network", "value": "Net"}, {"what": "test error (%)", "value": "not read"})
     assert digest.in_short([unread]) == []

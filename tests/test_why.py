@@ -2,14 +2,15 @@
 
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import inside, words
+from cifar_helpers import figures, inside, words
 from cifar_helpers.figures import batchnorm_drawings
 from cifar_helpers.intervals import paired
-from cifar_helpers.measure import ahead
+from cifar_helpers.measure import ahead, compare
 from cifar_helpers.teach import readings, why
 
 LOW, HIGH, BOTH = (paired([0, 0, 0], values) for values in ([-1.0, -1.1, -0.9], [1.0, 1.1, 0.9], [-1.0, 2.0, 0.1]))
@@ -17,7 +18,7 @@ LOW, HIGH, BOTH = (paired([0, 0, 0], values) for values in ([-1.0, -1.1, -0.9], 
 
 def run(model="VGG_A", loss=1.0, seed=0, lr=1e-3, optimizer="Adam", accuracy=0.5, diverged=None):
     """What a reading looks at of a record."""
-    config = SimpleNamespace(model=model, seed=seed, lr=lr, optimizer=optimizer, steps=40)
+    config = SimpleNamespace(model=model, seed=seed, lr=lr, optimizer=optimizer, steps=40, batch_size=8)
     steps = {"loss": np.r_[np.full(8, 2.3), np.full(32, loss)]}
     last = {"validation_loss": loss, "validation_accuracy": accuracy, "train_loss": loss, "step": 40}
     return SimpleNamespace(config=config, steps=steps, epochs=[last], diverged_at=diverged, provenance={})
@@ -48,18 +49,57 @@ def test_a_line_speaks_for_its_claim_only_where_the_interval_does():
 
 
 def test_who_is_ahead_is_said_with_the_sign():
-    def row(found, note=""):
-        return {"rate": 0.1, "paired": found, "note": note}
+    def row(found, with_stuck=None):
+        return {"rate": 0.1, "paired": found, "with_stuck": with_stuck, "trains": True}
 
-    assert "Batch norm is ahead by 1.00 nats" in readings.ahead([row(LOW)])
+    assert readings.ahead([row(LOW)]) == "Batch norm is ahead by 1.00 nats at rate 0.1."
     assert "The plain network is ahead by 1.00 nats" in readings.ahead([row(HIGH)])
-    text = readings.ahead([row(BOTH, "no BN not training (1 of 3 seeds)"), row(None)])
-    assert "ahead" not in text and "nothing is decided (no BN not training (1 of 3 seeds))" in text
+    assert readings.ahead([row(BOTH), row(None)]) == "Nothing is decided at rate 0.1 and at rate 0.1."
+    text = readings.ahead([row(paired([0, 0], [-1, -1.01]), BOTH)])
+    assert "Where both train, batch norm is ahead" in text and "Over all seeds, nothing is decided" in text
+    assert "(1 of 3 stuck)" in text
+    titles = [("at 1 of 2 rates where both train,\nat 0 of 2 over all seeds", [row(LOW, BOTH), row(None)])]
+    titles += [("at 1 of 2 (behind at 1) rates", [row(LOW), row(HIGH)])]
+    for said, rows in titles:
+        figure = figures.training.loss_gap(rows, "steps 32 to 40")
+        assert figure._suptitle.get_text() == f"Batch norm is ahead {said}"
+        plt.close(figure)
+
+
+def test_the_answer_counts_the_stuck_runs_and_every_pair():
+    runs = [run(loss=2.3), run(seed=1), run("VGG_A_BatchNorm", 0.5), run("VGG_A_BatchNorm", 0.5, seed=1)]
+    for each, accuracy in zip(runs, (0.1, 0.5, 0.6, 0.7), strict=True):
+        each.epochs[-1]["test_accuracy"] = accuracy
+    compared = compare.same_step_rows(runs[:2], runs[2:])
+    text = readings.answer(compared, runs, runs)
+    assert "in all 2 pairs of runs; 1 of 2 plain runs and none of 2 with batch norm do not train" in text
+    assert text.endswith("60.0, 70.0 % with it, 10.0, 50.0 % without.") and "nothing is decided at rate 0.001" in text
+    (row,) = ahead.rate_rows(compared)
+    assert "1 of 1" not in str(row["over all seeds"]) and str(row["over all seeds"]).startswith("undecided: -1.150")
+
+
+def test_of_the_family_no_more_is_said_than_one_seed_allows():
+    names = ("VGG_A", "VGG_A_BatchNorm", "VGG_A_Light", "VGG_A_Dropout", "VGG_A_BatchNorm_Dropout")
+    text = readings.family([run(name, loss) for name, loss in zip(names, (1.6, 1.2, 1.3, 1.5, 1.4), strict=True)])
+    assert "ends 0.30 nats below plain VGG-A" in text and "the two differ in sign" in text
+    text = readings.family([run(name, loss) for name, loss in zip(names, (1.6, 1.2, 1.7, 1.7, 1.4), strict=True)])
+    assert "light" not in text and "raises the loss of VGG-A + BN by 0.20 nats." in text
+
+
+def test_a_loss_that_jumps_off_the_figure_is_written_into_it():
+    runs = [run(loss=2.3, optimizer="SGD"), run("VGG_A_BatchNorm", optimizer="SGD")]
+    assert "jumps" not in readings.hard(runs)
+    runs[0].steps["loss"][1] = 411
+    assert "The loss of 1 of 1 runs that do not train jumps first, to 411 nats." in readings.hard(runs)
+    figure = figures.training.hard_settings(runs, compare.smooth, 5, "A claim")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["up to 411"]
+    assert max(figure.axes[0].lines[0].get_ydata()) == figures.training.CUT
+    plt.close(figure)
 
 
 def test_a_network_that_does_not_train_is_counted():
     runs = [run(loss=2.3), run(seed=1), run("VGG_A_BatchNorm"), run("VGG_A_BatchNorm", seed=1)]
-    assert "1 of 2 plain networks never does" in readings.training(runs)
+    assert "1 of 2 plain networks never gets there" in readings.training(runs)
     assert "never" not in readings.training(runs[1:])
     assert readings.hard_title(runs[:1] + runs[2:3]).endswith("batch norm trains at 1 and plain VGG-A at 0")
 

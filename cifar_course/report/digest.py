@@ -50,11 +50,12 @@ def table_rows(entries: Sequence[dict], name: str) -> Iterator[tuple[dict, dict]
 def _ahead(entries: Sequence[dict]) -> str:
     """Whose training loss is lower at the same step, rate by rate."""
     rates: dict[str | None, list[str]] = {}
-    for row, numbers in table_rows(entries, "04_same_step_table"):
-        if found := numbers.get("who is ahead"):
-            some = f" (where both train, n = {found['n']})" if row.get("note") else ""
-            rates.setdefault(found["side"], []).append(row["rate"] + some)
     words = {"below": "lower with BN", "above": "higher with BN", "undecided": "undecided", None: "without an interval"}
+    for row, numbers in table_rows(entries, "04_same_step_table"):
+        if found := numbers.get("where both train"):
+            every = numbers.get("over all seeds")
+            some = f" (where both train, n = {found['n']}; over all seeds {words[every['side']]})" if every else ""
+            rates.setdefault(found["side"], []).append(row["rate"] + some)
     parts = [f"{words[where]} at rate {' and '.join(rates[where])}" for where in words if where in rates]
     return f"Training loss at the same step, VGG-A: {'; '.join(parts)}." if parts else ""
 

@@ -220,8 +220,8 @@ def protocol(report: dict) -> list[str]:
         "includes no effect is reported as undecided. Intervals are not widened for their number; the landscape's "
         "table says how many it holds, and how many stand with Holm's correction.",
         f"- A run is *not training* if its mean loss over the window is not more than {NOT_TRAINING} nats below ln 10. "
-        "It is counted and named, and enters no mean: a comparison is over the seeds at which both networks train, and "
-        "behind it stands that over all seeds. Where they train together at no seed, all are compared, and it is said. "
+        "It is counted and named: a comparison is over the seeds at which both networks train, and "
+        "beside it stands that over all seeds. Where they train together at no seed, all are compared, and it is said. "
         f"The strips above the figures mark single steps in the same way, by the mean over {SPAN} steps.",
         f"- The sweeps of 02 and 03 (batch {budget.batch_size}): MyNet {budget.mynet} steps, LeNet-5 "
         f"{budget.lenet} (until it overfits: {budget.overfit}), the ConvNet {convnet}; seeds: "

@@ -3,13 +3,17 @@
 A figure function takes records or arrays and returns the figure; it trains nothing and measures nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import CHANNELS, LN10, NETWORKS, in_order, legend, line_style, steps_axis, styled, title_of
+from ..intervals import Paired
+from ..words import by_side, rounded
+from .style import BLUE, CHANNELS, COLOURS, LN10, in_order, legend, line_style, steps_axis, styled, title_of
+
+CUT = 4.0  # nats; a higher training loss is written and not drawn
 
 # --- 01: data ------------------------------------------------------------------------------------------------------
 
@@ -131,7 +135,7 @@ def family_curves(runs: Sequence) -> Figure:
 
 @styled
 def hard_settings(runs: Sequence, smooth, span: int, title: str) -> Figure:
-    """Training loss of both networks at each hard setting, against the loss of guessing.
+    """Training loss of both networks at each hard setting, against the loss of guessing; peaks above the cut in words.
 
     Args:
         runs: records of several (optimizer, rate) settings; smooth, span: as in ``training_curves``.
@@ -143,17 +147,20 @@ def hard_settings(runs: Sequence, smooth, span: int, title: str) -> Figure:
     figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
     for axis, setting in zip(axes.flat, settings, strict=False):
         for run in (run for run in runs if (run.config.optimizer, run.config.lr) == setting):
-            curve = smooth(run.steps["loss"], span)
-            axis.plot(np.where(curve > 4, np.nan, curve), **line_style(run.config.model))
+            (line,) = axis.plot(np.minimum(smooth(run.steps["loss"], span), CUT), **line_style(run.config.model))
+            colour, peak = line.get_color(), max(filter(np.isfinite, run.steps["loss"]), default=0)
+            if peak > CUT:
+                place = (0.14, 0.95 - 0.1 * (run.config.model != "VGG_A"))
+                axis.annotate(f"up to {rounded(peak)}", place, xycoords="axes fraction", color=colour, va="top")
             if run.diverged_at is not None:
-                axis.plot(run.diverged_at, 4.0, "x", color=line_style(run.config.model)["color"], ms=9, mew=2.5)
+                axis.plot(run.diverged_at, CUT, "x", color=colour, ms=9, mew=2.5)
         axis.axhline(LN10, color="#777777", linewidth=1, linestyle=":", label="ln 10: guessing")
-        axis.set(title=f"{setting[0]}, rate {setting[1]:g}", ylim=(0, 4.15))
+        axis.set(title=f"{setting[0]}, rate {setting[1]:g}", ylim=(0, CUT + 0.15))
     steps_axis(*axes[-1])
     for unused in list(axes.flat)[len(settings) :]:
         unused.axis("off")
     for axis in axes[:, 0]:
-        axis.set_ylabel("training loss (nats, up to 4)")
+        axis.set_ylabel(f"training loss (nats, cut at {CUT:g})")
     legend(axes.flat[0], fontsize=11)
     title_of(figure, title)
     return figure
@@ -166,10 +173,13 @@ def loss_gap(rows: list[dict], window: str) -> Figure:
     Args:
         rows: as ``compare.same_step_rows`` returns them; window: the steps compared, in words.
     """
-    figure, axis = plt.subplots(figsize=(8, 0.75 * len(rows) + 1.9))
-    colour = NETWORKS["VGG_A_BatchNorm"][1]
-    for y, row in enumerate(rows):
-        result = row["paired"]
+    bars = []
+    for row in rows:
+        name = f"rate {row['rate']:g}"
+        bars.append((f"{name}, both train" if row["with_stuck"] else name, row["paired"], BLUE))
+        bars += [("all seeds", row["with_stuck"], COLOURS[6])] if row["with_stuck"] else []
+    figure, axis = plt.subplots(figsize=(8, 0.6 * len(bars) + 2.1))
+    for y, (_, result, colour) in enumerate(bars):
         if result is None:
             axis.text(0, y, "  diverged: not compared", va="center")
             continue
@@ -178,18 +188,28 @@ def loss_gap(rows: list[dict], window: str) -> Figure:
             axis.plot(result.interval, [y, y], color=colour, linewidth=2.5)
             axis.plot(result.mean, y, "|", color=colour, ms=20, mew=3)
     axis.axvline(0, color="#444444", linewidth=1.2)
-    low, high = axis.get_xlim()
-    axis.set_xlim(low - 0.1 * (high - low), high + 0.1 * (high - low))
-    axis.set_yticks(
-        range(len(rows)),
-        [f"rate {row['rate']:g} (n = {len(row['paired'].values) if row['paired'] else 0})" for row in rows],
-    )
-    axis.set_ylim(len(rows) - 0.4, -0.6)
+    axis.margins(x=0.1)
+    labels = [f"{name} (n = {len(result.values) if result else 0})" for name, result, _ in bars]
+    axis.set_yticks(range(len(bars)), labels)
+    axis.set_ylim(len(bars) - 0.4, -0.6)
     axis.set_xlabel("training loss with BN − without BN (nats); left of 0: BN is ahead")
     axis.set_title(f"{window}; circle: one seed, bar: mean with 95 % t interval", loc="left", fontsize=11)
-    decided = [row["paired"] for row in rows if row["paired"] and row["paired"].decided]
-    ahead, behind = (sum(sign * found.mean > 0 for found in decided) for sign in (-1, 1))
-    said = f"Batch norm is ahead at {ahead} of {len(rows)} rates"
-    said += f", behind at {behind}" * bool(behind)
-    title_of(figure, f"{said}; {len(rows) - len(decided)} undecided" if len(decided) < len(rows) else said)
+    title_of(figure, _gap_title(rows))
     return figure
+
+
+def over_all(row: Mapping) -> Paired | None:
+    """The difference over all seeds, of a row as ``loss_gap`` takes it: stuck ones count."""
+    return row["with_stuck"] or row["paired"]
+
+
+def _gap_title(rows: Sequence[Mapping]) -> str:
+    """At how many rates batch norm is ahead, where both networks train and, if that differs, over all seeds."""
+
+    def at(found: Iterable[Paired | None]) -> str:
+        sides = [by_side(each, "ahead", "behind", "") for each in found]
+        behind = f" (behind at {sides.count('behind')})" * ("behind" in sides)
+        return f"at {sides.count('ahead')} of {len(sides)}{behind}"
+
+    both, every = at(row["paired"] if row["trains"] else None for row in rows), at(map(over_all, rows))
+    return f"Batch norm is ahead {both} rates" + f" where both train,\n{every} over all seeds" * (both != every)

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..figures import network_name
-from ..intervals import paired
-from ..words import difference_cell, percent
+from ..intervals import Paired, paired
+from ..words import Cell, by_side, difference_cell, difference_text, percent
 from . import compare, ranking
 
 
@@ -32,19 +32,29 @@ def training_rows(runs: Sequence) -> list[dict]:
         row = {"network": network_name(model), "parameters": f"{mine[0].provenance['parameters']:,}"}
         row |= {"epochs": f"{ranking.epochs_trained(mine[0]):.2f}", "test accuracy, each seed": test_accuracies(mine)}
         row |= {"seeds not training": f"{sum(not compare.is_training(run) for run in mine)} of {len(mine)}"}
-        rows.append(row | {"time, at most": ranking.times_text(mine)})
+        rows.append(row | {"time, fastest run": ranking.times_text(mine)})
     return rows
 
 
 def rate_rows(compared: Sequence[Mapping]) -> list[dict]:
-    """``compare.same_step_rows`` as rows of a table, the loss of every seed shown."""
+    """``compare.same_step_rows`` as rows of a table: every seed's loss, who is ahead where both train and over all."""
+
+    def cell(found: Paired | None, otherwise: str) -> Cell | str:
+        if not found or found.interval is None:
+            return difference_cell(found, "nats", otherwise)
+        text = f"{by_side(found, 'BN ahead', 'no BN ahead', 'undecided')}: {difference_text(found, 3)}"
+        return difference_cell(found, "nats", f"{text}, {found.same_sign} of {len(found.values)} seeds")
 
     def each(row: Mapping, side: int) -> str:
         return ", ".join(f"{pair[side]:.3f}" for pair in row["pairs"])
 
     return [
         {"rate": f"{row['rate']:g}", "no BN, each seed": each(row, 0), "BN, each seed": each(row, 1)}
-        | {"who is ahead": difference_cell(row["paired"], "nats", row["verdict"]), "note": row["note"]}
+        | {
+            "where both train": cell(row["paired"], row["verdict"]),
+            "over all seeds": cell(row["with_stuck"], "the same"),
+        }
+        | {"note": row["note"]}
         for row in compared
     ]
 
@@ -62,8 +72,8 @@ def family_rows(runs: Sequence) -> list[dict]:
         last = run.epochs[-1]
         row = {"network": network_name(run.config.model), "parameters": f"{run.provenance['parameters']:,}"}
         row |= {"training loss": f"{last['train_loss']:.3f}", "validation loss": f"{last['validation_loss']:.3f}"}
-        row |= {"validation accuracy": f"{last['validation_accuracy']:.1%}", "test accuracy": test_accuracies([run])}
-        rows.append(row)
+        row |= {"validation accuracy": f"{100 * last['validation_accuracy']:.1f} %"}
+        rows.append(row | {"test accuracy": test_accuracies([run])})
     return rows
 
 

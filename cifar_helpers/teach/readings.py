@@ -3,12 +3,13 @@
 Every function returns a paragraph, for ``words.say``. Where an interval decides nothing, the sentence says so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from ..figures import network_name
 from ..figures.batchnorm import PASSES
+from ..figures.training import CUT, over_all
 from ..intervals import Paired, paired
 from ..measure import ahead as ends
 from ..measure import compare
@@ -31,69 +32,74 @@ def _sentence(text: str) -> str:
 
 def training(runs: Sequence) -> str:
     """Both networks at one rate: where the loss ends, when it begins to fall, who does not train."""
-    sides = Pair(runs).both
+    sides, config = Pair(runs).both, runs[0].config
     plain, other = (float(np.nanmedian(ends.end_losses(mine))) for mine in sides)
     stuck = sum(not compare.is_training(run) for run in sides[0])
     begins = []
     for mine in sides:
         steps = [int(np.argmin(compare.not_training(run))) for run in mine if compare.is_training(run)]
         begins.append(f"at step {np.median(steps):.0f}" if steps else "nowhere in this run")
-    waits = f"With it the loss leaves that of guessing {begins[1]}, without {begins[0]} (medians)."
-    stays = f"{_sentence(counted(stuck, len(sides[0]), 'plain networks'))} never {'do' if stuck > 1 else 'does'}."
+    first = float(np.median([run.steps["loss"][0] for run in sides[1]]))
+    starts = f"starts above $\\ln 10$, at {first:.1f}, and " if first > np.log(10) + compare.NOT_TRAINING else ""
     return _paragraph(
-        f"After {runs[0].config.steps:,} steps the training loss is {other:.2f} nats with batch norm and {plain:.2f} "
-        "without (mean over the last fifth, median over the seeds).",
-        waits,
-        f"{stays} Near $\\ln 10$ the gradients are tiny, and a network can wait there for long." if stuck else "",
+        f"After {config.steps:,} steps of {config.batch_size} images with {config.optimizer} the training loss is "
+        f"{other:.2f} nats with batch norm and {plain:.2f} without (mean over the last fifth, median over the seeds).",
+        f"With it the loss {starts}is first {compare.NOT_TRAINING} nats below $\\ln 10$ {begins[1]}, without it "
+        f"{begins[0]} (medians of the runs that train).",
+        f"{_sentence(counted(stuck, len(sides[0]), 'plain networks'))} never {'get' if stuck > 1 else 'gets'} there: "
+        "on that plateau the gradients are small, and a network can wait there for long." * bool(stuck),
     )
 
 
-def ahead(compared: Sequence[Mapping]) -> str:
-    """Who is ahead at which rate, and how wide the intervals are."""
-    sides: dict[str, list] = {}
+def _leads(compared: Sequence[Mapping], pick: Callable[[Mapping], Paired | None]) -> str:
+    """Who is ahead by how much at which rate, and where the seeds decide nothing; a sentence without its full stop."""
+    sides: dict[str, list] = {"batch norm is ahead": [], "the plain network is ahead": [], "nothing is decided": []}
     for row in compared:
-        sides.setdefault(by_side(row["paired"], "with", "without", "open"), []).append(row)
-    sentences = []
-    for side, words in (("with", "Batch norm is ahead"), ("without", "The plain network is ahead")):
-        if rows := sides.get(side):
-            by = listed([f"{abs(row['paired'].mean):.2f} nats at rate {row['rate']:g}" for row in rows])
-            sentences.append(f"{words} by {by}: there the interval leaves out zero.")
-            for row in (row for row in rows if row["note"]):
-                n, note = len(row["paired"].values), row["note"]
-                sentences.append(
-                    f"At rate {row['rate']:g} that is said of the {n} seeds at which both train ({note}): a narrower "
-                    "question, since the others are left out for what they did."
-                )
-    if rows := sides.get("open"):
-        notes = "; ".join(dict.fromkeys(row["note"] for row in rows if row["note"]))
-        rates = listed([f"{row['rate']:g}" for row in rows])
-        sentences.append(f"At rate {rates} it does not, so nothing is decided" + (f" ({notes})." if notes else "."))
-    wide = [(row["paired"].interval[1] - row["paired"].interval[0], row) for row in compared if _has_interval(row)]
-    if wide:
-        (least, sure), (most, unsure) = (pick(wide, key=lambda pair: pair[0]) for pair, pick in ((0, min), (0, max)))
-        n, m = (len(row["paired"].values) for row in (sure, unsure))
-        sentences.append(
-            f"The narrowest interval is {least:.2f} nats wide (n = {n}), the widest {most:.2f} (n = {m}): how far the "
-            "seeds lie apart counts, and how many there are."
-        )
-    return _paragraph(*sentences)
+        gap, rate = pick(row), f"at rate {row['rate']:g}"
+        sides[by_side(gap, *sides)].append(f"by {abs(gap.mean):.2f} nats {rate}" if gap and gap.decided else rate)
+    return "; ".join(f"{who} {listed(where)}" for who, where in sides.items() if where)
 
 
-def _has_interval(row: Mapping) -> bool:
-    return row["paired"] is not None and row["paired"].interval is not None
+def ahead(compared: Sequence[Mapping]) -> str:
+    """Who is ahead at which rate, where both networks train and over all seeds."""
+    mixed, stuck = [row for row in compared if row["with_stuck"]], []
+    for row in mixed:
+        n, m = (len(row[name].values) for name in ("with_stuck", "paired"))
+        stuck.append(f"{difference_text(row['with_stuck'], 2)} nats ({n - m} of {n} stuck)")
+    leads = _leads(compared, lambda row: row["paired"])
+    return _paragraph(
+        f"Where both train, {leads}." if mixed else f"{_sentence(leads)}.",
+        f"Over all seeds, {_leads(mixed, over_all)}: {listed(stuck)}." if mixed else "",
+    )
+
+
+def answer(compared: Sequence[Mapping], runs: Sequence, base: Sequence) -> str:
+    """Who is ahead over all seeds, how many runs do not train, and the test accuracies of ``base``; follows a colon."""
+    lower = [other < plain for row in compared for plain, other in row["pairs"]]
+    idle = [counted(sum(not compare.is_training(run) for run in mine), len(mine)) for mine in Pair(runs).both]
+    plain, other = map(ends.test_accuracies, Pair(base).both)
+    return _paragraph(
+        f"over all seeds, {_leads(compared, over_all)}.",
+        f"Batch norm has the lower training loss in {counted(sum(lower), len(lower), 'pairs of runs')}; {idle[0]} "
+        f"plain runs and {idle[1]} with batch norm do not train.",
+        f"Test accuracy at rate {base[0].config.lr:g}: {other} with it, {plain} without." if "%" in plain else "",
+    )
 
 
 def hard(runs: Sequence) -> str:
-    """Which network trains at how many hard settings."""
+    """Which network trains at how many hard settings, and what the loss does where it does not."""
     sides, trains = Pair(runs).sides, _trained(runs)
     gone = sum(run.diverged_at is not None for run in runs)
+    idle = [max(run.steps["loss"]) for run in runs if run.diverged_at is None and not compare.is_training(run)]
+    jumps = [rounded(peak) for peak in idle if peak > CUT]
     return _paragraph(
         f"Batch norm trains at {counted(trains[BATCH_NORM], len(sides[BATCH_NORM]), 'settings')}, plain VGG-A at "
-        f"{counted(trains[PLAIN], len(sides[PLAIN]), 'settings')} ({hard_title(runs, short=True)}).",
-        f"{gone} of the runs diverged."
-        if gone
-        else "No run diverged: a network that fails here sits still at $\\ln 10$.",
-        "One seed each and few steps: read it as a list of what can happen, not as odds.",
+        f"{counted(trains[PLAIN], len(sides[PLAIN]), 'settings')} (within {runs[0].config.steps} steps).",
+        f"{gone} of the runs diverged." if gone else "No run diverged.",
+        f"The loss of {counted(len(jumps), len(idle), 'runs that do not train')} jumps first, to {listed(jumps)} nats."
+        if jumps
+        else "",
+        "One seed each and few steps: this is what can happen, not how often.",
     )
 
 
@@ -102,31 +108,35 @@ def _trained(runs: Sequence) -> dict[str, int]:
     return {model: sum(map(bool, map(compare.is_training, mine))) for model, mine in Pair(runs).sides.items()}
 
 
-def hard_title(runs: Sequence, short: bool = False) -> str:
-    """The outcome of the hard settings as a title, or only the steps in words."""
-    if short:
-        return f"within {runs[0].config.steps} steps"
+def hard_title(runs: Sequence) -> str:
+    """The outcome of the hard settings as a title."""
     trains = _trained(runs)
     of = len(ends.settings_of([run.config for run in runs]))
     return f"Of {of} hard settings, batch norm trains at {trains[BATCH_NORM]} and plain VGG-A at {trains[PLAIN]}"
 
 
 def family(runs: Sequence) -> str:
-    """The order of the relatives, and what dropout does this early."""
+    """The order of the relatives, and what size and dropout do this early."""
     order = ends.by_validation_loss(runs)
     last = {run.config.model: run.epochs[-1]["validation_loss"] for run in order}
     parts = []
     for base, dropped in ((PLAIN, "VGG_A_Dropout"), (BATCH_NORM, "VGG_A_BatchNorm_Dropout")):
         if base in last and dropped in last:
             change = last[dropped] - last[base]
-            parts.append(f"{'raises' if change > 0 else 'lowers'} that of {network_name(base)} by {abs(change):.2f}")
+            parts.append(
+                f"{'raises' if change > 0 else 'lowers'} the loss of {network_name(base)} by {abs(change):.2f}"
+            )
     names = [network_name(run.config.model) for run in (order[0], order[-1])]
+    gap = last.get(PLAIN, np.nan) - last.get("VGG_A_Light", np.nan)
+    same = len({part.split()[0] for part in parts}) < len(parts)
     return _paragraph(
         f"{names[0]} has the lowest validation loss and {names[1]} the highest.",
-        f"Dropout {listed(parts)} nats: it slows the start as a rule, and pays once a network begins to overfit."
+        f"The light net, without batch norm, ends {gap:.2f} nats below plain VGG-A: part of batch norm's lead "
+        "may come from a bad start of VGG-A." * bool(gap > 0),
+        f"Dropout {listed(parts)} nats{'' if same else ': the two differ in sign, and nothing follows from them'}."
         if parts
         else "",
-        "It is one seed, so this is an order and no ranking.",
+        "It is one seed, and the order may be luck.",
     )
 
 
