@@ -442,6 +442,11 @@ def test_the_answers_in_short_are_worded_by_the_numbers_and_absent_where_a_table
     both = loss("0.4", -1, -1.1) | {"over all seeds": loss("0.4", -1, 2, 0)["where both train"]}
     (line,) = [line for line in digest.in_short([saved("04_same_step_table", both)]) if "same step" in line]
     assert "lower with BN at rate 0.4 (where both train, n = 2; over all seeds undecided)." in line
+    never = {"rate": "0.5", "over all seeds": loss("0.5", -1, -1.1)["where both train"]}
+    assert (
+        "lower with BN at rate 0.5 (at no seed do both train)."
+        in digest.in_short([saved("04_same_step_table", never)])[2]
+    )
     assert digest.in_short([]) == [] and len(digest.in_short(entries[1:2])) == 4
     unread = saved("03_result", {"what": "network", "value": "Net"}, {"what": "test error (%)", "value": "not read"})
     assert digest.in_short([unread]) == []

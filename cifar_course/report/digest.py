@@ -52,9 +52,10 @@ def _ahead(entries: Sequence[dict]) -> str:
     rates: dict[str | None, list[str]] = {}
     words = {"below": "lower with BN", "above": "higher with BN", "undecided": "undecided", None: "without an interval"}
     for row, numbers in table_rows(entries, "04_same_step_table"):
-        if found := numbers.get("where both train"):
-            every = numbers.get("over all seeds")
+        both, every = numbers.get("where both train"), numbers.get("over all seeds")
+        if found := both or every:
             some = f" (where both train, n = {found['n']}; over all seeds {words[every['side']]})" if every else ""
+            some = some if both else " (at no seed do both train)"
             rates.setdefault(found["side"], []).append(row["rate"] + some)
     parts = [f"{words[where]} at rate {' and '.join(rates[where])}" for where in words if where in rates]
     return f"Training loss at the same step, VGG-A: {'; '.join(parts)}." if parts else ""

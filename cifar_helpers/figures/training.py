@@ -175,13 +175,13 @@ def loss_gap(rows: list[dict], window: str) -> Figure:
     """
     bars = []
     for row in rows:
-        name = f"rate {row['rate']:g}"
-        bars.append((f"{name}, both train" if row["with_stuck"] else name, row["paired"], BLUE))
-        bars += [("all seeds", row["with_stuck"], COLOURS[6])] if row["with_stuck"] else []
+        (both, every), name = by_seeds(row), f"rate {row['rate']:g}"
+        bars.append((name if both is every else f"{name}, both train", both, BLUE))
+        bars += [("all seeds", every, COLOURS[6])] if both is not every else []
     figure, axis = plt.subplots(figsize=(8, 0.6 * len(bars) + 2.1))
     for y, (_, result, colour) in enumerate(bars):
         if result is None:
-            axis.text(0, y, "  diverged: not compared", va="center")
+            axis.text(0, y, "  nothing to compare", va="center")
             continue
         axis.plot(result.values, [y] * len(result.values), "o", color=colour, ms=8, mfc="white", mew=1.8)
         if result.interval:
@@ -198,9 +198,9 @@ def loss_gap(rows: list[dict], window: str) -> Figure:
     return figure
 
 
-def over_all(row: Mapping) -> Paired | None:
-    """The difference over all seeds, of a row as ``loss_gap`` takes it: stuck ones count."""
-    return row["with_stuck"] or row["paired"]
+def by_seeds(row: Mapping) -> tuple[Paired | None, Paired | None]:
+    """The difference over the seeds at which both networks train, and over all, of a row as ``loss_gap`` takes it."""
+    return row["paired"] if row["trains"] else None, row["with_stuck"] or row["paired"]
 
 
 def _gap_title(rows: Sequence[Mapping]) -> str:
@@ -211,5 +211,5 @@ def _gap_title(rows: Sequence[Mapping]) -> str:
         behind = f" (behind at {sides.count('behind')})" * ("behind" in sides)
         return f"at {sides.count('ahead')} of {len(sides)}{behind}"
 
-    both, every = at(row["paired"] if row["trains"] else None for row in rows), at(map(over_all, rows))
+    both, every = (at(found) for found in zip(*map(by_seeds, rows), strict=True))
     return f"Batch norm is ahead {both} rates" + f" where both train,\n{every} over all seeds" * (both != every)

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..figures import network_name
+from ..figures.training import by_seeds
 from ..intervals import Paired, paired
-from ..words import Cell, by_side, difference_cell, difference_text, percent
+from ..words import Cell, ahead_text, by_side, difference_cell, difference_text, percent
 from . import compare, ranking
 
 
@@ -40,8 +41,8 @@ def rate_rows(compared: Sequence[Mapping]) -> list[dict]:
     """``compare.same_step_rows`` as rows of a table: every seed's loss, who is ahead where both train and over all."""
 
     def cell(found: Paired | None, otherwise: str) -> Cell | str:
-        if not found or found.interval is None:
-            return difference_cell(found, "nats", otherwise)
+        if not found or not found.interval:
+            return difference_cell(found, "nats", ahead_text(found) if found else otherwise)
         text = f"{by_side(found, 'BN ahead', 'no BN ahead', 'undecided')}: {difference_text(found, 3)}"
         return difference_cell(found, "nats", f"{text}, {found.same_sign} of {len(found.values)} seeds")
 
@@ -50,12 +51,9 @@ def rate_rows(compared: Sequence[Mapping]) -> list[dict]:
 
     return [
         {"rate": f"{row['rate']:g}", "no BN, each seed": each(row, 0), "BN, each seed": each(row, 1)}
-        | {
-            "where both train": cell(row["paired"], row["verdict"]),
-            "over all seeds": cell(row["with_stuck"], "the same"),
-        }
-        | {"note": row["note"]}
-        for row in compared
+        | {"where both train": cell(both, "at no seed" if every else row["verdict"])}
+        | {"over all seeds": "the same" if both is every else cell(every, ""), "note": row["note"]}
+        for row, (both, every) in zip(compared, map(by_seeds, compared), strict=True)
     ]
 
 

@@ -3,13 +3,13 @@
 Every function returns a paragraph, for ``words.say``. Where an interval decides nothing, the sentence says so.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ..figures import network_name
 from ..figures.batchnorm import PASSES
-from ..figures.training import CUT, over_all
+from ..figures.training import CUT, by_seeds
 from ..intervals import Paired, paired
 from ..measure import ahead as ends
 from ..measure import compare
@@ -51,25 +51,25 @@ def training(runs: Sequence) -> str:
     )
 
 
-def _leads(compared: Sequence[Mapping], pick: Callable[[Mapping], Paired | None]) -> str:
+def _leads(compared: Sequence[Mapping], all_seeds: bool) -> str:
     """Who is ahead by how much at which rate, and where the seeds decide nothing; a sentence without its full stop."""
     sides: dict[str, list] = {"batch norm is ahead": [], "the plain network is ahead": [], "nothing is decided": []}
     for row in compared:
-        gap, rate = pick(row), f"at rate {row['rate']:g}"
+        gap, rate = by_seeds(row)[all_seeds], f"at rate {row['rate']:g}"
         sides[by_side(gap, *sides)].append(f"by {abs(gap.mean):.2f} nats {rate}" if gap and gap.decided else rate)
     return "; ".join(f"{who} {listed(where)}" for who, where in sides.items() if where)
 
 
 def ahead(compared: Sequence[Mapping]) -> str:
     """Who is ahead at which rate, where both networks train and over all seeds."""
-    mixed, stuck = [row for row in compared if row["with_stuck"]], []
-    for row in mixed:
-        n, m = (len(row[name].values) for name in ("with_stuck", "paired"))
-        stuck.append(f"{difference_text(row['with_stuck'], 2)} nats ({n - m} of {n} stuck)")
-    leads = _leads(compared, lambda row: row["paired"])
+    mixed, stuck = [row for row in compared if by_seeds(row)[0] is not by_seeds(row)[1]], []
+    for both, every in map(by_seeds, mixed):
+        n, train = len(every.values), len(both.values) if both else 0
+        stuck.append(f"{difference_text(every, 2)} nats ({n - train} of {n} stuck)")
+    leads = _leads(compared, False)
     return _paragraph(
         f"Where both train, {leads}." if mixed else f"{_sentence(leads)}.",
-        f"Over all seeds, {_leads(mixed, over_all)}: {listed(stuck)}." if mixed else "",
+        f"Over all seeds, {_leads(mixed, True)}: {listed(stuck)}." if mixed else "",
     )
 
 
@@ -79,7 +79,7 @@ def answer(compared: Sequence[Mapping], runs: Sequence, base: Sequence) -> str:
     idle = [counted(sum(not compare.is_training(run) for run in mine), len(mine)) for mine in Pair(runs).both]
     plain, other = map(ends.test_accuracies, Pair(base).both)
     return _paragraph(
-        f"over all seeds, {_leads(compared, over_all)}.",
+        f"over all seeds, {_leads(compared, True)}.",
         f"Batch norm has the lower training loss in {counted(sum(lower), len(lower), 'pairs of runs')}; {idle[0]} "
         f"plain runs and {idle[1]} with batch norm do not train.",
         f"Test accuracy at rate {base[0].config.lr:g}: {other} with it, {plain} without." if "%" in plain else "",
