@@ -181,9 +181,9 @@ REPORTED = {
         "004", "time of an epoch relative to ResNet-18: ResNet-34, 50, 101, 152", "3.2, 3.7, 5.9, 10.8"
     ),
     # 001 and 004, VGG-A
-    "vgg_a_accuracy": _accuracy("001", "VGG-A (its “valid accuracy”; 18 to 20 epochs on its axis)", 77.52, 20),
+    "vgg_a_accuracy": _accuracy("001", "VGG-A (its “valid accuracy”; epochs read off an axis)", 77.52, 20),
     "vgg_a_seconds": Reported("001", "VGG-A, training time", "7.33 s per epoch", epochs=20),
-    "vgg_bn_accuracy": _accuracy("001", "VGG-A + BN (its “valid accuracy”; 18 to 20 epochs on its axis)", 82.88, 20),
+    "vgg_bn_accuracy": _accuracy("001", "VGG-A + BN (its “valid accuracy”; epochs read off an axis)", 82.88, 20),
     "vgg_bn_seconds": Reported("001", "VGG-A + BN, training time", "8.05 s per epoch", epochs=20),
     "vgg_family": Reported("004", "best of VGG-A, Light, Dropout, BN, BN + Dropout", "the two with BN"),
     "vgg_sgd": Reported("004", "VGG-A with SGD (rate not given)", "did not train; with BN it did"),
