@@ -19,7 +19,7 @@ from .plans.jobs import Job
 from .plans.profiles import PUBLISHED, published_from
 from .teach import checks, skipping
 from .training.config import RunConfig
-from .training.published import NotPublishedError, PublishedStore, whose
+from .training.published import NotPublishedError, PublishedStore, ReadingStore, whose
 from .training.run import get_runs
 from .training.store import RunRecord, Store
 
@@ -29,7 +29,7 @@ class Page:
 
     Args:
         images: ``ImageData``; profile, device: the notebook's settings.
-        reuse: read the published records where they fit.
+        reuse: read the published records where they fit; trains: False where nothing is to be trained.
 
     Attributes:
         plan: the profile's budgets.
@@ -38,11 +38,11 @@ class Page:
         found: the sweeps ranked so far, by name.
     """
 
-    def __init__(self, images: ImageData, profile: str, device: str, reuse: bool):
+    def __init__(self, images: ImageData, profile: str, device: str, reuse: bool, trains: bool = True):
         self.profile, self.device, self.plan = profile, device, plans.profiles.get_profile(profile)
         self.images = self.at_hand = images
-        self.found: dict[str, Ranked] = {}
-        self.store = Store(published=reuse)
+        self.found = _Found()
+        self.store = (Store if trains else ReadingStore)(published=reuse)
 
     def announce(self, jobs: Sequence[Job]) -> None:
         """Say whose images these are, how many of the runs are recorded, and how long the others may take."""
@@ -114,7 +114,7 @@ class PublishedPage(Page):
     def __init__(self, images: ImageData):
         super().__init__(images, PUBLISHED, "cpu", reuse=False)
         skipping.listen()
-        self.store, self.found = PublishedStore(), _Found()
+        self.store = PublishedStore()
         self.images = replace(images, fingerprint=self.store.fingerprint)
 
     def announce(self, jobs: Sequence[Job]) -> None:
@@ -171,17 +171,20 @@ class PublishedPage(Page):
         return replace(self.images, label=self.store.label, classes=CLASSES)
 
 
-class _Found(dict):
-    """Sweeps by name; one that is missing is not an error of the reader's."""
+class _Found(dict[str, Ranked]):
+    """Sweeps by name; in the profile ``published`` one that is missing is not an error of the reader's."""
 
     def __missing__(self, name: str):
-        raise NotPublishedError(f"The sweep {name} is not published.")
+        raise NotPublishedError(f"The sweep {name} is not recorded.")
 
 
-def open_page(profile: str, data: str | None, device: str, seed: int, reuse: bool, **settings) -> Page:
+def open_page(
+    profile: str, data: str | None, device: str, seed: int, reuse: bool, trains: bool = True, **settings
+) -> Page:
     """The page of a notebook with these settings, images read; while nbgrader executes it, with those of grading.
 
     Args:
+        trains: whether what is not recorded is trained.
         settings: of this notebook alone: ``fast``, ``n_items``, ``rates``, ``gap``, ``layer``.
 
     Raises:
@@ -190,4 +193,4 @@ def open_page(profile: str, data: str | None, device: str, seed: int, reuse: boo
     profile, data, device = checks.when_graded(profile, data, device)
     source = plans.settings.image_source(profile, data, seed, device, reuse, **settings)
     images = load_cifar10(source)
-    return PublishedPage(images) if profile == PUBLISHED else Page(images, profile, device, reuse)
+    return PublishedPage(images) if profile == PUBLISHED else Page(images, profile, device, reuse, trains)

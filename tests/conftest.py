@@ -17,7 +17,7 @@ from cifar_helpers.data.images import ImageData
 from cifar_helpers.training.config import RunConfig
 from cifar_helpers.training.store import Store
 
-APPENDICES = {"02b"}  # notebooks of tables: no exercises, no measure of how much text they have
+APPENDICES = {"02b", "11"}  # notebooks of tables: no exercises, no measure of how much text they have
 LONG = (
     "test_train",
     "test_report",

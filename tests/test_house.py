@@ -22,8 +22,9 @@ FLOORS = (
     ("data", "figures", "models"),
     ("training",),
     ("measure", "plans"),
-    ("inside", "sources"),
+    ("inside",),
     ("teach",),
+    ("sources",),
     ("notebook",),
     ("cifar_course",),
 )

@@ -137,7 +137,7 @@ def test_some_notebooks_take_their_share_of_the_minutes(monkeypatch, capsys):
     options = cli.parser().parse_args(["--profile", "smoke", "--only", "05", "06", "--data", "synthetic"])
     monkeypatch.setattr(cli.Report, "missing", lambda self: [])
     made = training.announce(cli.Report(options), ["cpu"], 1)
-    assert made.announced == pytest.approx(plans.profiles.get_profile("smoke").notebook_minutes * 2 / 11)
+    assert made.announced == pytest.approx(plans.profiles.get_profile("smoke").notebook_minutes * 2 / 12)
     assert "about 1 min, 0 of them for 0 runs" in capsys.readouterr().out
 
 

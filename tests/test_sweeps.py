@@ -1,6 +1,5 @@
 """Part one: the lists of runs, their ranking, their training with other losses and schedules, and what they cost."""
 
-import inspect
 import json
 import re
 from dataclasses import replace
@@ -11,12 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_helpers import figures, inside, intervals, models, plans, words
+from cifar_helpers import figures, inside, intervals, models, notebook, plans, words
 from cifar_helpers.env import ROOT, CourseError, number_of
 from cifar_helpers.measure import ranking, timing
 from cifar_helpers.models.tables import forward_flops, layer_table, save_onnx, size_table
-from cifar_helpers.sources import batchnorm, beside, networks, reported
-from cifar_helpers.teach import bench
+from cifar_helpers.sources import beside, networks, reported, tables
 from cifar_helpers.training import build, run
 from cifar_helpers.training.config import RunConfig
 from cifar_helpers.training.probes import ProbeConfig
@@ -414,23 +412,43 @@ def test_an_order_agrees_only_where_nothing_else_could_be_in_front():
     assert (row.verdict, row.remark) == ("not comparable", "here: undecided; no difference seen")
 
 
-ROWS = {"networks.rows(": networks, "batchnorm.comparison(": batchnorm.comparison}
-ROWS |= {"study.sources()": bench.Bench.sources, "batchnorm.statements(": batchnorm.statements}  # one calls the other
+def test_every_result_of_the_sources_has_a_row_where_nothing_is_recorded(small_data, store):
+    page = notebook.Page(small_data, "smoke", "cpu", reuse=False, trains=False)
+    made = tables.Tables(page, seed=0)
+    shown = [made.part(name, name).data for name in reported.PARTS]
+    rows = [row for found in made.rows.values() for row in found]
+    assert [row.name for row in rows] == list(reported.REPORTED) and sum(map(len, shown)) == len(rows)
+    ran = {row.name for row in rows if row.verdict != beside.NOT_RUN}
+    assert ran <= {"lenet_untrained", "toy_sigmoid", "toy_deep", "toy_he", "autograd_rates"}, "drawn or untrained"
+    assert not list(store.root.glob("*-*/config.json")), "nothing is trained"
+    assert made.verdicts().endswith(f"{len(rows) - len(ran)} not run.")
+
+
+def test_where_a_sweep_is_recorded_its_rows_are_made(small_data, store, capsys):
+    trains = notebook.Page(small_data, "smoke", "cpu", reuse=False)
+    trains.runs(plans.sweeps.nll_identity("smoke").configs)
+    capsys.readouterr()
+    made = tables.Tables(notebook.Page(small_data, "smoke", "cpu", reuse=False, trains=False), seed=0)
+    made.part("small", "small")
+    rows = {row.name: row for row in made.rows["small"]}
+    assert rows["mynet_sgd_ce"].n == 1 and rows["mynet_h500"].verdict == beside.NOT_RUN and not capsys.readouterr().out
+    assert rows["mynet_identity"].ours.endswith("nats apart") and "s per epoch" in rows["mynet_seconds"].ours
 
 
 def test_no_row_that_was_not_comparable_is_lost():
-    """The 32 rows marked so in the report of revision 64c8392: each is still asked for by its notebook."""
+    """The 32 rows marked so in the report of revision 64c8392: each is still asked for."""
     rows = json.loads((ROOT / "tests/fixtures/not_comparable.json").read_text(encoding="utf-8"))
     assert len(rows) == 32
+    asked = [name for names in reported.PARTS.values() for name in names]  # a row each, as the test above shows
     for row in rows:
-        (path,) = (ROOT / "notebooks").glob(f"{row['notebook']}_*.ipynb")
-        cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-        for call, made in ROWS.items():  # the rows of 03, of 04 and of 10 stand in one call each
-            if any(call in source for source in cells):
-                cells.append(inspect.getsource(made))
-        asked = f'"{row["name"]}"', f"'{row['name']}'"
-        assert any(name in source for source in cells for name in asked), row["name"]
-        assert reported.REPORTED[row["name"]].source == row["source"]
+        assert row["name"] in asked and reported.REPORTED[row["name"]].source == row["source"]
+
+
+def test_the_sources_are_named_in_their_appendix_alone():
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        text = "".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+        found = re.search(r"[Ss]ources? 00\d|beside the sources|z_sources", text)
+        assert bool(found) == (path.stem == "11_sources"), path.stem
 
 
 def replace_test(run):
@@ -665,7 +683,7 @@ def test_the_result_is_chosen_on_validation_and_reports_the_test_error(small_dat
 def test_charts_show_every_seed(small_data, store):
     sweep = plans.sweeps._sweep("02_x", "Title", "rate", {"1": TINY, "2": replace(TINY, lr=0.1)}, 0, 2)
     found = ranking.rank(sweep, run.get_runs(sweep.configs, small_data, "cpu", store))
-    axis = figures.sweeps.sweep_dots(found, {"1": 50}).axes[0]
+    axis = figures.sweeps.sweep_dots(found).axes[0]
     assert sum(len(line.get_xdata()) == 2 and line.get_marker() == "o" for line in axis.lines) == 2
     curves = figures.sweeps.sweep_curves(found, 3, lambda values, span: values)
     assert len([line for line in curves.axes[0].lines if len(line.get_xdata()) == TINY.steps]) == 2 * 2 + 2

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from cifar_helpers.env import number_of
 from cifar_helpers.intervals import LEVEL, holm
 from cifar_helpers.plans.profiles import get_profile
-from cifar_helpers.sources.beside import AGREES, CONTRADICTS, NOT_COMPARABLE, NOT_RUN, UNDECIDED, VERDICTS
+from cifar_helpers.sources.beside import CONTRADICTS, NOT_RUN, VERDICTS, counted
 from cifar_helpers.words import rounded
 
 from .benchmarks import table
@@ -83,7 +83,7 @@ def _landscape(entries: Sequence[dict]) -> list[str]:
 def _gradient_change(entries: Sequence[dict]) -> str:
     """What two sources say against one another about the gradient from step to step, and what each rate decides."""
     sides: dict[str, Counter] = {}
-    for _, numbers in table_rows(entries, "06_z_sources"):
+    for _, numbers in table_rows(entries, "_z_sources"):
         found = numbers.get("ours", {})
         if found.get("name", "").startswith("grad_dist_") and found["values"]:
             sides.setdefault(found["name"], Counter())[found["values"][0]["side"]] += 1
@@ -116,11 +116,7 @@ def _verdicts(entries: Sequence[dict]) -> list[str]:
     rows = [row for row, _ in table_rows(entries, "_z_sources") if row.get("verdict") in VERDICTS]
     if not rows:
         return []
-    count = Counter(row["verdict"] for row in rows)
-    comparable = sum(count[verdict] for verdict in (AGREES, CONTRADICTS, UNDECIDED))
-    text = f"Beside the sources: {comparable} of {len(rows)} rows are comparable; of these {count[AGREES]} agree, "
-    text += f"{count[CONTRADICTS]} contradict, {count[UNDECIDED]} are undecided. "
-    text += f"{count[NOT_COMPARABLE]} are not comparable (trained shorter or longer), {count[NOT_RUN]} not run."
+    text = f"Beside the sources: {counted(row['verdict'] for row in rows)}"
     against = Counter(f"{row['quantity']} (source {row['source']})" for row in rows if row["verdict"] == CONTRADICTS)
     named = [name + (f", {times} rows" if times > 1 else "") for name, times in against.items()]
     return [text, f"Contradicted: {'; '.join(named)}." if named else ""]

@@ -28,12 +28,11 @@ def phrased(found):
 
 
 @styled
-def sweep_dots(found, reported: dict | None = None) -> Figure:
+def sweep_dots(found) -> Figure:
     """Validation accuracy of every variant: each seed an open marker, their mean a bar; a second factor by colour.
 
     Args:
         found: a ``ranking.Ranked``.
-        reported: first factor's value → a source's accuracy in percent.
     """
     first = list(dict.fromkeys(o.variant[0] for o in found))
     second = list(dict.fromkeys(o.variant[1] for o in found)) if len(found.factors) == 2 else [None]
@@ -51,10 +50,6 @@ def sweep_dots(found, reported: dict | None = None) -> Figure:
         else:
             place = axis.get_yaxis_transform()
             axis.text(0.02, y, f"× {o.verdict}", transform=place, va="center", color=colour, size=10)
-    for value, percent in (reported or {}).items():
-        axis.plot(percent, first.index(value), "|", color="#444444", ms=22, mew=2)
-    if reported:
-        axis.plot([], [], "|", color="#444444", ms=14, mew=2, label="source's result, its own epochs")
     for group, name in enumerate(second):
         if name is not None:
             colour = FIXED.get(name, COLOURS[group])
@@ -73,8 +68,8 @@ def sweep_dots(found, reported: dict | None = None) -> Figure:
     axis.set_title(shown + ("; dotted: guessing" if guessing else ""), loc="left", fontsize=11)
     axis.set_xlabel("validation accuracy (%)")
     axis.set_ylabel(found.factors[0])
-    if len(second) > 1 or reported:
-        figure.legend(loc="outside lower center", ncols=min(4, len(second) + bool(reported)), fontsize=11)
+    if len(second) > 1:
+        figure.legend(loc="outside lower center", ncols=min(4, len(second)), fontsize=11)
     title_of(figure, found.title)
     return figure
 

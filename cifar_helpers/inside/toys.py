@@ -1,4 +1,4 @@
-"""Small networks on drawn points (source 003): sigmoid against ReLU, a third layer, He against Glorot.
+"""Small networks on drawn points, as a source has them: sigmoid against ReLU, a third layer, He against Glorot.
 
 The points are two-dimensional and normally distributed; the class says whether a quadratic form of a point is above a
 threshold. A network of two inputs can be seen whole, and trains in seconds.
@@ -86,6 +86,14 @@ def epoch_ends(toy: Toy, step: int) -> bool:
 
 def accuracies(toy: Toy, store: Store) -> list[float]:
     """Accuracy on 10 000 other points after every epoch (a shorter run has one value), measured once and stored."""
+    return measured(toy, store)["accuracies"]
+
+
+def measured(toy: Toy, store: Store) -> dict:
+    """``accuracies``, and ``dead``: the share of first-layer ReLU units that are 0 for all of these points at the end.
+
+    Older records lack ``dead``.
+    """
 
     def compute() -> dict:
         with torch.random.fork_rng(devices=[]):
@@ -100,9 +108,11 @@ def accuracies(toy: Toy, store: Store) -> list[float]:
             if epoch_ends(toy, step):
                 with torch.no_grad():
                     found.append((model(x_val).argmax(1) == y_val).float().mean().item())
-        return {"accuracies": found}
+        with torch.no_grad():
+            dead = (model[0](x_val) <= 0).all(0).float().mean().item()
+        return {"accuracies": found, "dead": dead}
 
-    return store.measurement("toy", asdict(toy) | {"data": DRAWN}, compute)["accuracies"]
+    return store.measurement("toy", asdict(toy) | {"data": DRAWN}, compute)
 
 
 def table(found: dict[str, Sequence[Sequence[float]]]) -> list[dict[str, str]]:

@@ -67,11 +67,10 @@ def simple_net(profile: str, seed: int = 0) -> list[Job]:
 
 
 def small_sweeps(profile: str, seed: int = 0) -> list[Job]:
-    """02b: every sweep over small networks, those of 02 too, since all stand beside the sources."""
+    """02b: the other sweeps over small networks, and two of 02 whose weights and mistakes it looks at."""
     makes = (sweeps.nll_identity, sweeps.structure, sweeps.filters, sweeps.bn_at_high_rate, sweeps.rates, sweeps.l2)
-    makes += (sweeps.convnet_lengths, sweeps.dropout, sweeps.high_rate)
-    more = _jobs(config for make in makes for config in make(profile, seed).configs)
-    return list(dict.fromkeys(simple_net(profile, seed) + more))
+    makes += (sweeps.penalties, sweeps.convnet_lengths, sweeps.dropout, sweeps.high_rate, sweeps.lenet_long)
+    return _jobs(config for make in makes for config in make(profile, seed).configs)
 
 
 def resnet_vgg(profile: str, seed: int = 0, fast: bool = False, read: Reader = lambda config: None) -> list[Job]:

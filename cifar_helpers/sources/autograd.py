@@ -1,27 +1,40 @@
-"""What source 003 says about automatic differentiation, beside what notebook 09 finds."""
+"""What a source says about automatic differentiation, beside what notebook 09 finds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 
-from .. import intervals, words
+from .. import inside
+from ..env import figures_dir, read_json
+from ..intervals import paired
+from ..words import difference_text
 from . import beside
 
+RATE = 8.0  # the highest of notebook 09
 
-def rows(operations: int, rate: float, accuracies: Mapping[str, Sequence[float]], dead: Sequence, epochs: float):
-    """Rows of the table of the sources' results: the derivations, the copies, the high rate.
 
-    Args:
-        operations: how many agree with both oracles; rate: the highest one.
-        accuracies: ``ReLU`` and ``sigmoid`` → shares of every seed at this rate; dead: shares of ReLU units, per seed.
-        epochs: how long the small networks trained.
-    """
-    said = [f"{kind} {', '.join(f'{100 * v:.1f}' for v in values)} %" for kind, values in accuracies.items()]
-    gap = intervals.paired(*([100 * v for v in accuracies[kind]] for kind in ("ReLU", "sigmoid")))
-    ours = f"rate {rate:g}: {'; '.join(said)}; dead ReLU units {', '.join(f'{100 * v:.0f}' for v in dead)} %; "
-    ours += f"sigmoid over ReLU {words.difference_text(gap)} points"
-    exact = f"{operations} operations agree with both oracles to 1e-6"
-    remark = "exact: the source's answer lacks the sum"
-    return [
-        beside.said("autograd_ops", exact, beside.AGREES, remark="exact: nothing is trained"),
-        beside.said("autograd_copy", "sum over the copies", beside.CONTRADICTS, remark=remark),
-        beside.claim("autograd_rates", ours, {"sigmoid above ReLU": (gap, 1)}, epochs),
-    ]
+def operations(page, seed: int) -> Iterator[beside.Row]:
+    """The derivations, from the table that notebook 09 made here, or else from the published one."""
+    folders = figures_dir(page.profile), figures_dir()
+    if checked := next(filter(None, (read_json(folder / "09_checks_table.json") for folder in folders)), None):
+        exact = f"{len(checked['rows'])} operations agree with both oracles to 1e-6"
+        yield beside.said("autograd_ops", exact, beside.AGREES, remark="exact: nothing is trained")
+        remark = "exact: the source's answer lacks the sum"
+        yield beside.said("autograd_copy", "sum over the copies", beside.CONTRADICTS, remark=remark)
+
+
+def rates(page, seed: int) -> Iterator[beside.Row]:
+    """Two activations at a high rate; torch's networks end where those of notebook 09 do."""
+    plan, toys = page.plan, inside.toys
+    found = {
+        kind: [
+            toys.measured(toys.Toy((kind.lower(),), lr=RATE, steps=plan.own_toy, seed=each), page.store)
+            for each in range(seed, seed + plan.own_toy_seeds)
+        ]
+        for kind in ("sigmoid", "ReLU")
+    }
+    last = {kind: [100 * each["accuracies"][-1] for each in seeds] for kind, seeds in found.items()}
+    said = [f"{kind} {', '.join(f'{v:.1f}' for v in values)} %" for kind, values in last.items()]
+    gap = paired(last["ReLU"], last["sigmoid"])
+    dead = ", ".join(f"{100 * each['dead']:.0f}" for each in found["ReLU"])
+    ours = f"rate {RATE:g}: {'; '.join(said)}; dead ReLU units {dead} %; "
+    ours += f"sigmoid over ReLU {difference_text(gap)} points"
+    yield beside.claim("autograd_rates", ours, {"sigmoid above ReLU": (gap, 1)}, plan.own_toy / toys.EPOCH)

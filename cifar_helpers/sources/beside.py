@@ -5,6 +5,7 @@ and rankings at the end of a training are ``not comparable`` where ours was clea
 what was not trained is ``not run``.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -114,6 +115,15 @@ def together(verdicts: Iterable[str]) -> str:
     if CONTRADICTS in verdicts:
         return CONTRADICTS
     return AGREES if verdicts and set(verdicts) == {AGREES} else UNDECIDED
+
+
+def counted(verdicts: Iterable[str]) -> str:
+    """How many rows can be compared, and what they say."""
+    count = Counter(verdicts)
+    comparable = sum(count[verdict] for verdict in (AGREES, CONTRADICTS, UNDECIDED))
+    text = f"{comparable} of {count.total()} rows are comparable; of these {count[AGREES]} agree, "
+    text += f"{count[CONTRADICTS]} contradict, {count[UNDECIDED]} are undecided. "
+    return f"{text}{count[NOT_COMPARABLE]} are not comparable (trained shorter or longer), {count[NOT_RUN]} not run."
 
 
 def _why(found: Paired) -> str:

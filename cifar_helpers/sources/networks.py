@@ -1,18 +1,20 @@
-"""Notebook 03's result: candidates ranked on validation images, the winner's test error, the sources beside it."""
+"""Notebook 03's result: candidates ranked on validation images, the winner's test error; rows beside the sources."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from .. import intervals, models
-from ..measure.ranking import CHANCE, EQUAL_LENGTH, Ranked, accuracy, epochs_trained, machine, runs_of
+from ..measure import timing
+from ..measure.ranking import CHANCE, EQUAL_LENGTH, accuracy, epochs_trained, machine
 from ..models.tables import forward_flops
-from ..plans import recipes
+from ..plans import recipes, sweeps
 from ..training.build import build_model
 from ..words import Cell, percent
 from . import beside
 
+SWEEPS = (sweeps.resnet_and_vgg, sweeps.resnets)  # what stands beside the sources
 NOT_READ = "not read in this profile"  # stands in place of a test error
 
 
@@ -152,47 +154,34 @@ def recipe_runs(page, seed: int, train: bool) -> tuple[list, list]:
 
 # --- Beside the sources ----------------------------------------------------------------------------------------------
 
-REACHED = {  # key of ``REPORTED`` → sweep and variant
-    "resnet001": ("03_large", "ResNet", "default"),
-    "resnet001_xavier": ("03_large", "ResNet", "xavier_uniform"),
-    "vggnet": ("03_large", "VGGNet", "default"),
-    "vggnet_xavier": ("03_large", "VGGNet", "xavier_uniform"),
-    "resnet002": ("03_resnet18", "rate 0.2, falling"),
-    "resnet18": ("03_resnet18", "rate 0.05"),
-}
 
-
-def rows(found: Mapping[str, Ranked], tuning: Sequence, depths: Sequence, finals: Sequence, hours: float) -> list:
-    """The table of 03 beside the sources.
-
-    Args:
-        found: its sweeps; tuning: of ``plans.recipes.greedy``; depths: of ``timing.depth_times``.
-        finals: runs on all training images; hours: what the best recipe would take here.
-    """
-    made = [beside.accuracy(name, runs_of(found, *where)) for name, where in REACHED.items()]
-    made += _greedy_rows(tuning)
-    every = [run for outcome in found["03_large"] for run in outcome.runs]
-    for name, where in list(REACHED.items())[:4]:
-        made.append(beside.time(f"{name}_seconds", [runs_of(found, *where)], every))
-    ratios = ", ".join(f"{row['seconds_per_step'] / depths[0]['seconds_per_step']:.1f}" for row in depths[1:])
-    remark = f"a forecast from a few steps, on {depths[0]['card']}; other hardware than the source's"
-    made.append(beside.said("depth_seconds", ratios, beside.UNDECIDED, remark=remark))
-    tested = [run for run in finals if run.config.test]
-    if best := [run for run in tested if run.config.model == "resnet18"]:
-        return beside.table([*made, beside.accuracy("resnet18_best", best)])
-    instead = f"a forecast from a few steps: {hours:.0f} hours on {depths[0]['card']}"
-    if tested:
-        instead += f". FastNet instead: {percent([accuracy(run, 'test') for run in tested])} %{with_flips(tested)}"
-    return beside.table([*made, beside.not_run("resnet18_best", "not run in this profile (one GPU)", instead)])
-
-
-def _greedy_rows(tuning: Sequence[Mapping]) -> list[beside.Row]:
+def tuning(page, seed: int) -> Iterator[beside.Row]:
     """The best network of the greedy tuning, and the settings that it kept."""
-    runs, names = [row["run"] for row in tuning], {row["step"]: row["option"] for row in tuning if row["chosen"]}
+    tried = recipes.greedy(page.runs, page.profile, seed)
+    runs, names = [row["run"] for row in tried], {row["step"]: row["option"] for row in tried if row["chosen"]}
     winner = max((run for run in runs if run.diverged_at is None), key=accuracy)
     ours = f"{names['batch norm']} BN, {names['optimizer']}, {names['learning rate']}, batch {names['batch size']}"
     same = ours == "without BN, Adam, 1e-3, batch 100"
-    ties = [f"{row['step']}: tie, the first listed is kept" for row in tuning if row["chosen"] and row["tied"]]
+    ties = [f"{row['step']}: tie, the first listed is kept" for row in tried if row["chosen"] and row["tied"]]
     remark = "; ".join(["the same choices" if same else "other choices", *ties, "one seed"])
-    row = beside.said("alexnet_greedy", ours, beside.UNDECIDED, 1, remark, runs, at_end=True)
-    return [beside.accuracy("alexnet", [winner]), row]
+    yield beside.accuracy("alexnet", [winner])
+    yield beside.said("alexnet_greedy", ours, beside.UNDECIDED, 1, remark, runs, at_end=True)
+
+
+def depths(page, seed: int) -> Iterator[beside.Row]:
+    """Time by depth, and ResNet-18 for 200 epochs, or what it would take."""
+    plan, names = page.plan, sweeps.DEPTHS[: page.plan.depths]
+    timed = timing.depth_times(names, page.images, plan.batch_size, plan.timed, page.device, page.store)
+    ratios = ", ".join(f"{row['seconds_per_step'] / timed[0]['seconds_per_step']:.1f}" for row in timed[1:])
+    remark = f"a forecast from a few steps, on {timed[0]['card']}; other hardware than the source's"
+    yield beside.said("depth_seconds", ratios, beside.UNDECIDED, remark=remark)
+    tested = [run for run in recipe_runs(page, seed, train=False)[1] if run.config.test]
+    if best := [run for run in tested if run.config.model == "resnet18"]:
+        yield beside.accuracy("resnet18_best", best)
+        return
+    recipe = recipes.best("full", seed, "all")
+    hours = timed[0]["seconds_per_step"] / timed[0]["batch_size"] * recipe.batch_size * recipe.steps / 3600
+    instead = f"a forecast from a few steps: {hours:.0f} hours on {timed[0]['card']}"
+    if tested:
+        instead += f". FastNet instead: {percent([accuracy(run, 'test') for run in tested])} %{with_flips(tested)}"
+    yield beside.not_run("resnet18_best", "not run in this profile (one GPU)", instead)

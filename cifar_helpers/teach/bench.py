@@ -8,7 +8,6 @@ import numpy as np
 from .. import figures, inside, plans
 from ..intervals import Paired, paired
 from ..measure import ahead, compare, ranking
-from ..sources import batchnorm
 from ..words import say
 from . import readings, why
 
@@ -181,8 +180,3 @@ class Bench:
         )
         caption = "Explanations since 2018: what each predicts, and what our records say."
         return self.page.table(rows, "10_since", caption, self.runs)
-
-    def sources(self):
-        """The paper's statements beside ours."""
-        rows = batchnorm.statements(self.networks, self.gaps, self.note.strip(" ."))
-        return self.page.table(rows, "10_z_sources", "The paper's statements beside ours.", self.runs)

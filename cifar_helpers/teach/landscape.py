@@ -12,7 +12,6 @@ from ..measure import compare, evidence, quantities, trends
 from ..measure.precision import precision_table
 from ..measure.walks import Pair, Walks
 from ..plans.landscape import BASE_RATE
-from ..sources import beside
 
 PROBE = "probe: one point"  # title of a panel
 
@@ -328,34 +327,6 @@ class Landscape:
         caption = f"How far bf16 is from fp32 at identical weights and batches: gradients are off by up to {worst:.1%}."
         return self.page.table(rows, f"{self.number}_precision_table", caption, runs)
 
-    def proxy_sources(self):
-        """This run beside the sources: the proxy at every rate, and the direction, the maximum or the band."""
-        if self.number == "05":
-            rows = [beside.ratio("loss_band", way, row, -1, self.sweep.runs) for way, row in self.widths.items()]
-            return self.sources(rows)
-        if self.number == "06":
-            asked, rows = (("grad_dist_all", "all", +1), ("grad_dist_output", "output", -1)), self.direction_rows()
-        else:
-            asked, peak = (("beta", "all", -1),), evidence.peak_row(*self.sweep.both, self.what.proxy)
-            rows = [beside.ratio("beta", "maximum over the rates", peak, -1, self.sweep.runs)]
-        for name, layer, sign in asked:
-            for row in compare.ratio_rows(
-                *self.sweep.both, lambda runs, layer=layer: self.what.proxy(runs, layer=layer)
-            ):
-                rows.append(beside.ratio(name, f"rate {row['rate']:g}", row, sign, self.sweep.runs))
-        return self.sources(rows)
-
-    def direction_rows(self) -> list:
-        """Rows beside source 001: whether the cosine between successive gradients is larger with BN, rate by rate."""
-        rows = []
-        for rate in sorted({run.config.lr for run in self.sweep.runs}):
-            pair = self.sweep.where(lambda run, rate=rate: run.config.lr == rate)
-            found = compare.paired_by_seed(*pair.both, _late_cosine, keep=compare.is_training)
-            ours = f"rate {rate:g}: BN − no BN {words.difference_text(found, 3)}"
-            parts = {"the cosine is larger": (found, +1)} if found else {}
-            rows.append(beside.claim("grad_direction", ours, parts, self.sweep.runs))
-        return rows
-
     # --- both beside one another
 
     def measured(self) -> dict[str, Callable]:
@@ -394,19 +365,6 @@ class Landscape:
     def same_steps(self, runs: Sequence):
         """The proxy's band at the steps at which one batch was used too."""
         return quantities.at_steps(self.what.proxy(runs), self.same_batch(runs).steps)
-
-    def sources(self, rows: Sequence):
-        """This run beside the sources: the given rows, and the paper's three comparisons at full width."""
-        paper = f"probe_{self.what.name}"
-        rows = [*rows]
-        for each in self.ways(self.wide):
-            rows.append(beside.ratio(paper, f"at {compare.WAYS[each.way]}", each.row, -1, self.wide.runs))
-        runs = [*self.sweep.runs, *self.wide.runs]
-        return self.page.table(beside.table(rows), f"{self.number}_z_sources", "This run beside the sources.", runs)
-
-
-def _late_cosine(run) -> float:
-    return compare.window_mean(quantities.direction([run]).curves[0])
 
 
 def _widths(pair: Pair) -> dict[str, dict]:

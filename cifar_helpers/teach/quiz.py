@@ -212,7 +212,7 @@ def _mark(question: Question, option: Option) -> str:
     """Right or not; of a contestable question, whose answer it is."""
     if not question.contestable:
         return "right" if option.right else "not right"
-    owner = f"source {question.source}" if question.source else "this course"
+    owner = "the report it is from" if question.source else "this course"
     return f"contestable, and the answer of {owner}" if option.right else f"contestable, and not the answer of {owner}"
 
 

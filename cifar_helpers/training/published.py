@@ -1,4 +1,4 @@
-"""The published records, read under their own fingerprint whatever images are at hand: the profile ``published``."""
+"""Stores that only read; the published records under their own fingerprint, whatever images are at hand."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,10 +9,36 @@ from .store import DRAWN, RunRecord, Store
 
 
 class NotPublishedError(CourseError):
-    """What was asked for is not among the published records, and this profile trains and measures nothing."""
+    """What was asked for is not among the records, and here nothing is trained or measured."""
 
 
-class PublishedStore(Store):
+class ReadingStore(Store):
+    """A store that reads records and makes none: what is not there is an error."""
+
+    trains = False
+
+    def lock(self, config: RunConfig, fingerprint: str, wait: bool = True):
+        """Nothing is trained here.
+
+        Raises:
+            NotPublishedError: always.
+        """
+        raise NotPublishedError(f"{config.describe()} is not recorded with all that this cell needs.")
+
+    def measurement(self, name: str, inputs: dict, compute: Callable[[], dict]) -> dict:
+        """A stored measurement; what is measured on drawn points, which are the same everywhere, is computed here.
+
+        Raises:
+            NotPublishedError: it would have to be measured on the images.
+        """
+
+        def refuse() -> dict:
+            raise NotPublishedError(f"The measurement {name} is not recorded.")
+
+        return super().measurement(name, inputs, compute if inputs.get("data") == DRAWN else refuse)
+
+
+class PublishedStore(ReadingStore):
     """A store that reads the published records alone and makes none.
 
     Attributes:
@@ -21,8 +47,6 @@ class PublishedStore(Store):
     Raises:
         CourseError: the course folder has no published records.
     """
-
-    trains = False
 
     def __init__(self):
         super().__init__(published=True)
@@ -39,26 +63,6 @@ class PublishedStore(Store):
         if name not in self._read:
             self._read[name] = self._read_published(name)
         return self._read[name]
-
-    def lock(self, config: RunConfig, fingerprint: str, wait: bool = True):
-        """Nothing is trained here.
-
-        Raises:
-            NotPublishedError: always.
-        """
-        raise NotPublishedError(f"{config.describe()} is not published with all that this cell needs.")
-
-    def measurement(self, name: str, inputs: dict, compute: Callable[[], dict]) -> dict:
-        """A published measurement; what is measured on drawn points, which are the same everywhere, is computed here.
-
-        Raises:
-            NotPublishedError: it would have to be measured on the images.
-        """
-
-        def refuse() -> dict:
-            raise NotPublishedError(f"The measurement {name} of this cell is not published.")
-
-        return super().measurement(name, inputs, compute if inputs.get("data") == DRAWN else refuse)
 
 
 def whose(records: list[RunRecord]) -> str:

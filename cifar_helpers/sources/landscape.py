@@ -1,0 +1,53 @@
+"""What the sources and the paper say about the landscape, beside our records: rows from the runs of 05 to 07."""
+
+from collections.abc import Iterator
+
+from ..measure import compare, evidence, quantities
+from ..teach.landscape import Landscape
+from ..words import difference_text
+from . import beside
+
+
+def probe(number: str, page, seed: int) -> Iterator[beside.Row]:
+    """The paper's three comparisons of a notebook's quantity, at full width."""
+    study = Landscape(page, number, page.profile, seed)
+    for each in study.ways(study.wide):
+        where = f"at {compare.WAYS[each.way]}"
+        yield beside.ratio(f"probe_{study.what.name}", where, each.row, -1, study.wide.runs)
+
+
+def band(page, seed: int) -> Iterator[beside.Row]:
+    """The width of the handout's band over the rates."""
+    study = Landscape(page, "05", page.profile, seed)
+    for way, row in study.widths.items():
+        yield beside.ratio("loss_band", way, row, -1, study.sweep.runs)
+
+
+def gradients(page, seed: int) -> Iterator[beside.Row]:
+    """How far the gradient moves from step to step, and whether it keeps its direction, rate by rate."""
+    study = Landscape(page, "06", page.profile, seed)
+    for rate in sorted({run.config.lr for run in study.sweep.runs}):
+        pair = study.sweep.where(lambda run, rate=rate: run.config.lr == rate)
+        found = compare.paired_by_seed(*pair.both, _late_cosine, keep=compare.is_training)
+        ours = f"rate {rate:g}: BN − no BN {difference_text(found, 3)}"
+        parts = {"the cosine is larger": (found, +1)} if found else {}
+        yield beside.claim("grad_direction", ours, parts, study.sweep.runs)
+    yield from _by_rate(study, "grad_dist_all", "all", +1)
+    yield from _by_rate(study, "grad_dist_output", "output", -1)
+
+
+def smoothness(page, seed: int) -> Iterator[beside.Row]:
+    """The handout's effective β: its maximum over the rates, and rate by rate."""
+    study = Landscape(page, "07", page.profile, seed)
+    peak = evidence.peak_row(*study.sweep.both, study.what.proxy)
+    yield beside.ratio("beta", "maximum over the rates", peak, -1, study.sweep.runs)
+    yield from _by_rate(study, "beta", "all", -1)
+
+
+def _by_rate(study: Landscape, name: str, layer: str, sign: int) -> Iterator[beside.Row]:
+    for row in compare.ratio_rows(*study.sweep.both, lambda runs: study.what.proxy(runs, layer=layer)):
+        yield beside.ratio(name, f"rate {row['rate']:g}", row, sign, study.sweep.runs)
+
+
+def _late_cosine(run) -> float:
+    return compare.window_mean(quantities.direction([run]).curves[0])

@@ -1,0 +1,143 @@
+"""What the sources found with small networks, beside ours: rows from the sweeps of notebooks 2 and 2b.
+
+Each function yields rows, and ends with one of ``tables.MISSING`` where a sweep or a variant is not recorded.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+
+from .. import figures, inside, words
+from ..data.batches import normalise
+from ..data.images import HALF
+from ..intervals import paired
+from ..measure import compare, ranking
+from ..models import LeNet5
+from ..plans import sweeps
+from . import beside
+from .beside import AGREES, CONTRADICTS, UNDECIDED, Row
+
+SWEEPS = (sweeps.nll_identity, sweeps.structure, sweeps.filters, sweeps.bn_at_high_rate, sweeps.rates, sweeps.l2)
+SWEEPS += (sweeps.penalties, sweeps.convnet_lengths, sweeps.dropout, sweeps.high_rate, sweeps.lenet_long)
+SWEEPS += (sweeps.activations, sweeps.losses_and_optimizers, sweeps.lenet_changes, sweeps.initialisations)
+TOYS = {  # name → before, after, each part of the claim with its epoch and its sign
+    "toy_sigmoid": ("ReLU", "sigmoid", {"faster, after the first epoch": (0, 1), "then equal": (-1, 0)}),
+    "toy_deep": ("sigmoid", "ReLU and sigmoid", {"better": (-1, 1)}),
+    "toy_he": ("ReLU and sigmoid", "ReLU and sigmoid, He", {"better than from Glorot": (-1, 1)}),
+}
+
+
+def rankings(page, seed: int) -> Iterator[Row]:
+    """Which variants a source has ahead, and which it finds alike."""
+    found = page.found
+    yield beside.order("losses", ranking.part(found, "02_losses", "optimizer", "SGD"), ["cross_entropy"])
+    yield beside.order("optimizers", ranking.part(found, "02_losses", "loss", "cross_entropy"), ["Adadelta"])
+    yield beside.order("activations", found.get("02_activations"), ["relu", "leaky_relu"])
+    normed = ranking.part(found, "02b_rates", "network", "with BN") or found.get("02b_rates")
+    at_one = normed and normed.get("1")
+    remark = f"at 1.0: {words.percent(at_one.scores)} % ({at_one.verdict})" if at_one else ""
+    yield beside.order("lenet_rates", normed, ["0.05", "0.02"], remark)
+    three = ["default", "kaiming_normal", "xavier_normal"]
+    yield beside.equal("lenet_init", found.get("02_initialisation"), three)
+
+
+def penalty(page, seed: int) -> Iterator[Row]:
+    """LeNet-5 under the strongest L2."""
+    strong = page.found["02b_l2"]["0.01"]
+    ours = f"{words.accuracy_text(strong.scores, strong.stuck)} % (validation)"
+    ours += f"; from the best {words.difference_text(strong.behind)} points"
+    weaker = {f"worse than {o.variant[0]}": o for o in page.found["02b_l2"] if o is not strong}
+    parts = {claim: (paired(o.scores, strong.scores), -1) for claim, o in weaker.items()}
+    yield beside.claim("lenet_l2", ours, parts, strong.runs, at_end=True)
+
+
+def dropout(page, seed: int) -> Iterator[Row]:
+    """Whether dropout slows the descent."""
+    sides = [page.found["02b_dropout"][name].runs for name in ("without", "dropout 0.5")]
+    slower = paired(*([compare.window_mean(run.steps["loss"]) for run in mine] for mine in sides))
+    ours = f"training loss {words.difference_text(slower, 2)} nats with dropout (mean over the last fifth of the steps)"
+    yield beside.claim("dropout", ours, {"slower": (slower, 1)}, sides[1])
+
+
+def one_loss(page, seed: int) -> Iterator[Row]:
+    """Cross-entropy and NLL, which are one function."""
+    first, second = (page.found["02b_nll"][name].runs for name in ("SGD, cross-entropy", "SGD, NLL"))
+    gap = max(abs(a.steps["loss"] - b.steps["loss"]).max() for a, b in zip(first, second, strict=True))
+    verdict, remark = CONTRADICTS, "one function: the source's gap is noise or a bug"
+    if gap >= 1e-3:
+        verdict, remark = UNDECIDED, "rounding has grown"
+    yield beside.said("mynet_identity", f"{words.rounded(gap)} nats apart", verdict, len(first), remark, first)
+
+
+def times(page, seed: int) -> Iterator[Row]:
+    """Times of an epoch of several variants."""
+    every = [run for ranked in page.found.values() for run in ranked.runs]
+    timed = [("02b_nll", "SGD, NLL"), ("02b_nll", "Adagrad, NLL")]
+    timed += [("02b_structure", name) for name in ("h = 500", "h = 500, second filters 3×3", "h = 500, tanh")]
+    sizes = [("02b_convnet", f"batch {size}") for size in (4, 128, 256)]
+    for name, variants in (("mynet_times", timed), ("batch_seconds", sizes)):
+        yield beside.time(name, [ranking.runs_of(page.found, *each) for each in variants], every)
+
+
+def untrained(page, seed: int) -> Iterator[Row]:
+    """LeNet-5's loss before any training."""
+    torch.manual_seed(seed)
+    pixels, labels = page.images.split("validation", 50 if page.profile == "smoke" else 100)
+    loss = F.cross_entropy(LeNet5()(normalise(pixels, *HALF)), labels).item()
+    verdict = AGREES if abs(loss - figures.LN10) < 0.05 else CONTRADICTS
+    ours = f"{loss:.3f}; ln 10 = {figures.LN10:.3f}"
+    yield beside.said("lenet_untrained", ours, verdict, remark="not trained")
+
+
+def overfitting(page, seed: int) -> Iterator[Row]:
+    """From when on LeNet-5's validation loss rises."""
+    runs = [run for run in page.found["02_overfitting"]["LeNet-5"].runs if run.epochs]
+    lowest = [min(run.epochs, key=lambda epoch: epoch["validation_loss"]) for run in runs]
+    turned = [low["epoch"] for low, run in zip(lowest, runs, strict=True) if low is not run.epochs[-1]]
+    parts = [f"rises after epoch {', '.join(f'{epoch:.2g}' for epoch in turned)}"] if turned else []
+    if len(turned) < len(runs):
+        still = f"{len(runs) - len(turned)} of {len(runs)} seeds"
+        parts.append(f"does not rise within {runs[0].epochs[-1]['epoch']:.2g} epochs ({still})")
+    ours = f"validation loss {'; '.join(parts) or 'unknown: every run diverged'}"
+    yield beside.level("lenet_overfits", turned, ours, runs, "one epoch per seed; the source's rate is not given")
+
+
+def high_rate(page, seed: int) -> Iterator[Row]:
+    """Which losses fail at a high rate."""
+    named = {f"{figures.label_of(o.variant[0])}, batch {o.variant[1]}": o for o in page.found["02b_high_rate"]}
+    failed = {name: AGREES if ranking.fails(o) else CONTRADICTS for name, o in named.items()}
+    ours = "; ".join(f"{name}: {o.verdict}" for name, o in named.items())
+    remark, runs = "; ".join(f"{name}: {verdict}" for name, verdict in failed.items()), next(iter(named.values())).runs
+    yield beside.said("losses_nan", ours, beside.together(failed.values()), len(runs), remark, runs)
+
+
+def sparsity(page, seed: int) -> Iterator[Row]:
+    """LeNet-5's weights under L1 and L2."""
+    shares = []
+    for outcome in page.found["02_penalties"]:
+        layers = inside.features.weight_summary(outcome.runs[0], page.store)
+        total, near = sum(row["size"] for row in layers), sum(row["near_zero"] * row["size"] for row in layers)
+        skewed = " ".join(f"{inside.features.skewness(row):+.2f}" for row in layers)
+        mean = sum(row["l1"] for row in layers) / total
+        shares.append(
+            f"{outcome.variant[0]}: {100 * near / total:.1f} % near zero, mean size {mean:.4f}, skewness {skewed}"
+        )
+    remark, runs = "first seed; L1 and L2 as strong stand side by side", page.found["02_penalties"]["none"].runs
+    yield beside.said("lenet_l1", "; ".join(shares), UNDECIDED, 1, remark, runs)
+
+
+def toys(page, seed: int) -> Iterator[Row]:
+    """Networks of eight hidden units on drawn points."""
+    plan, every = page.plan, range(seed, seed + page.plan.small_seeds)
+    for name, (*names, halves) in TOYS.items():
+        toys = [[replace(inside.toys.VARIANTS[each], steps=plan.toy, seed=s) for s in every] for each in names]
+        seeds = [[inside.toys.accuracies(toy, page.store) for toy in side] for side in toys]
+        ends = {epoch: [[100 * values[epoch] for values in side] for side in seeds] for epoch in (0, -1)}
+        gaps = {epoch: paired(*sides) for epoch, sides in ends.items()}
+        ours = f"{names[1]}: {', '.join(f'{value:.2f}' for value in ends[-1][1])} %"
+        ours += f"; against {names[0]} {words.difference_text(gaps[-1])} points"
+        parts = {claim: (gaps[epoch], sign) for claim, (epoch, sign) in halves.items()}
+        trained = plan.toy / inside.toys.EPOCH
+        yield beside.claim(name, ours, parts, trained, at_end=True, note="points drawn by us")
