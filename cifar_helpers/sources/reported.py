@@ -1,4 +1,4 @@
-"""What the five source documents report, so that a table can put this run's number beside theirs: ``reported.toml``."""
+"""What four reports and the paper say, so that a table can put this run's number beside theirs: ``reported.toml``."""
 
 import tomllib
 from dataclasses import dataclass
@@ -34,14 +34,15 @@ class Reported:
 
 def _read(entry: dict) -> Reported:
     """A line of the file; an accuracy says its epochs and images."""
-    given = {name: value for name, value in entry.items() if name != "accuracy"} | {"ours": (*entry.get("ours", ()),)}
+    given = entry | {"ours": (*entry.get("ours", ()),)}
     if "accuracy" not in entry:
         return Reported(**given)
-    source, value, epochs = entry["source"], entry["accuracy"], entry.get("epochs")
-    given["what"] += f", {epochs:g} epochs" * bool(epochs)
-    given["what"] += {"002": ", validation images", "004": ", best epoch on test"}.get(source, "")
-    part = "validation" if source == "002" else "test"
-    return Reported(**given, reported=f"{value:g} %", value=value, part=part, best_on_test=source == "004")
+    value, best, about = given.pop("accuracy"), given.pop("best", ""), given.pop("about", False)
+    part = "validation" if entry["source"] == "002" else "test"
+    length = f"{entry['epochs']:g} epochs" if "epochs" in entry else ""
+    given["what"] = ", ".join(filter(None, (entry["what"], length, best, "validation images" * (part != "test"))))
+    reported = f"{'≈ ' * about}{value:g} %"
+    return Reported(**given, reported=reported, value=value, part=part, best_on_test=bool(best))
 
 
 _known = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
