@@ -296,20 +296,6 @@ def ratio(name: str, where: str, row: Mapping, sign: int, runs: Sequence, remark
     return Row(name, ours, judge(found, sign), n, length(name, runs), text, (intervals.ratio(found),))
 
 
-def level(name: str, values: Sequence[float], ours: str, runs: Sequence = (), remark: str = "") -> Row:
-    """Row of one number per seed against the source's ``value``, which agrees where our interval holds it."""
-    n = len(runs) or len(values)
-    if not len(values) or len(values) < n:
-        text = "; ".join(filter(None, (remark, f"{n - len(values)} of {n} seeds have none")))
-        return Row(name, ours, UNDECIDED, n, length(name, runs), text)
-    found = intervals.level(values, "")
-    if found.low is None:
-        text = "; ".join(filter(None, (remark, "one seed")))
-        return Row(name, ours, UNDECIDED, n, length(name, runs), text, (found,))
-    verdict = AGREES if found.low <= REPORTED[name].value <= found.high else CONTRADICTS
-    return Row(name, ours, verdict, n, length(name, runs), remark, (found,))
-
-
 def time(name: str, variants: Sequence[Sequence], among: Sequence = ()) -> Row:
     """Row of the times of an epoch, upper bounds, for each machine and thread count by itself.
 

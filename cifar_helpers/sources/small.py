@@ -6,6 +6,7 @@ Each function yields rows, and ends with one of ``tables.MISSING`` where a sweep
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -33,7 +34,6 @@ def rankings(page, seed: int) -> Iterator[Row]:
     """Which variants a source has ahead, and which it finds alike."""
     found = page.found
     yield beside.order("losses", ranking.part(found, "02_losses", "optimizer", "SGD"), ["cross_entropy"])
-    yield beside.order("optimizers", ranking.part(found, "02_losses", "loss", "cross_entropy"), ["Adadelta"])
     yield beside.order("activations", found.get("02_activations"), ["relu", "leaky_relu"])
     normed = ranking.part(found, "02b_rates", "network", "with BN") or found.get("02b_rates")
     at_one = normed and normed.get("1")
@@ -41,6 +41,28 @@ def rankings(page, seed: int) -> Iterator[Row]:
     yield beside.order("lenet_rates", normed, ["0.05", "0.02"], remark)
     three = ["default", "kaiming_normal", "xavier_normal"]
     yield beside.equal("lenet_init", found.get("02_initialisation"), three)
+
+
+def optimizers(page, seed: int) -> Iterator[Row]:
+    """Whether Adadelta is ahead in training loss, and whether SGD and Adam are steadier from epoch to epoch."""
+    ranked = ranking.part(page.found, "02_losses", "loss", "cross_entropy")
+    runs = {outcome.variant[0]: outcome.runs for outcome in ranked or ()}
+    loss = {name: [compare.window_mean(run.steps["loss"]) for run in mine] for name, mine in runs.items()}
+    gaps = {name: paired(each, loss["Adadelta"]) for name, each in loss.items() if name != "Adadelta"}
+    ours = "; ".join(f"{words.difference_text(gap, 2)} nats against {name}" for name, gap in gaps.items())
+    parts = {f"lower than {name}": (gap, -1) for name, gap in gaps.items()}
+    text = f"training loss of Adadelta over the last fifth of the steps: {ours}"
+    yield beside.claim("optimizers", text, parts, runs["Adadelta"], at_end=True)
+    late = {
+        name: [[epoch["validation_accuracy"] for epoch in run.epochs[len(run.epochs) // 2 :]] for run in mine]
+        for name, mine in runs.items()
+    }
+    if min(len(accuracies) for mine in late.values() for accuracies in mine) > 2:
+        spread = {name: [100 * np.std(accuracies, ddof=1) for accuracies in mine] for name, mine in late.items()}
+        steady = {name: (paired(spread["Adadelta"], spread[name]), -1) for name in ("SGD", "Adam")}
+        ours = "; ".join(f"{name} {words.difference_text(gap, 2)} points" for name, (gap, _) in steady.items())
+        text = f"standard deviation of the accuracy over the second half, against Adadelta's: {ours}"
+        yield beside.claim("optimizers_steady", text, steady, runs["Adadelta"], at_end=True)
 
 
 def penalty(page, seed: int) -> Iterator[Row]:
@@ -101,7 +123,8 @@ def overfitting(page, seed: int) -> Iterator[Row]:
         still = f"{len(runs) - len(turned)} of {len(runs)} seeds"
         parts.append(f"does not rise within {runs[0].epochs[-1]['epoch']:.2g} epochs ({still})")
     ours = f"validation loss {'; '.join(parts) or 'unknown: every run diverged'}"
-    yield beside.level("lenet_overfits", turned, ours, runs, "one epoch per seed; the source's rate is not given")
+    remark = "it hangs on the rate, which the source does not give"
+    yield beside.said("lenet_overfits", ours, UNDECIDED, len(runs), remark, runs)
 
 
 def high_rate(page, seed: int) -> Iterator[Row]:

@@ -16,7 +16,15 @@ from .reported import PARTS, REPORTED
 MISSING = (NotPublishedError, KeyError)  # raised where a run or a sweep, or a variant of one, is not recorded
 SWEEPS = {"small": small.SWEEPS, "large": networks.SWEEPS}  # part of the course → what ``Reported.ours`` names
 ALONE: dict[str, tuple[Callable[..., Iterator[Row]], ...]] = {  # part → what makes its other rows
-    "small": (small.rankings, small.penalty, small.dropout, small.one_loss, small.times, small.untrained)
+    "small": (
+        small.rankings,
+        small.optimizers,
+        small.penalty,
+        small.dropout,
+        small.one_loss,
+        small.times,
+        small.untrained,
+    )
     + (small.overfitting, small.high_rate, small.sparsity, small.toys),
     "large": (networks.tuning, networks.depths),
     "batch_norm": (batchnorm.rates, batchnorm.family, batchnorm.sgd),
