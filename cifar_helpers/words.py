@@ -40,12 +40,12 @@ def numbers(rows: Sequence[Mapping]) -> list[dict]:
     return found if any(found) else []
 
 
-def rounded(value: float) -> str:
-    """Three significant digits, without an exponent where that can be read: 0.0309, 2.86, 46.0, 21,400."""
-    short = float(f"{value:.3g}")
+def rounded(value: float, digits: int = 3) -> str:
+    """So many significant digits, without an exponent where that can be read: 0.0309, 2.86, 46.0, 21,400."""
+    short = float(f"{value:.{digits}g}")
     if not 1e-4 <= abs(short) < 1e7:
-        return f"{value:.3g}"
-    return f"{short:,.{max(0, 2 - int(np.floor(np.log10(abs(short)))))}f}"
+        return f"{value:.{digits}g}"
+    return f"{short:,.{max(0, digits - 1 - int(np.floor(np.log10(abs(short)))))}f}"
 
 
 # --- Comparisons -----------------------------------------------------------------------------------------------------
@@ -169,14 +169,11 @@ def say(text: str) -> None:
 
 
 def factor(found: Paired | None) -> str:
-    """A ratio as a sentence has it, from differences of logarithms: ``0.42 times (95 % interval 0.09 to 1.98)``."""
+    """A ratio as a sentence has it, from differences of logarithms, with its 95 % interval: ``0.42 (0.09 to 2.0)``."""
     if found is None:
         return "not compared"
-    ratio, n = rounded(np.exp(found.mean)), len(found.values)
-    if found.interval is None:
-        return f"{ratio} times (one seed)"
-    low, high = np.exp(found.interval)
-    return f"{ratio} times (95 % interval {rounded(low)} to {rounded(high)}, {n} seeds)"
+    ends = found.interval and " to ".join(rounded(end, 2) for end in np.exp(found.interval))
+    return f"{rounded(np.exp(found.mean), 2)} ({ends or 'one seed'})"
 
 
 def side(found: Paired | None, below: str, above: str, trains: bool = True) -> str:

@@ -7,6 +7,8 @@ import pytest
 
 from cifar_helpers import figures, intervals
 from cifar_helpers.measure import compare, quantities, trends
+from cifar_helpers.measure.walks import Pair
+from cifar_helpers.teach.landscape import Landscape
 
 UNEVEN = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 20, 40, 60, 80, 90])  # often at first, as the narrow probe is
 
@@ -82,3 +84,71 @@ def test_runs_that_are_narrow_in_both_columns_stand_once_in_the_table_of_widths(
     narrow = runs("VGG_A", lambda t: t)
     rows = trends.width_table({"1": (narrow, ways), "⅛": (narrow, ways)}, "nats")
     assert [row["width"] for row in rows] == ["⅛"] * 3
+
+
+def study_of(narrow, wide, monkeypatch):
+    """A ``Landscape`` whose two widths have these comparisons, by way."""
+    study = Landscape(None, "05", "laptop", 0)
+    study.narrow, study.wide = (SimpleNamespace(plain=[1, 2, 3]) for _ in range(2))
+    found = {
+        id(walks): [fake_way(way, logs) for way, logs in zip(compare.WAYS, ways, strict=True)]
+        for walks, ways in ((study.narrow, narrow), (study.wide, wide))
+    }
+    for way in (way for ways in found.values() for way in ways):
+        way.row["trains"] = True
+    monkeypatch.setattr(study, "ways", lambda walks: found[id(walks)])
+    return study
+
+
+def test_a_sentence_names_the_three_ways_and_puts_those_that_agree_together(monkeypatch):
+    less, open_, more = [-1, -1.1, -0.9], [-1, 1.2, 0.5], [1, 1.1, 0.9]
+    study = study_of([less] * 3, [open_, less, more], monkeypatch)
+    assert study.answers() == (
+        "0.37 (0.29 to 0.47) at the same step, 0.37 (0.29 to 0.47) at the same training loss and "
+        "0.37 (0.29 to 0.47) at the same relative distance (95 % intervals, 3 seeds)"
+    )
+    assert study.decided("less", "more") == "less each time"
+    wide = study.decided("less", "more", study.wide)
+    assert wide == "undecided at the same step; less at the same training loss; more at the same relative distance"
+    assert study.widths_differ() == "at the same relative distance they do not meet"
+    assert study_of([less] * 3, [less] * 3, monkeypatch).widths_differ() == "they meet each time"
+    study.wide.plain = [1]
+    assert "seeds" not in study.answers(study.wide)
+
+
+def test_a_band_is_also_compared_over_the_seeds_whose_runs_all_train():
+    def sweep(model, levels):
+        found = []
+        for seed in range(3):
+            for lr, level in zip((1e-4, 1e-3), levels, strict=True):
+                run = SimpleNamespace(config=SimpleNamespace(model=model, lr=lr, seed=seed, steps=100))
+                run.steps, run.diverged_at = {"loss": np.full(100, level)}, None
+                found.append(run)
+        return found
+
+    study = Landscape(None, "05", "laptop", 0)
+    study.sweep = Pair([*sweep("VGG_A", (1.0, 1.5)), *sweep("VGG_A_BatchNorm", (0.5, 1.5))])
+    assert study.width("seeds") is None  # where all train there is no such row
+    study = Landscape(None, "05", "laptop", 0)
+    study.sweep = Pair([*sweep("VGG_A", (1.0, 1.5)), *sweep("VGG_A_BatchNorm", (0.5, 1.5))])
+    for run in study.sweep.plain[1::2][:2]:  # at the larger rate, seeds 0 and 1
+        run.steps["loss"] = np.full(100, np.log(10))
+    (note,) = (row["note"] for way, row in study.widths.items() if "seeds" in way)
+    assert np.exp(study.width("seeds").values) == pytest.approx([2]) and note.endswith("does not train: 0, 1")
+    assert np.exp(study.width("the same step").mean) == pytest.approx((1 / (np.log(10) - 1)) ** (2 / 3) * 2 ** (1 / 3))
+
+
+def test_a_panel_of_the_controls_has_its_own_scale_and_hides_no_line():
+    etas = np.array([0.05, 0.1, 0.2, 0.4])
+    panels = []
+    for step, level in ((1, 2.0), (9, 0.01)):
+        flat = np.full((2, 4), level)
+        conditions = {"dense": (etas, flat * [1, 1, 2, 9]), "random": (etas, flat), "start": (etas, flat)}
+        panels += [{"model": model, "step": step, "stuck": "", "conditions": conditions} for model in ("VGG_A",)]
+    figure = figures.landscape.controls(panels, "L", "Controls")
+    figure.canvas.draw()
+    first, second = figure.axes[:2]
+    assert first.get_ylim()[0] > 1 and second.get_ylim()[1] < 1 and figure.axes[-1].get_xlabel() == "rate η"
+    drawn = {line.get_label(): line.get_linestyle() for line in first.lines}
+    assert drawn["random direction"] == "None" and drawn["L(w), at η = 0"] != "None"
+    assert not any("e" in tick.get_text() for axis in figure.axes for tick in axis.get_yticklabels(minor=True))

@@ -93,7 +93,7 @@ def walk(etas: Sequence[float], losses: Sequence[float], promised: Sequence[floa
     axis.plot(etas, losses, "o-", color=BLUE, mfc="white", ms=5, label="found: L(w − ηg)")
     axis.plot(etas[0], losses[0], "o", color="black", ms=9, label="we stand here")
     axis.axvspan(*window, color="#999999", alpha=0.15, linewidth=0, label="the probe's range of η")
-    axis.set(xlabel="step length η", ylabel="loss on this batch (nats)")
+    axis.set(xlabel="rate η", ylabel="loss on this batch (nats)")
     axis.set_ylim(min(np.nanmin(losses), losses[0]) - 0.15 * np.ptp(losses), np.nanmax(losses) + 0.1 * np.ptp(losses))
     legend(axis)
     title_of(figure, "The slope keeps its promise only for short steps")

@@ -14,11 +14,11 @@ from .style import NETWORKS, in_order, legend, line_style, steps_axis, styled, t
 
 CONTROLS = {  # condition → (legend, colour, line style, marker)
     "dense": ("dense grid", None, "-", ""),
-    "grid": ("the conclusions' grid", "#000000", "", "o"),
+    "grid": ("the conclusions' grid", "#000000", None, "o"),
+    "noise": ("another batch, same weights", "#666666", (0, (8, 2)), ""),
     "start": ("L(w), at η = 0", "#E69F00", (0, (1, 2)), ""),
     "eval": ("eval mode", "#009E73", (0, (4, 2)), "s"),
-    "random": ("random direction", "#CC79A7", (0, (1, 1.2)), "^"),
-    "noise": ("another batch, same weights", "#666666", (0, (8, 2)), ""),
+    "random": ("random direction", "#CC79A7", None, "^"),  # no line: it would hide L(w)
 }
 
 
@@ -41,11 +41,16 @@ def mark_idle(axis, idle: Mapping | None) -> None:
         axis.set_title(axis.get_title(), pad=15 + 9 * len(shares), fontsize=axis.title.get_fontsize())
 
 
+class _Plain(LogFormatter):
+    def __call__(self, x, pos=None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""  # 0.6, not 6e-01
+
+
 def _log_y(axis) -> None:
     """Logarithmic y axis with plain numbers."""
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.3, 0.6)))
+    axis.yaxis.set_minor_formatter(_Plain(minor_thresholds=(1.3, 0.6)))
 
 
 def _draw_band(axis, band, style: dict, span: int, smooth, thin: bool = True) -> None:
@@ -303,7 +308,7 @@ def controls(panels: Sequence[Mapping], ylabel: str, title: str, log: bool = Tru
     size = (3.9 * len(steps) if len(steps) > 1 else 7.5, 2.9 * len(rows) + 1.1)
     figure = plt.figure(figsize=size)
     top, below = figure.subfigures(2, 1, height_ratios=(1.1, 2.9 * len(rows)))
-    axes = below.subplots(len(rows), len(steps), sharex=True, sharey="row", squeeze=False)  # one net may be far off
+    axes = below.subplots(len(rows), len(steps), sharex=True, squeeze=False)  # one panel may be far off
     for row, (model, evaluated) in zip(axes, rows, strict=True):
         for panel in (panel for panel in panels if panel["model"] == model):
             axis = row[steps.index(panel["step"])]
@@ -315,7 +320,7 @@ def controls(panels: Sequence[Mapping], ylabel: str, title: str, log: bool = Tru
                 _log_y(axis)
         row[0].set_ylabel(ylabel)
     for axis in axes[-1]:
-        axis.set_xlabel("step length η")
+        axis.set_xlabel("rate η")
     drawn = [axis.get_legend_handles_labels() for axis in axes[:, 0]]
     handles = {label: handle for found in drawn for handle, label in zip(*found, strict=True)}
     columns = 4 if len(steps) > 1 else 3
@@ -331,7 +336,7 @@ def _draw_conditions(axis, panel: Mapping, names: Sequence[str]) -> None:
         if colour is None:  # the network's own
             label, colour = f"{label}, {NETWORKS[panel['model']][0]}", line_style(panel["model"])["color"]
         for seed in values:
-            axis.plot(etas, seed, color=colour, linewidth=0.6, alpha=0.5, linestyle="-" if dash else "")
+            axis.plot(etas, seed, color=colour, linewidth=0.6, alpha=0.5, linestyle="" if name == "grid" else "-")
         look = {"linestyle": dash or "", "marker": marker, "ms": 5, "mfc": "white", "label": label}
         axis.plot(etas, np.nanmean(values, axis=0), color=colour, linewidth=1.8, **look)
     axis.set_xscale("log")

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..words import ratio_cell, ratio_text, rounded
+from ..words import factor, listed, ratio_cell, ratio_text, rounded
 from . import compare, quantities
 
 NETWORK = {"VGG_A": "no BN", "VGG_A_BatchNorm": "BN"}
@@ -164,18 +164,25 @@ def floor_rows(runs: Sequence, grid, noise, quantity: str) -> list[dict]:
 
 
 def survives(rows: Sequence[Mapping], step: int) -> str:
-    """In words: the first row's ratio at a step, and which of the other conditions decide the other way."""
-    (_, base, text), *others = [(row["condition"], row["ratios"][step], row["texts"][step]) for row in rows]
-    if base is None:
-        return "not compared"
-    turned = [
-        f"{name}: {said}" for name, found, said in others if found and found.mean * base.mean < 0 and found.decided
-    ]
-    left_out = [name for name, found, _ in others if found is None]
-    text += f" ({rows[0]['stuck'][step]})" if rows[0]["stuck"][step] else ""
-    if not base.decided:
+    """In words: the first row's ratio at every step, and which conditions decide the other way at the given one."""
+    base, others = rows[0]["ratios"], {row["condition"]: row["ratios"][step] for row in rows[1:]}
+    stuck = {at: f" ({said})" if said else "" for at, said in rows[0]["stuck"].items()}
+    text = listed([f"{factor(found)} at step {at}{stuck[at]}" for at, found in base.items()])
+    if base[step] is None:
+        return text
+
+    def turned(found) -> bool:
+        return bool(found) and found.decided and found.mean * base[step].mean < 0
+
+    if not base[step].decided:
         text += ", not decided even without controls"
-    text += f"; the other way round with {'; '.join(turned)}" if turned else "; no control decides the other way"
+    early = [str(at) for at, found in base.items() if turned(found)]
+    against = [f"{name}: {factor(found)}" for name, found in others.items() if turned(found)]
+    side = "larger" if base[step].mean < 0 else "smaller"
+    text += f"; at step {listed(early)} it is {side} with batch norm" if early else ""
+    text += f"; at step {step} the other way round with {'; '.join(against)}" if against else ""
+    text += "" if against else "; no control decides the other way"
+    left_out = [name for name, found in others.items() if found is None]
     return text + (f"; not compared: {', '.join(left_out)}" if left_out else "")
 
 

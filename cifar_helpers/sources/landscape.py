@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ..measure import compare, evidence, quantities
-from ..teach.landscape import Landscape
+from ..teach.landscape import Landscape, band_widths
 from ..words import difference_text
 from . import beside
 
@@ -17,9 +17,9 @@ def probe(number: str, page, seed: int) -> Iterator[beside.Row]:
 
 
 def band(page, seed: int) -> Iterator[beside.Row]:
-    """The width of the handout's band over the rates."""
+    """The width of the handout's band over all of its rates."""
     study = Landscape(page, "05", page.profile, seed)
-    for way, row in study.widths.items():
+    for way, row in band_widths(study.sweep).items():
         yield beside.ratio("loss_band", way, row, -1, study.sweep.runs)
 
 

@@ -13,7 +13,7 @@ from ..measure.precision import precision_table
 from ..measure.walks import Pair, Walks
 from ..plans.landscape import BASE_RATE
 
-PROBE = "probe: one point"  # title of a panel
+PROBE = "probe: SGD, one point"  # title of a panel
 
 
 class Landscape:
@@ -86,14 +86,31 @@ class Landscape:
         """What came of it at the same ``step``, ``loss`` or ``distance``; by default of the narrow networks."""
         return next(each.row for each in self.ways(walks or self.narrow) if each.way == way)
 
-    def times(self, way: str, walks: Walks | None = None) -> str:
-        """The ratio for a sentence: ``0.42 times (95 % interval …)``."""
-        return words.factor(self.row(way, walks)["paired"])
+    def answers(self, walks: Walks | None = None) -> str:
+        """The three ratios with their intervals, for a sentence."""
+        each = [f"{words.factor(self.row(way, walks)['paired'])} at {name}" for way, name in compare.WAYS.items()]
+        n = len((walks or self.narrow).plain)
+        return words.listed(each) + f" (95 % intervals, {n} seeds)" * (n > 1)
 
-    def side(self, way: str, below: str, above: str, walks: Walks | None = None) -> str:
-        """Which way it points, in the caller's words, with the doubt that the seeds leave."""
-        row = self.row(way, walks)
-        return words.side(row["paired"], below, above, row["trains"])
+    def decided(self, below: str, above: str, walks: Walks | None = None) -> str:
+        """On which side of 1 the three intervals lie, in the caller's words; those that agree are named together."""
+        groups: dict[str, list[str]] = {}
+        for way, name in compare.WAYS.items():
+            row = self.row(way, walks)
+            side = words.by_side(row["paired"], below, above, "undecided") if row["trains"] else "not judged"
+            groups.setdefault(side, []).append(f"at {name}")
+        if len(groups) == 1:
+            return f"{side} each time"
+        return "; ".join(f"{side} {words.listed(ways)}" for side, ways in groups.items())
+
+    def widths_differ(self) -> str:
+        """Where the intervals of the two widths do not meet, in words."""
+        apart = []
+        for way, name in compare.WAYS.items():
+            found = [self.row(way, walks)["paired"] for walks in (self.narrow, self.wide)]
+            ends = list(zip(*(each.interval for each in found if each and each.interval), strict=True))
+            apart += [f"at {name}"] if ends and max(ends[0]) > min(ends[1]) else []
+        return f"{words.listed(apart)} they do not meet" if apart else "they meet each time"
 
     def title(self, found, neutral: str) -> str:
         """A claim where the interval of the ratio allows one."""
@@ -106,7 +123,8 @@ class Landscape:
         name = "narrow" if walks is self.narrow else "probe"
         size = "⅛ of the width" if walks is self.narrow else self.how_wide
         neutral = f"{self.what.heading}, η from ½ to 4 × the rate"
-        title = f"{self.title(self.ways(walks)[0].row['paired'], neutral)} ({size})"
+        claim = self.title(self.ways(walks)[0].row["paired"], neutral)
+        title = f"{claim}{', late in training' * (claim != neutral)} ({size})"
         if level and all(abs(top / level[0] - 1) < 0.1 for top in walks.level(self.what.name)):
             title = f"Late in training both networks are near {level[1]} ({size})"
         along = walks.along(self.what.name)
@@ -202,9 +220,8 @@ class Landscape:
         return evidence.control_rows(*self.narrow.both, self.narrow.grid, self.checked, self.what.name)
 
     def survives(self) -> str:
-        """In words: the ratio at the last step with controls, and which of them decide the other way."""
-        last = self.checked["dense"].at[-1]
-        return f"At step {last} the ratio is {evidence.survives(self.control_rows, last)}."
+        """In words: the ratio at the steps with controls, and which of them decide the other way at the last."""
+        return f"BN over no BN is {evidence.survives(self.control_rows, self.checked['dense'].at[-1])}."
 
     def control_table(self):
         """The ratio under every control, in words."""
@@ -265,13 +282,18 @@ class Landscape:
 
     @functools.cached_property
     def widths(self) -> dict[str, dict]:
-        """How it was compared → the ratio of the widths of the proxy's band; also over the rates that train."""
-        found = _widths(self.sweep)
+        """How it was compared → ratio of the widths of the proxy's band; also over what trains, seeds and rates."""
+        found = band_widths(self.sweep)
         alive = evidence.rates_that_train(self.sweep.runs)
+        stuck = {run.config.seed for run in self.sweep.runs if not compare.is_training(run)}
+        whole = self.sweep.where(lambda run: run.config.seed not in stuck)
+        if stuck and whole.runs:
+            row = {"note": f"left out for a run that does not train: {', '.join(map(str, sorted(stuck)))}"}
+            found["the same step, seeds whose runs all train"] = band_widths(whole)["the same step"] | row
         if len(alive) > 1:
             kept = self.sweep.where(lambda run: run.config.lr in alive)
             way = f"the same step, rates at which every run trains ({', '.join(f'{rate:g}' for rate in alive)})"
-            found[way] = _widths(kept)["the same step"]
+            found[way] = band_widths(kept)["the same step"]
         return found
 
     def width(self, way: str):
@@ -290,7 +312,7 @@ class Landscape:
     def narrow_widths_table(self):
         """The same on the narrow networks."""
         runs = self.page.runs(plans.landscape.narrow_sweep(self.profile, self.seed))
-        found = _widths(Pair(runs))
+        found = band_widths(Pair(runs))
         rows = [{"compared at": way, "BN / no BN": r["ratio"], "note": r["note"]} for way, r in found.items()]
         caption = "Width of the proxy's band over the rates on networks an eighth as wide: BN over no BN, by seed."
         return self.page.table(rows, f"{self.number}_narrow_proxy_table", caption, runs)
@@ -367,7 +389,7 @@ class Landscape:
         return quantities.at_steps(self.what.proxy(runs), self.same_batch(runs).steps)
 
 
-def _widths(pair: Pair) -> dict[str, dict]:
+def band_widths(pair: Pair) -> dict[str, dict]:
     sides = [quantities.sweeps(side) for side in pair.both]
     ways = {"the same step": compare.ratio_rows, "the same training loss": compare.loss_rows}
     return {way: rows_of(*sides, quantities.sweep_width)[0] for way, rows_of in ways.items()}

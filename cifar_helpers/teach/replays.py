@@ -202,7 +202,7 @@ def along_gradient(figure: Figure, walks: Mapping[int, Mapping[str, Walk]]) -> S
         lines = [axis.plot([], [], **kind | UNNAMED | {"animated": True})[0] for kind in (promised, measured)]
         moving[model] = span, *lines, _note(axis)
         axis.set_title(style["label"], loc="left")
-        axis.set(xlabel="step length η (dashed: the run's rate)")
+        axis.set(xlabel="rate η (dashed: the run's own)")
         axis.set_xlim(-0.02 * reach, 1.02 * reach)
         legend(axis, loc="upper right", fontsize=9)
     heights = np.concatenate([walk.losses.ravel() for walk in every])
