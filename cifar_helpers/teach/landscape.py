@@ -288,7 +288,7 @@ class Landscape:
         stuck = {run.config.seed for run in self.sweep.runs if not compare.is_training(run)}
         whole = self.sweep.where(lambda run: run.config.seed not in stuck)
         if stuck and whole.runs:
-            row = {"note": f"left out for a run that does not train: {', '.join(map(str, sorted(stuck)))}"}
+            row = {"note": f"seeds left out for a run that does not train: {', '.join(map(str, sorted(stuck)))}"}
             found["the same step, seeds whose runs all train"] = band_widths(whole)["the same step"] | row
         if len(alive) > 1:
             kept = self.sweep.where(lambda run: run.config.lr in alive)
