@@ -15,10 +15,17 @@ from cifar_helpers.teach import readings, why
 
 LOW, HIGH, BOTH = (paired([0, 0, 0], values) for values in ([-1.0, -1.1, -0.9], [1.0, 1.1, 0.9], [-1.0, 2.0, 0.1]))
 
+NORMS = ("no norm", "batch norm", "noisy batch norm", "group norm", "ℓ1 norm")
+
+
+def no_store():
+    """A page without a record."""
+    return SimpleNamespace(store=SimpleNamespace(get=lambda *key: None), images=SimpleNamespace(fingerprint=""))
+
 
 def run(model="VGG_A", loss=1.0, seed=0, lr=1e-3, optimizer="Adam", accuracy=0.5, diverged=None):
     """What a reading looks at of a record."""
-    config = SimpleNamespace(model=model, seed=seed, lr=lr, optimizer=optimizer, steps=40, batch_size=8)
+    config = SimpleNamespace(model=model, seed=seed, lr=lr, optimizer=optimizer, steps=40, batch_size=8, model_args={})
     steps = {"loss": np.r_[np.full(8, 2.3), np.full(32, loss)]}
     last = {"validation_loss": loss, "validation_accuracy": accuracy, "train_loss": loss, "step": 40}
     return SimpleNamespace(config=config, steps=steps, epochs=[last], diverged_at=diverged, provenance={})
@@ -39,13 +46,65 @@ def test_a_text_goes_by_the_interval_and_not_by_the_mean():
 
 
 def test_a_line_speaks_for_its_claim_only_where_the_interval_does():
-    wants_less = [why._line("c", "m", found, "05", -1)["speaks"] for found in (LOW, HIGH, BOTH, None)]
-    wants_more = [why._line("c", "m", found, "05", 1)["speaks"] for found in (LOW, HIGH, BOTH, None)]
-    assert wants_less == ["for", "against", "undecided", "undecided"]
-    assert wants_more == ["against", "for", "undecided", "undecided"]
-    assert why._line("c", "m", None, "05", -1)["number"] == "not recorded here"
-    rows = [{"claim": "c", "speaks": side} for side in ("for", "for", "undecided")]
-    assert "**c**: 2 for and 1 undecided." in why.answer(rows)
+    found = (LOW, HIGH, BOTH, None, paired([0], [-5]))
+    wants_less, wants_more = ([why.Line("c", "m", each, sign, "s").says for each in found] for sign in (-1, 1))
+    lacking = ["not tested: not recorded here", "not tested: one seed"]
+    assert wants_less == ["for", "against", "undecided", *lacking]
+    assert wants_more == ["against", "for", "undecided", *lacking]
+    assert why.Line("c", "m", LOW, -1, "s", missing="no control").says == "not tested: no control"
+    assert why.Line("c", "m", None, -1, "s").row()["number"] == "not recorded here"
+    row = why.Line("c", "m", LOW, -1, "s", "05", logs=True).row()
+    assert str(row["number"]) == "0.368 [0.287, 0.472]" and row["number"].numbers["decided"]
+    assert (row["setting"], row["notebook"], row["our records"]) == ("s", "05", "for")
+
+
+def test_every_line_of_both_tables_has_a_setting_and_one_of_the_four_words():
+    page, nets = no_store(), {name: [run(loss=2.0 - i / 9, seed=s) for s in range(3)] for i, name in enumerate(NORMS)}
+    shifts = {"l2": HIGH, "relative": BOTH, "cosine": BOTH}
+    moves = {"no norm": [3.0, 3.1, 2.9], "noisy batch norm": [1.0, 1.1, 0.9]}
+    lines = why.evidence(page, "quick", 0, nets, shifts, moves)
+    assert lines["noisy batch norm"].says.startswith("not tested: the noise is not shown"), "it puts no shift back"
+    more = why.evidence(page, "quick", 0, nets, shifts, moves | {"no norm": [0.1, 0.1, 0.12]})
+    assert more["noisy batch norm"].says in ("for", "against", "undecided")
+    growth = {"no norm": [[1.0, 2.0]] * 3, "batch norm": [[3.0, 4.0], [3.1, 4.0], [3.0, 4.1]]}
+    sharp = {name: [{"rate": 0.1, "values": [40, 2], "steps": [0, 6], "losses": [2]}] for name in growth}
+    depth = {"no norm": {2: [1.0, 1.1]}, "batch norm": {2: [5.0, 5.2]}}
+    found = growth, sharp, dict.fromkeys(growth, [0.1]), depth, (run(), {0: 2.0, 9: 2.2})
+    later = why.explanations(page, "quick", 0, *found)
+    assert [line.says for line in later if "Bjorck" in line.claim] == ["against"]
+    assert [line.says for line in later if "‖w‖ grows" in line.claim] == ["not tested: one seed"]
+    for line in [*lines.values(), *later]:
+        assert line.setting and line.says.split(":")[0] in ("for", "against", "undecided", "not tested")
+
+
+def test_rates_at_which_a_network_is_stuck_are_counted_and_left_out_beside(monkeypatch):
+    sweep = [run(loss=1 + rate, seed=s, lr=rate) for s in range(3) for rate in (0.1, 0.2, 0.3)]
+    sweep += [run("VGG_A_BatchNorm", 0.5 + rate + s / 99, s, rate) for s in range(3) for rate in (0.1, 0.2, 0.3)]
+    sweep[0].steps["loss"][:] = 2.3
+    monkeypatch.setattr(why, "recorded", lambda *args: sweep)
+    (note, every, where), (beside, trains, _) = why.over_rates(no_store(), "quick", 0, np.mean)
+    assert note == "; 1 of 18 runs do not train and are counted" and beside == "; where both train"
+    assert every.values[0] == pytest.approx(-0.5 - (2.3 - 1.1) / 3) and trains.values[0] == pytest.approx(-0.5)
+    assert every.values[1] == trains.values[1] and where == "full width, 40 steps, 3 seeds"
+    monkeypatch.setattr(why, "recorded", lambda *args: sweep[1:3] + sweep[10:12])
+    assert [note for note, *_ in why.over_rates(no_store(), "quick", 0, np.mean)] == [""]
+
+
+def test_the_answer_has_the_sides_of_its_lines():
+    def line(found, sign=-1, logs=False):
+        return why.Line("c", "m", found, sign, "s", logs=logs)
+
+    lines = {
+        f"loss {way} {width}": line(LOW, logs=True) for way in ("loss", "distance") for width in ("wide", "narrow")
+    }
+    lines |= {"sgd": line(LOW), "l2": line(HIGH), "relative": line(BOTH), "cosine": line(BOTH, 1)}
+    said = why.answer(lines)
+    assert said.startswith("Batch norm trains faster") and "speak for a *smoother landscape*" in said
+    assert "0.37 [0.29, 0.47] times as much (s)" in said and "finds no support (‖G − G′‖ is larger" in said
+    lines |= {"sgd": line(HIGH), "l2": line(LOW), "loss loss narrow": line(BOTH, logs=True)}
+    said = why.answer(lines)
+    assert said.startswith("Batch norm trains more slowly") and "speak neither way on" in said
+    assert "finds some support (‖G − G′‖ is smaller" in said
 
 
 def test_who_is_ahead_is_said_with_the_sign():
@@ -109,7 +168,7 @@ def test_a_network_that_does_not_train_is_counted():
 
 def test_the_shift_is_reduced_only_where_the_relative_one_is():
     for relative, said in ((LOW, "does reduce"), (HIGH, "None of this"), (BOTH, "None of this")):
-        assert said in readings.shift({"l2": HIGH, "relative": relative, "cosine": BOTH})
+        assert said in readings.shift({"l2": HIGH, "relative": relative, "cosine": BOTH}, {"conv 2": LOW})
 
 
 def test_the_map_and_the_late_half_are_those_of_the_records():
@@ -120,6 +179,7 @@ def test_the_map_and_the_late_half_are_those_of_the_records():
     assert grid["batch norm"].tolist() == [[0.1, 0.3]] and np.isnan(grid["no norm"][0, 1])
     found = [{0: [{"l2": 9.0}], 5: [{"l2": 1.0}], 9: [{"l2": 3.0}]}]
     assert inside.shift.late(found, "l2") == [2.0]
+    assert inside.shift.late([{0: [{"l2": 1.0}, {"l2": 5.0}]}], "l2", slice(1, 2)) == [5.0]
     assert inside.shift.series({"no norm": found}, ["conv 2"], "l2") == {
         "conv 2": {"no norm": [([0, 5, 9], [9.0, 1.0, 3.0])]}
     }

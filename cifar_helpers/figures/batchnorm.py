@@ -23,10 +23,7 @@ NORM_STYLES = {
 SHIFTS = {  # quantity of internal covariate shift → label of its axis, title
     "l2": ("‖G − G′‖₂ (log)", "Internal covariate shift: change of a layer's gradient when the layers below move"),
     "relative": ("‖G − G′‖₂ / ‖G‖₂ (log)", "Internal covariate shift, relative to the length of the gradient"),
-    "cosine": (
-        "cosine between G and G′",
-        "Does the gradient keep its direction when the layers below move?",
-    ),
+    "cosine": ("cosine between G and G′", "Does the gradient keep its direction when the layers below move?"),
 }
 PASSES = 0.2  # validation accuracy above which a setting of the map counts as training
 
@@ -189,7 +186,7 @@ def weight_decay(found: Mapping[float, tuple[object, Mapping[int, float]]], smoo
     for axis in axes:
         axis.set_xlabel("step")
     figure.legend(loc="outside lower center", ncols=3, fontsize=11)
-    title_of(figure, "Weight decay behind batch norm: filters, effective rate, loss")
+    title_of(figure, "Batch norm and weight decay: filters, effective rate, loss")
     return figure
 
 
@@ -201,10 +198,7 @@ def batch_sizes(found: Mapping[tuple[str, int], Sequence[Mapping]], steps: Mappi
         found: (norm, batch size) → ``inside.shift.mode_gap`` of every seed; steps: batch size → steps trained.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.5), sharex=True)
-    values = {
-        left: lambda gap: 100 * gap["eval_accuracy"],
-        right: lambda gap: gap["eval"] - gap["train"],
-    }
+    values = {left: lambda gap: 100 * gap["eval_accuracy"], right: lambda gap: gap["eval"] - gap["train"]}
     for number, name in enumerate(dict.fromkeys(name for name, _ in found)):
         sizes = [size for size in steps if (name, size) in found]
         for axis, value in values.items():
@@ -250,7 +244,7 @@ def later_explanations(growth: Mapping[str, Sequence], sharp: Mapping[str, Seque
     left.set(xlabel="convolution, from the image on", ylabel="spread of its output, after / before")
     left.set_title("six large steps: how much a layer's output grows", fontsize=11)
     right.axhline(2, color="black", linestyle=":", linewidth=1.4)
-    right.annotate("2: a larger one overshoots", (0.98, 2), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+    right.annotate("above 2: divergence", (0.98, 2), xycoords=("axes fraction", "data"), ha="right", va="bottom")
     right.set(xlabel="step of gradient descent", ylabel="sharpness · rate", ylim=(0, None))
     right.set_title("the same images at every step; one seed", fontsize=11)
     legend(left)

@@ -171,6 +171,6 @@ def growing_circle(steps: int = 6, push: float = 0.9) -> Figure:
     right.plot(range(1, steps + 1), np.diff(angles), "s--", color=ORANGE, label="angle of each step (radians)")
     right.set(xlabel="step", ylim=(0, None), xticks=range(steps + 1))
     legend(right, loc="center right")
-    title_of(figure, "Behind batch norm the weights grow, and the same rate turns them less and less")
+    title_of(figure, "Filters followed by batch norm grow, and the same rate turns them less and less")
     figure.set_label("Arrows at right angles to a vector that grows; beside them its length rises and the angle falls.")
     return figure

@@ -132,11 +132,8 @@ def _change(before: torch.Tensor, after: torch.Tensor) -> dict[str, float]:
     moved, sizes = (a - b).norm(), a.norm() * b.norm()
     same = torch.equal(a, b)
     cosine = 1.0 if same and sizes > 0 else (a @ b / sizes).item() if sizes > 0 else float("nan")
-    return {
-        "l2": moved.item(),
-        "relative": (moved / a.norm()).item() if a.norm() > 0 else float("nan"),
-        "cosine": cosine,
-    }
+    relative = (moved / a.norm()).item() if a.norm() > 0 else float("nan")
+    return {"l2": moved.item(), "relative": relative, "cosine": cosine}
 
 
 @torch.no_grad()
@@ -217,17 +214,11 @@ def shift_along(run: RunRecord, data: ImageData, store: Store, layers: Sequence[
     config = run.config
     if config.optimizer.removeprefix("course.") != "SGD" or config.optimizer_args or config.schedule != "constant":
         raise CourseError("Internal covariate shift is measured along plain SGD: its step is known from the gradient.")
-    return at_snapshots(
-        *(
-            "covariate_shift",
-            run,
-            data,
-            store,
-            lambda m, b, i, s: covariate_shift(m, b[i], config.lr, layers, s),
-            device,
-        ),
-        layers=list(layers),
-    )
+
+    def measure(model, batches, step: int, seed: int) -> list[dict]:
+        return covariate_shift(model, batches[step], config.lr, layers, seed)
+
+    return at_snapshots("covariate_shift", run, data, store, measure, device, layers=list(layers))
 
 
 def activations_along(run: RunRecord, data: ImageData, store: Store, layers: Sequence[str], device="auto") -> dict:
@@ -264,10 +255,10 @@ def series(found: Mapping[str, Sequence[Mapping]], labels: Sequence[str], quanti
     }
 
 
-def late(found: Sequence[Mapping], quantity: str) -> list[float]:
+def late(found: Sequence[Mapping], quantity: str, layers: slice = slice(None)) -> list[float]:
     """Mean of a quantity over layers and over the last half of the measured steps, for every seed."""
     halves = [list(run.values())[len(run) // 2 :] for run in found]
-    return [float(np.nanmean([row[quantity] for rows in half for row in rows])) for half in halves]
+    return [float(np.nanmean([row[quantity] for rows in half for row in rows[layers]])) for half in halves]
 
 
 def quantiles(by_step: Mapping[int, Sequence[dict]], labels: Sequence[str]) -> dict:
@@ -311,7 +302,7 @@ def _move(before: Sequence[dict], after: Sequence[dict], kind: str) -> float:
 
 
 def filter_norms(run: RunRecord, data: ImageData, store: Store) -> dict[int, float]:
-    """‖w‖₂ over all convolutions of a run at its snapshots: the weights whose size means nothing behind batch norm."""
+    """‖w‖₂ over all convolutions of a run at its snapshots: weights whose size means nothing before batch norm."""
 
     def measure(model, batches, step: int, seed: int) -> float:
         found = [m.weight for m in weight_layers(model).values() if isinstance(m, nn.Conv2d)]

@@ -81,8 +81,16 @@ class Bench:
     @functools.cached_property
     def gaps(self) -> dict[str, Paired]:
         """Quantity → batch norm minus no norm, by seed: means over the layers and the last half of the steps."""
-        late = {q: {name: inside.shift.late(found, q) for name, found in self.shifts.items()} for q in SHIFTS}
-        return {quantity: paired(found["no norm"], found["batch norm"]) for quantity, found in late.items()}
+        return {quantity: self.gap(quantity) for quantity in SHIFTS}
+
+    def gap(self, quantity: str, layers: slice = slice(None)) -> Paired:
+        """One of the gaps; layers: which of ``LABELS`` it is the mean over."""
+        return paired(*(inside.shift.late(self.shifts[name], quantity, layers) for name in ("no norm", "batch norm")))
+
+    @property
+    def turns(self) -> dict[str, Paired]:
+        """Layer → the gap of its cosine alone."""
+        return {label: self.gap("cosine", slice(i, i + 1)) for i, label in enumerate(LABELS)}
 
     def shift(self, quantity: str) -> None:
         """The shift by layer and step: ``l2``, ``relative`` to the gradient, or the ``cosine``."""
@@ -91,16 +99,25 @@ class Bench:
         caption = f"Internal covariate shift by layer and step{what}. {self.note}".strip()
         self.page.figure(figure, name, caption, [run for mine in self.watched.values() for run in mine])
 
+    @functools.cached_property
+    def distributions(self) -> dict[str, list]:
+        """Network → the distributions before the activations along each of its runs."""
+        return self.along(inside.shift.activations_along, LABELS[:3])
+
+    @property
+    def moves(self) -> dict[str, list[float]]:
+        """Network → how far they move between two measured steps, of every seed."""
+        return {name: [np.mean(inside.shift.drift(run)) for run in mine] for name, mine in self.distributions.items()}
+
     def ridges(self) -> None:
         """The distribution before one channel's activation along training, and how far it moves."""
-        along = self.along(inside.shift.activations_along, LABELS[:3])
+        along = self.distributions
         shown = {name: inside.shift.quantiles(found[0], LABELS[:3]) for name, found in along.items()}
         caption = "Values before one channel's activation along training, one seed."
         first = [mine[0] for mine in self.watched.values()]
         self.page.figure(figures.batchnorm.ridges(shown), "10_activations", caption, first)
-        moves = {name: [np.mean(inside.shift.drift(found)) for found in mine] for name, mine in along.items()}
         still = {name: [np.mean(inside.shift.still(found)) for found in mine] for name, mine in along.items()}
-        say(readings.drift(moves, still))
+        say(readings.drift(self.moves, still))
 
     # --- weight decay, batch sizes, rates and scales
 
@@ -121,7 +138,8 @@ class Bench:
     def batches(self) -> None:
         """Batch norm and group norm over the batch size, in both modes."""
         sizes = plans.batchnorm.batch_sizes(self.profile, self.seed)
-        runs = {key: self.page.runs(configs) for key, configs in sizes.items()}
+        every = iter(self.page.runs([config for configs in sizes.values() for config in configs]))
+        runs = {key: [next(every) for _ in configs] for key, configs in sizes.items()}
         device = self.page.device
         modes = {key: [inside.shift.mode_gap(run, *self.at, device) for run in mine] for key, mine in runs.items()}
         steps = {size: self.plan.norm_images // size for size in self.plan.norm_batches}
@@ -161,22 +179,19 @@ class Bench:
         say(readings.later(self.growth, self.measured[1]))
 
     @functools.cached_property
-    def evidence(self) -> list[dict]:
-        """A row per old claim and measurement; ``why.evidence``."""
-        losses = {name: ahead.end_losses(mine) for name, mine in self.networks.items()}
-        return why.evidence(self.page, self.profile, self.seed, losses, self.gaps)
+    def evidence(self) -> dict[str, why.Line]:
+        """A line per old claim and measurement; ``why.evidence``."""
+        return why.evidence(self.page, self.profile, self.seed, self.networks, self.gaps, self.moves)
 
     def why(self):
         """The old answers, each line with its number."""
         caption = "Why batch norm helps: what our records say, for, against and undecided."
-        return self.page.table(self.evidence, "10_why", caption, self.runs)
+        return self.page.table([line.row() for line in self.evidence.values()], "10_why", caption, self.runs)
 
-    def since(self, depth: Mapping[int, float]):
+    def since(self, depth: Mapping[str, Mapping[int, list[float]]]):
         """The answers given since, each with what it predicts; depth: as in ``why.explanations``."""
         cosines = {name: [found["cosine"] for found in mine] for name, mine in self.measured[0].items()}
-        sizes = self.sized[0.0][1]
-        rows = why.explanations(
-            self.page, self.profile, self.seed, self.growth, self.measured[1], cosines, depth, sizes
-        )
+        found = self.growth, self.measured[1], cosines, depth, self.sized[0.0]
+        rows = [line.row() for line in why.explanations(self.page, self.profile, self.seed, *found)]
         caption = "Explanations since 2018: what each predicts, and what our records say."
         return self.page.table(rows, "10_since", caption, self.runs)

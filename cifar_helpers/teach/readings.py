@@ -15,7 +15,7 @@ from ..measure import ahead as ends
 from ..measure import compare
 from ..measure.walks import Pair
 from ..plans.landscape import BATCH_NORM, PLAIN
-from ..words import by_side, counted, difference_text, listed, ratio_text, rounded
+from ..words import by_side, counted, difference_text, factor, listed, rounded
 
 
 def _paragraph(*sentences: str) -> str:
@@ -158,15 +158,16 @@ def controls(networks: Mapping[str, Sequence]) -> str:
     lower = [name for name, gap in gaps.items() if gap.decided and gap.mean < 0]
     n, noisy, none = len(losses["batch norm"]), gaps["noisy batch norm"], gaps["no norm"]
     last = {name: ends.at_end(runs) for name, runs in networks.items()}
-    late = paired(last["batch norm"], last["noisy batch norm"])
+    late, gone = (paired(last[name], last["noisy batch norm"]) for name in ("batch norm", "no norm"))
     return _paragraph(
-        f"Behind batch norm in training loss (n = {n}): {', '.join(worse)}." if worse else "",
-        f"Ahead of it: {', '.join(lower)}." if lower else "",
-        f"Not told apart from it: {', '.join(level)}." if level else "",
+        f"Worse than batch norm in training loss ({n} seeds): {listed(worse)}." if worse else "",
+        f"Better: {listed(lower)}." if lower else "",
+        f"Not told apart from it: {listed(level)}." if level else "",
         f"The noise costs {noisy.mean:.2f} nats and the lack of any norm {none.mean:.2f}: shaken inputs do "
         f"{'less' if noisy.mean < none.mean else 'no less'} harm than no norm does.",
         "In evaluation mode the noise is off and the running averages are those of shaken inputs: there it ends "
-        f"{difference_text(late, 2)} nats from batch norm. In a run this short the two panels need not agree.",
+        f"{difference_text(late, 2)} nats from batch norm, and is "
+        f"{by_side(gone, 'better than', 'worse than', 'not told apart from')} no norm.",
     )
 
 
@@ -175,11 +176,8 @@ def controls_title(networks: Mapping[str, Sequence]) -> str:
     losses = {name: ends.end_losses(networks[name]) for name in ("batch norm", "noisy batch norm", "no norm")}
     behind = paired(losses["batch norm"], losses["noisy batch norm"]).values
     nearer = paired(behind, paired(losses["noisy batch norm"], losses["no norm"]).values)
-    less, more = (
-        "In training, shaken inputs cost batch norm little",
-        "In training, shaken inputs cost batch norm most of its lead",
-    )
-    return by_side(nearer, more, less, "Batch norm against seven controls")
+    cost = "In training, shaken inputs cost batch norm"
+    return by_side(nearer, f"{cost} most of its lead", f"{cost} little", "Batch norm against seven controls")
 
 
 def batches_title(modes: Mapping[tuple[str, int], Sequence[Mapping]]) -> str:
@@ -192,25 +190,26 @@ def batches_title(modes: Mapping[tuple[str, int], Sequence[Mapping]]) -> str:
     return f"Evaluation mode {ends_of[0]} in batches of {sizes[0]} and {ends_of[1]} in batches of {sizes[-1]}"
 
 
-def shift(gaps: Mapping[str, Paired]) -> str:
-    """Internal covariate shift, batch norm minus no norm, by length, relative length and direction."""
+def shift(gaps: Mapping[str, Paired], layers: Mapping[str, Paired]) -> str:
+    """Internal covariate shift, BN minus no norm, by length, relative length and cosine; layers: the cosine of each."""
     said = {"l2": "‖G − G′‖₂", "relative": "relative to the gradient", "cosine": "cosine of G and G′"}
     each = [_against(said[name], gaps[name]) for name in said]
+    by_layer = ", ".join(f"{name} {difference_text(found, 2)}" for name, found in layers.items())
     less = gaps["relative"].decided and gaps["relative"].mean < 0
     end = "So batch norm does reduce the shift here." if less else "None of this says that batch norm reduces it."
-    return _paragraph(*each, end)
+    return _paragraph(*each, f"Layer by layer: {by_layer}.", end)
 
 
 def drift(moves: Mapping[str, Sequence[float]], still: Mapping[str, Sequence[float]]) -> str:
     """How far the distributions move between measured steps, and how far on another batch at the same weights."""
     means = {name: (float(np.mean(values)), float(np.mean(still[name]))) for name, values in moves.items()}
-    text = listed([f"{move:.2g} ({name}; {other:.2g})" for name, (move, other) in means.items()])
-    more = means["noisy batch norm"][0] > means["no norm"][0]
+    move, other = (listed([f"{round(pair[i], 4):.2g} with {name}" for name, pair in means.items()]) for i in (0, 1))
+    noise = by_side(paired(moves["no norm"], moves["noisy batch norm"]), "less", "more", "not decidedly more or less")
     return _paragraph(
-        f"Between two measured steps a channel moves, in units of its own deviation, by {text}; the second number is "
-        "that of another batch at the same weights.",
-        "Behind batch norm only β and γ can move it. Noisy batch norm moves it by what we put in: "
-        f"{'more' if more else 'less'} than training moves a channel of the plain network.",
+        "Between two measured steps a channel's mean and spread move, in units of its spread, by "
+        f"{move} (all channels of three layers). Another batch and draw at the same weights: {other}.",
+        "After batch norm only β and γ can move them. From one measured step to the next the noise moves them "
+        f"{noise} than training does without a norm.",
     )
 
 
@@ -235,10 +234,12 @@ def batches(modes: Mapping[tuple[str, int], Sequence[Mapping]]) -> str:
         accuracy = [[100 * gap["eval_accuracy"] for gap in modes[name, size]] for name in ("group norm", "batch norm")]
         found = paired(*accuracy)
         switch = float(np.mean([gap["eval"] - gap["train"] for gap in modes["batch norm", size]]))
-        better = by_side(found, "behind", "ahead of", "not told apart from")
+        better = by_side(found, "worse than", "better than", "not told apart from")
+        idle = sum(gap["eval"] > np.log(10) - compare.NOT_TRAINING for gap in modes["group norm", size])
+        chance = f"; {counted(idle, len(found.values), 'group norms')} at chance, and counted" * bool(idle)
         said.append(
-            f"At {size} images a batch, batch norm is {better} group norm ({difference_text(found)} points), and "
-            f"evaluation mode changes its loss by {switch:+.2f} nats."
+            f"At {size} images a batch, batch norm is {better} group norm ({difference_text(found)} points{chance}), "
+            f"and evaluation mode changes its loss by {switch:+.2f} nats."
         )
     return _paragraph(*said)
 
@@ -256,20 +257,22 @@ def tolerance(grid: Mapping[str, np.ndarray], steps: int) -> str:
 
 def later(growth: Mapping[str, Sequence], sharp: Mapping[str, Sequence]) -> str:
     """What large steps do by depth, and where sharpness times rate goes."""
-    found, said = depth_growth(growth), []
-    for name, seeds in sharp.items():
-        values = [np.array(one["values"]) * one["rate"] for one in seeds]
-        most, end = (float(np.median(each)) for each in ([v.max() for v in values], [v[-1] for v in values]))
-        lost = np.median([one["losses"][-1] for one in seeds])
-        over = "above the edge at 2" if most > 2 else "never above the edge at 2"
-        said.append(f"with {name} it is {most:.2g} at its largest, {over}, and {end:.2g} at the end (loss {lost:.2g})")
+    plain, normed = (np.median(growth[name], axis=0) for name in ("no norm", "batch norm"))
+    more = counted(int((normed > plain).sum()), len(plain), "convolutions")
+    ways = "; ".join(f"with {name} {sharpness_text(seeds[0])}" for name, seeds in sharp.items())
     return _paragraph(
-        f"Growth of the last layer over that of the first, batch norm over no norm: {ratio_text(found)}.",
-        f"Sharpness times rate: {'; '.join(said)}.",
+        f"Before the norm outputs grow {factor(over_layers(growth))} as much with batch norm as without (mean of the "
+        f"layers), and more in {more} (medians).",
+        f"Sharpness times rate, at its largest and at the end: {ways}.",
     )
 
 
-def depth_growth(growth: Mapping[str, Sequence]) -> Paired:
-    """Growth of the last convolution's output over that of the first, batch norm against no norm: logarithms."""
-    logs = {name: [float(np.log(values[-1] / values[0])) for values in seeds] for name, seeds in growth.items()}
-    return paired(logs["no norm"], logs["batch norm"])
+def sharpness_text(found: Mapping) -> str:
+    """Sharpness times rate, the largest and that at the end, and the loss there; as of ``inside.explanations``."""
+    values = np.array(found["values"]) * found["rate"]
+    return f"{rounded(values.max())} → {rounded(values[-1])} (loss {rounded(found['losses'][-1])})"
+
+
+def over_layers(growth: Mapping[str, Sequence]) -> Paired:
+    """Growth of a convolution's output, batch norm against no norm: means over the layers, logarithms."""
+    return paired(*(np.log(growth[name]).mean(axis=1) for name in ("no norm", "batch norm")))

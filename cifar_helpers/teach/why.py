@@ -1,187 +1,222 @@
 """So why does batch norm help? The last page of the course: what speaks for which explanation, each with its number.
 
 Numbers come from records: those that notebook 10 hands in, and those of 04 to 07 where they are recorded. Nothing is
-trained for this page; what no record says is said to be open.
+trained for this page. All lines of its tables are judged by one rule, ``Line.says``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .. import plans
 from ..intervals import Paired, paired
-from ..measure import compare, quantities
-from ..measure.ahead import end_losses
-from ..measure.walks import Pair, Walks
+from ..measure import ahead, compare, quantities
+from ..measure.walks import Walks
 from ..plans.jobs import Job
-from ..plans.landscape import BATCH_NORM, PLAIN
+from ..plans.landscape import BATCH_NORM, NARROW, PLAIN
 from ..training import probes
 from ..training.store import RunRecord, Store
-from ..words import by_side, difference_cell, listed, ratio_cell, ratio_text, rounded
-from .readings import depth_growth
+from ..words import by_side, difference_cell, ratio_cell, rounded
+from .readings import over_layers, sharpness_text
 
-FOR, AGAINST, OPEN = "for", "against", "undecided"
+FOR, AGAINST, OPEN, UNTESTED = "for", "against", "undecided", "not tested"
+ONE_IMAGE = ("group norm", "layer norm")  # whose statistics are those of one image
+WIDTHS = {1: "full width", 0.25: "¼ of the width", NARROW: "⅛ of the width"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A claim, and one number of ours that may speak for or against it.
+
+    Attributes:
+        measured: of what the number is; found: it, by seed, or None; sign: −1 where the claim wants it below no effect,
+            +1 above; logs: it is of logarithms.
+        setting: width, steps and seeds; notebook: where it is measured.
+        text: the number where nothing is ``found``; missing: what the test lacks; it is then not judged.
+    """
+
+    claim: str
+    measured: str
+    found: Paired | None
+    sign: int
+    setting: str
+    notebook: str = "10"
+    logs: bool = False
+    text: str = "not recorded here"
+    missing: str = ""
+
+    @property
+    def says(self) -> str:
+        """``for`` or ``against`` where the whole interval lies on one side of no effect, else ``undecided``."""
+        if self.missing or self.found is None or self.found.interval is None:
+            return f"{UNTESTED}: {self.missing or ('one seed' if self.found else self.text)}"
+        return by_side(self.found, *((FOR, AGAINST) if self.sign < 0 else (AGAINST, FOR)), OPEN)
+
+    def row(self) -> dict:
+        """The line as a row of a table, its number a cell."""
+        number = self.text
+        if self.found:
+            number = ratio_cell(self.found, short(self, rounded)) if self.logs else difference_cell(self.found, "")
+        row = {"claim": self.claim, "measured": self.measured, "number": number, "setting": self.setting}
+        return row | {"notebook": self.notebook, "our records": self.says}
+
+
+def short(line: Line, digits: Callable[[float], str] = lambda value: f"{value:#.2g}".rstrip(".")) -> str:
+    """The number of a line with its interval: ``0.57 [0.34, 0.96]``."""
+    if line.found is None:
+        return line.text
+    value, *ends = (np.exp(x) if line.logs else x for x in (line.found.mean, *(line.found.interval or ())))
+    return digits(value) + (f" [{', '.join(map(digits, ends))}]" if ends else "")
 
 
 def recorded(store: Store, fingerprint: str, jobs: Iterable[Job]) -> list[RunRecord]:
-    """The records of these runs with their probes; none at all where one of them is missing."""
+    """The records of these runs with their probes; none at all where one of them, or a probe, is missing."""
     found = []
     for job in jobs:
         record = store.get(job.config, fingerprint)
-        if record is None:
+        read = probes.read_all(record.folder, job.probes) if record else {}
+        if record is None or len(read) < len(job.probes):
             return []
-        found.append(replace(record, probes=probes.read_all(record.folder, job.probes)))
+        found.append(replace(record, probes=read))
     return found
 
 
-def _line(claim: str, measured: str, found: Paired | None, notebook: str, sign: int, logs: bool = False) -> dict:
-    """A row. ``sign``: −1 where the claim wants the difference negative, +1 positive; ``logs``: it is a log-ratio."""
-    number = ratio_cell(found, ratio_text(found)) if logs and found else difference_cell(found, "")
-    sides = (FOR, AGAINST) if sign < 0 else (AGAINST, FOR)
-    row = {"claim": claim, "measured": measured, "number": number if found else "not recorded here"}
-    return row | {"notebook": notebook, "speaks": by_side(found, *sides, OPEN)}
+def setting(runs: Sequence, seeds: int | None = None) -> str:
+    """Width, steps and number of seeds of these runs, in words; ``seeds``: where not all of theirs are compared."""
+    if not runs:
+        return "–"
+    config, n = runs[0].config, seeds or len({run.config.seed for run in runs})
+    width = config.model_args.get("width", 1)
+    return f"{WIDTHS.get(width, f'{width:g} of the width')}, {config.steps:,} steps, {n} seed{'s' * (n > 1)}"
+
+
+def over_rates(page, profile: str, seed: int, value: Callable) -> Iterator[tuple[str, Paired | None, str]]:
+    """A ``value`` of end losses over the rates of 04, BN against no BN by seed: a note, what was found, the setting.
+
+    Where runs do not train it is given twice: with them, and over the rates at which both networks of a seed train.
+    """
+    sweep = recorded(page.store, page.images.fingerprint, map(Job, plans.landscape.bn_sweep(profile, seed)))
+    runs = {(run.config.model, run.config.seed, run.config.lr): run for run in sweep}
+    stuck = sum(not compare.is_training(run) for run in sweep)
+    ways = {f"; {stuck} of {len(sweep)} runs do not train and are counted": False, "; where both train": True}
+    for note, trains in ways.items() if stuck else [("", False)]:
+        sides = []
+        for each in quantities.seeds_at_every_rate(sweep) if sweep else ():
+            pairs = [[runs[name, each, rate] for name in (PLAIN, BATCH_NORM)] for rate in {key[2] for key in runs}]
+            kept = [pair for pair in pairs if not trains or all(map(compare.is_training, pair))]
+            if len(kept) > 1:
+                sides.append([value(ahead.end_losses(side)) for side in zip(*kept, strict=True)])
+        yield note, paired(*zip(*sides, strict=True)) if sides else None, setting(sweep, len(sides))
+
+
+# --- The old explanations ------------------------------------------------------------------------------------------
 
 
 def evidence(
-    page, profile: str, seed: int, losses: Mapping[str, Sequence[float]], shifts: Mapping[str, Paired]
-) -> list:
-    """What our records say about the old explanations: a row per claim and measurement.
+    page, profile: str, seed: int, networks: Mapping[str, Sequence], shifts: Mapping, moves: Mapping
+) -> dict[str, Line]:
+    """What our records say about the old explanations: a line per claim and measurement, by name.
 
     Args:
-        page: the notebook's, with ``store`` and ``images``; losses: norm → training loss of every seed.
+        page: the notebook's, with ``store`` and ``images``; networks: norm → runs, one per seed.
         shifts: quantity of internal covariate shift → ``Paired``, batch norm minus no norm.
+        moves: norm → ``inside.shift.drift`` of every seed.
     """
-    store, fingerprint = page.store, page.images.fingerprint
-    sweep = recorded(store, fingerprint, map(Job, plans.landscape.bn_sweep(profile, seed)))
-    rows = [
-        _line(
-            "it trains faster",
-            f"training loss over four rates, BN − no BN (nats){_stuck(sweep)}",
-            _lead(sweep),
-            "04",
-            -1,
-        )
-    ]
-    less = paired(losses["no norm"], losses["batch norm"])
-    rows.append(_line("it trains faster", "training loss with SGD, BN − no norm (nats)", less, "10", -1))
-    rows += _landscape(store, fingerprint, profile, seed)
-    shift = "less internal covariate shift"
-    rows.append(_line(shift, "‖G − G′‖/‖G‖, BN − no norm", shifts["relative"], "10", -1))
-    rows.append(_line(shift, "cosine of G and G′, BN − no norm", shifts["cosine"], "10", 1))
-    noisy = paired(losses["noisy batch norm"], losses["no norm"])
-    behind = paired(losses["batch norm"], losses["noisy batch norm"])
-    nearer = paired(behind.values, noisy.values)
-    said = "noise put back: is its loss nearer to no norm's than to BN's? (nats)"
-    rows.append(_line(shift, said, nearer, "10", -1))
-    for name in ("ℓ2 norm", "group norm"):
-        gap = paired(losses["batch norm"], losses[name])
-        rows.append(_line(f"{name} does less well", f"training loss, {name} − BN (nats)", gap, "10", 1))
-    return rows
+    here, faster = setting(networks["batch norm"]), "it trains faster"
+    losses = {name: np.array(ahead.end_losses(mine)) for name, mine in networks.items()}
+    none, normed, lines = losses.pop("no norm"), losses.pop("batch norm"), {}
+    for note, found, where in over_rates(page, profile, seed, np.mean):
+        said = f"training loss, Adam, mean of the rates, BN − no BN (nats){note}"
+        lines[said] = Line(faster, said, found, -1, where, "04")
+    lines["sgd"] = Line(faster, "training loss, SGD, BN − no norm (nats)", paired(none, normed), -1, here)
+    lines |= _landscape(page.store, page.images.fingerprint, profile, seed)
+    wanted = {"l2": ("‖G − G′‖", -1), "relative": ("‖G − G′‖ / ‖G‖", -1), "cosine": ("cosine of G and G′", 1)}
+    for name, (said, sign) in wanted.items():
+        lines[name] = Line("less covariate shift", f"{said}, BN − no norm", shifts[name], sign, here)
+    shaken = paired(moves["no norm"], moves["noisy batch norm"])
+    weak = "" if shaken.decided and shaken.mean > 0 else "the noise is not shown to move channels more than training"
+    for name, loss in losses.items():  # where what it lacks is what helps, its loss is nearer to no norm's
+        said = f"training loss of {name}, minus the middle of BN's and no norm's (nats)"
+        claim = f"it helps by {'averaging over the batch' if name in ONE_IMAGE else 'fixing distributions'}"
+        lacks = weak if name == "noisy batch norm" else ""
+        lines[name] = Line(claim, said, paired((none + normed) / 2, loss), 1, here, missing=lacks)
+    return dict(sorted(lines.items(), key=lambda item: item[0] in ONE_IMAGE))
 
 
-def _stuck(sweep: Sequence) -> str:
-    """How many of the runs do not train; here they count, since not to train is what is asked about."""
-    stuck = sum(not compare.is_training(run) for run in sweep)
-    return f"; {stuck} of {len(sweep)} runs do not train and are counted" if stuck else ""
+def _landscape(store: Store, fingerprint: str, profile: str, seed: int) -> dict[str, Line]:
+    """Three quantities of the direct probe, at equal loss and at equal relative distance, for both widths."""
+    plan, lines = plans.landscape, {}
+    for width, configs, grid in (
+        ("wide", plan.direct_runs(profile, seed), plan.direct_probe(profile)),
+        ("narrow", plan.narrow_runs(profile, seed), plan.narrow_probe(profile)),
+    ):
+        walks = Walks(recorded(store, fingerprint, (Job(config, (grid,)) for config in configs)), grid)
+        for notebook, quantity in quantities.QUANTITIES.items():
+            rows = {each.way: each.row for each in walks.ways(quantity.name)} if walks.runs else {}
+            for way in ("loss", "distance"):
+                found, note = map(rows.get(way, {}).get, ("paired", "note"))
+                said = f"{quantity.noun}, BN / no BN at {compare.WAYS[way]}{f' ({note})' * bool(note)}"
+                where = setting(walks.runs, found and len(found.values))
+                name, claim = f"{quantity.name} {way} {width}", "a smoother landscape"
+                lines[name] = Line(claim, said, found, -1, where, notebook, logs=True)
+    return dict(sorted(lines.items(), key=lambda item: (item[1].notebook, " distance " in item[0])))
 
 
-def _lead(sweep: Sequence) -> Paired | None:
-    """Difference in training loss, BN − no BN, by seed: the mean over the rates."""
-    if not sweep:
-        return None
-    losses = {(run.config.model, run.config.seed, run.config.lr): end_losses([run])[0] for run in sweep}
-    seeds = quantities.seeds_at_every_rate(sweep)
-    rates = {rate for _, _, rate in losses}
-    sides = [[float(np.mean([losses[m, s, r] for r in rates])) for s in seeds] for m in (PLAIN, BATCH_NORM)]
-    return paired(*sides)
-
-
-def _landscape(store: Store, fingerprint: str, profile: str, seed: int) -> list[dict]:
-    """Three quantities of the direct probe, each at the same training loss and at the same relative distance."""
-    grid = plans.landscape.direct_probe(profile)
-    runs = recorded(store, fingerprint, (Job(c, (grid,)) for c in plans.landscape.direct_runs(profile, seed)))
-    rows, probed = [], bool(runs) and all(grid in run.probes for run in runs)
-    for notebook, quantity in quantities.QUANTITIES.items():
-        ways = Walks(runs, grid).ways(quantity.name) if probed else ()
-        found = {each.way: each.row["paired"] for each in ways}
-        for way in ("loss", "distance"):
-            measured = f"{quantity.noun}, BN / no BN at {compare.WAYS[way]}"
-            rows.append(_line("a smoother landscape", measured, found.get(way), notebook, -1, logs=True))
-    return rows
+def answer(lines: Mapping[str, Line]) -> str:
+    """The evidence in three sentences, whose sides are those of the lines; these are as of ``evidence``."""
+    faster, shift = lines["sgd"], [lines[name] for name in ("l2", "relative", "cosine")]
+    loss, distance = ([lines[f"loss {way} {width}"] for width in ("wide", "narrow")] for way in ("loss", "distance"))
+    trains = ("Batch norm trains faster", "Batch norm trains more slowly", "Who trains faster is undecided")
+    way = {(FOR, FOR): "for", (AGAINST, AGAINST): "against"}.get(tuple(line.says for line in loss), "neither way on")
+    varies = " and ".join(f"{short(line)} times as much ({line.setting})" for line in loss)
+    support = "some" if FOR in {line.says for line in shift} else "no"
+    size = by_side(shift[0].found, "smaller", "larger", "not told apart")
+    return (
+        f"{by_side(faster.found, *trains)}: its training loss minus that without a norm is {short(faster)} nats "
+        f"({faster.setting}). Our records speak {way} a *smoother landscape* at the same training loss, where with "
+        f"batch norm the loss along the gradient varies {varies}; at the same relative distance it is "
+        f"{' and '.join(map(short, distance))} times. *Less covariate shift* finds {support} support (‖G − G′‖ is "
+        f"{size} with batch norm: {short(shift[0])}), and no *cause* is shown, since no run changes one of these and "
+        "nothing else."
+    )
 
 
 # --- What has been said since --------------------------------------------------------------------------------------
 
+BJORCK = "larger rates (Bjorck et al. 2018): without BN, large steps make outputs grow"
+FREE = "scale-free weights (van Laarhoven 2017; Arora et al. 2019): "
+KOHLER = "length and direction apart (Kohler et al. 2019): so it trains faster"
+COHEN = "sharpness (Cohen et al. 2021; Lyu et al. 2022): it goes to 2/η and stays"
+YANG = "growing gradients (Yang et al. 2019), a price of BN: they grow towards the first layer"
+
 
 def explanations(
-    page, profile: str, seed: int, growth: Mapping, sharp: Mapping, cosines: Mapping, depth: Mapping, sizes: Mapping
-) -> list[dict]:
+    page, profile: str, seed: int, growth: Mapping, sharp: Mapping, cosines: Mapping, depth: Mapping, sized: tuple
+) -> list[Line]:
     """The explanations since the paper: what each predicts, and what the records say.
 
     Args:
         growth, sharp: as in ``figures.batchnorm.later_explanations``; cosines: norm → one per seed, as of
-            ``inside.explanations.large_steps``; depth: number of layers → gradient of the first over that of the last
-            layer, with batch norm; sizes: step → ‖w‖ of all filters behind batch norm, without weight decay.
+            ``inside.explanations.large_steps``; depth: norm → number of layers → gradient of the first over that of
+            the last layer, one per seed; sized: a run without weight decay, and step → ‖w‖ of its filters.
     """
-    sweep = recorded(page.store, page.images.fingerprint, map(Job, plans.landscape.bn_sweep(profile, seed)))
-    spread = _spread(sweep)
-    first, *_, last = sizes.values()
-    deepest, shallow = max(depth), min(depth)
-    sides = {name: [np.array(one["values"]) * one["rate"] for one in seeds] for name, seeds in sharp.items()}
-    way = "; ".join(
-        f"{name} {listed([f'{rounded(v.max())} → {rounded(v[-1])}' for v in seeds])}" for name, seeds in sides.items()
-    )
-    grown = depth_growth(growth)
-    steeper = depth[deepest] > depth[shallow] > 1
-    parts = {  # explanation, what it predicts → what the records say, which side that is
-        ("larger rates (Bjorck et al. 2018)", "large steps make outputs grow with depth, unless BN stands there"): (
-            f"growth, last layer over first, BN / no norm: {ratio_text(grown)}",
-            by_side(grown, FOR, AGAINST, OPEN),
-        ),
-        ("scale-free weights (van Laarhoven 2017; Arora et al. 2019)", "‖w‖ grows, so steps turn the filters less"): (
-            f"‖w‖ {rounded(first)} → {rounded(last)}, effective rate × {rounded((first / last) ** 2)}",
-            _one(last > first),
-        ),
-        ("the same", "the final loss depends less on the rate"): (
-            f"range over four rates, BN / no BN: {ratio_text(spread)}" if spread else "not recorded here",
-            by_side(spread, FOR, AGAINST, OPEN),
-        ),
-        ("length and direction apart (Kohler et al. 2019)", "behind BN the gradient is at a right angle to w"): (
-            f"largest |cosine|: BN {max(cosines['batch norm']):.0e}, no norm {max(cosines['no norm']):.0e}",
-            FOR if max(cosines["batch norm"]) < 1e-4 else AGAINST,
-        ),
-        ("sharpness at 2/η (Cohen et al. 2021; Lyu et al. 2022)", "sharpness · η goes to about 2 and stays"): (
-            f"largest → at the end: {way}",
-            _one(all(1.5 < values[-1] < 2.5 for values in sides["batch norm"])),
-        ),
-        ("growing gradients (Yang et al. 2019)", "BN makes gradients grow towards the first layer, with depth"): (
-            f"first over last layer: {shallow} layers {rounded(depth[shallow])}, {deepest} {rounded(depth[deepest])}",
-            _one(steeper),
-        ),
-    }
-    rows = [(*asked, *found) for asked, found in parts.items()]
-    columns = ("explanation", "it predicts", "our records", "speaks")
-    return [dict(zip(columns, row, strict=True)) for row in rows]
-
-
-def _one(holds: bool) -> str:
-    return f"{FOR if holds else AGAINST} (no interval)"
-
-
-def _spread(sweep: Sequence) -> Paired | None:
-    """Range of the training loss over the rates, BN / no BN by seed: logarithms."""
-    if not sweep:
-        return None
-    swept = map(quantities.sweeps, Pair(sweep).both)
-    return paired(*([float(np.log(compare.window_mean(each.steps["width"]))) for each in found] for found in swept))
-
-
-def answer(rows: Sequence[Mapping]) -> str:
-    """The evidence in short, a list: claim by claim, how many of its lines speak for it and how many against."""
-    parts = []
-    for claim in dict.fromkeys(row["claim"] for row in rows):
-        mine = [row["speaks"] for row in rows if row["claim"] == claim]
-        counts = [f"{mine.count(side)} {side}" for side in (FOR, AGAINST, OPEN) if side in mine]
-        parts.append(f"- **{claim}**: {listed(counts)}.")
-    return "\n".join(parts)
+    (first, *_, last), narrow, layers = sized[1].values(), WIDTHS[NARROW], max(depth["no norm"])
+    large, new = (f"{narrow}, {what}, {len(growth['no norm'])} seeds" for what in ("6 steps at rate 1", "untrained"))
+    size = f"{rounded(first)} → {rounded(last)}, effective rate × {rounded((first / last) ** 2)}"
+    angles = "; ".join(f"{name} {max(values):.0e}" for name, values in cosines.items())
+    edge = "; ".join(f"{name} {sharpness_text(found[0])}" for name, found in sharp.items())
+    alone = f"{narrow}, {sharp['batch norm'][0]['steps'][-1]} steps, 1 seed"
+    grown = paired(*(np.log(depth[name][layers]) for name in ("no norm", "batch norm")))
+    less, range_of = f"{FREE}the rate matters less", "range of the training loss over the rates, BN / no BN"
+    ranges = over_rates(page, profile, seed, lambda losses: np.log(np.ptp(losses)))
+    stack, back = f"{layers} layers, {len(grown.values)} seeds", "‖∇‖ of the first layer over the last, BN / no norm"
+    before, along = "growth before the norm, mean of the layers, BN / no norm", "sharpness · η: largest, and at the end"
+    return [
+        Line(BJORCK, before, over_layers(growth), -1, large, logs=True),
+        Line(f"{FREE}‖w‖ grows", "‖w‖ of the filters", None, 1, setting([sized[0]]), text=size, missing="one seed"),
+        *(Line(less, f"{range_of}{note}", found, -1, where, "04", logs=True) for note, found, where in ranges),
+        Line(KOHLER, "largest |cosine| of w and ∇", None, -1, new, text=angles, missing="a right angle is arithmetic"),
+        Line(COHEN, along, None, 1, alone, text=edge, missing="one seed"),
+        Line(YANG, back, grown, 1, stack, logs=True),
+    ]
