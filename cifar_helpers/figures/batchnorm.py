@@ -244,7 +244,7 @@ def later_explanations(growth: Mapping[str, Sequence], sharp: Mapping[str, Seque
     left.set(xlabel="convolution, from the image on", ylabel="spread of its output, after / before")
     left.set_title("six large steps: how much a layer's output grows", fontsize=11)
     right.axhline(2, color="black", linestyle=":", linewidth=1.4)
-    right.annotate("above 2: divergence", (0.98, 2), xycoords=("axes fraction", "data"), ha="right", va="bottom")
+    right.annotate("2: edge of a parabola", (0.98, 2), xycoords=("axes fraction", "data"), ha="right", va="bottom")
     right.set(xlabel="step of gradient descent", ylabel="sharpness · rate", ylim=(0, None))
     right.set_title("the same images at every step; one seed", fontsize=11)
     legend(left)
