@@ -15,7 +15,7 @@ from ..measure import ahead as ends
 from ..measure import compare
 from ..measure.walks import Pair
 from ..plans.landscape import BATCH_NORM, PLAIN
-from ..words import by_side, counted, difference_text, factor, listed, rounded
+from ..words import by_side, counted, difference_text, listed, rounded
 
 
 def _paragraph(*sentences: str) -> str:
@@ -260,9 +260,11 @@ def later(growth: Mapping[str, Sequence], sharp: Mapping[str, Sequence]) -> str:
     plain, normed = (np.median(growth[name], axis=0) for name in ("no norm", "batch norm"))
     more = counted(int((normed > plain).sum()), len(plain), "convolutions")
     ways = "; ".join(f"with {name} {sharpness_text(seeds[0])}" for name, seeds in sharp.items())
+    found = over_layers(growth)
+    times, *ends = (rounded(np.exp(each)) for each in (found.mean, *(found.interval or ())))
     return _paragraph(
-        f"Before the norm outputs grow {factor(over_layers(growth))} as much with batch norm as without (mean of the "
-        f"layers), and more in {more} (medians).",
+        f"Before the norm, outputs grow {times} times as much with batch norm as without (mean of the layers; "
+        f"{' to '.join(ends) or 'one seed'}), and more in {more} (medians).",
         f"Sharpness times rate, at its largest and at the end: {ways}.",
     )
 
