@@ -167,18 +167,20 @@ def answer(lines: Mapping[str, Line]) -> str:
     """The evidence in three sentences, whose sides are those of the lines; these are as of ``evidence``."""
     faster, shift = lines["sgd"], [lines[name] for name in ("l2", "relative", "cosine")]
     loss, distance = ([lines[f"loss {way} {width}"] for width in ("wide", "narrow")] for way in ("loss", "distance"))
-    trains = ("Batch norm trains faster", "Batch norm trains more slowly", "Who trains faster is undecided")
+    trains = by_side(faster.found, "Batch norm trains faster", "Batch norm trains more slowly", "Speed is undecided")
     way = {(FOR, FOR): "for", (AGAINST, AGAINST): "against"}.get(tuple(line.says for line in loss), "neither way on")
     varies = " and ".join(f"{short(line)} times as much ({line.setting})" for line in loss)
+    smooth = (
+        f"Our records speak {way} a *smoother landscape* at the same training loss, where with batch norm the loss "
+        f"along the gradient varies {varies}; at the same relative distance it is {' and '.join(map(short, distance))}."
+    )
     support = "some" if FOR in {line.says for line in shift} else "no"
     size = by_side(shift[0].found, "smaller", "larger", "not told apart")
     return (
-        f"{by_side(faster.found, *trains)}: its training loss minus that without a norm is {short(faster)} nats "
-        f"({faster.setting}). Our records speak {way} a *smoother landscape* at the same training loss, where with "
-        f"batch norm the loss along the gradient varies {varies}; at the same relative distance it is "
-        f"{' and '.join(map(short, distance))} times. *Less covariate shift* finds {support} support (‖G − G′‖ is "
-        f"{size} with batch norm: {short(shift[0])}), and no *cause* is shown, since no run changes one of these and "
-        "nothing else."
+        f"{trains}: with it, the training loss minus that with no norm is {short(faster)} nats ({faster.setting}). "
+        f"{smooth if loss[0].found else 'The runs of 05 to 07 are not recorded.'} *Less covariate shift* finds "
+        f"{support} support (‖G − G′‖ is {size} with batch norm: {short(shift[0])}), and no *cause* is shown, since no "
+        "run changes one of these and nothing else."
     )
 
 
@@ -202,7 +204,7 @@ def explanations(
             the last layer, one per seed; sized: a run without weight decay, and step → ‖w‖ of its filters.
     """
     (first, *_, last), narrow, layers = sized[1].values(), WIDTHS[NARROW], max(depth["no norm"])
-    large, new = (f"{narrow}, {what}, {len(growth['no norm'])} seeds" for what in ("6 steps at rate 1", "untrained"))
+    large, new = (f"{narrow}, {what}, n = {len(growth['no norm'])}" for what in ("6 steps at rate 1", "untrained"))
     size = f"{rounded(first)} → {rounded(last)}, effective rate × {rounded((first / last) ** 2)}"
     angles = "; ".join(f"{name} {max(values):.0e}" for name, values in cosines.items())
     edge = "; ".join(f"{name} {sharpness_text(found[0])}" for name, found in sharp.items())
