@@ -28,7 +28,6 @@ def run(model="VGG_A", loss=1.0, seed=0, lr=1e-3, optimizer="Adam", accuracy=0.5
     config = SimpleNamespace(model=model, seed=seed, lr=lr, optimizer=optimizer, steps=40, batch_size=8, model_args={})
     steps = {"loss": np.r_[np.full(8, 2.3), np.full(32, loss)]}
     last = {"validation_loss": loss, "validation_accuracy": accuracy, "train_loss": loss, "step": 40}
-    config.model_args = {}
     return SimpleNamespace(config=config, steps=steps, epochs=[last], diverged_at=diverged, provenance={})
 
 
