@@ -9,11 +9,12 @@ from . import beside
 
 
 def probe(number: str, page, seed: int) -> Iterator[beside.Row]:
-    """The paper's three comparisons of a notebook's quantity, at full width."""
+    """The paper's three comparisons of a notebook's quantity: narrow networks at its length, and at full width."""
     study = Landscape(page, number, page.profile, seed)
-    for each in study.ways(study.wide):
-        where = f"at {compare.WAYS[each.way]}"
-        yield beside.ratio(f"probe_{study.what.name}", where, each.row, -1, study.wide.runs)
+    for walks in (study.narrow, study.wide):
+        for each in study.ways(walks):
+            where = f"at {compare.WAYS[each.way]}"
+            yield beside.ratio(f"probe_{study.what.name}", where, each.row, -1, walks.runs)
 
 
 def band(page, seed: int) -> Iterator[beside.Row]:
