@@ -393,13 +393,13 @@ def test_rows_beside_a_source_have_the_same_columns_and_the_test_accuracy_where_
 
 def test_an_order_agrees_only_where_nothing_else_could_be_in_front():
     clear, close = ranked(a=[0.60, 0.62], b=[0.50, 0.52]), ranked(a=[0.60, 0.62, 0.61], b=[0.599, 0.622, 0.609])
-    assert beside.order("optimizers", clear, ["a"]).verdict == "agrees"
-    assert beside.order("optimizers", clear, ["b"]).verdict == "contradicts"
-    assert beside.order("optimizers", close, ["b"]).verdict == "undecided"
-    assert beside.order("optimizers", close, ["a", "b"]).verdict == "agrees"
-    one = beside.order("optimizers", ranked(a=[0.6], b=[0.5]), ["a"])
+    assert beside.order("vgg_family", clear, ["a"]).verdict == "agrees"
+    assert beside.order("vgg_family", clear, ["b"]).verdict == "contradicts"
+    assert beside.order("vgg_family", close, ["b"]).verdict == "undecided"
+    assert beside.order("vgg_family", close, ["a", "b"]).verdict == "agrees"
+    one = beside.order("vgg_family", ranked(a=[0.6], b=[0.5]), ["a"])
     assert (one.verdict, one.remark) == ("undecided", "one seed")
-    chance = beside.order("optimizers", ranked(a=[0.1, 0.1]), ["a"])
+    chance = beside.order("vgg_family", ranked(a=[0.1, 0.1]), ["a"])
     assert chance.verdict == "undecided" and chance.ours == "no variant above chance"
     long = {
         (name,): [fake(s, i, epoch=50.0) for i, s in enumerate(v)]
