@@ -111,11 +111,13 @@ def test_notebook_in_the_browser(page, lab, shot, path):
     errors = page.locator(".jp-Notebook [data-mime-type='application/vnd.jupyter.error']")
     assert not errors.count(), errors.first.inner_text()[:1000]
     images, broken = page.evaluate(BROKEN)
-    assert images and not broken
+    asks = "quiz.ask(" in path.read_text(encoding="utf-8")  # the appendix of sources has tables alone
+    assert (images or not asks) and not broken
+    assert asks or page.locator(".jp-OutputArea table").count() >= 6
     for number, explorer in enumerate(page.locator(".cifar-explorer").all()):
         move(page, explorer, number)
     questions = page.locator(".quiz-question").all()
-    assert len(questions) >= 3
+    assert len(questions) >= 3 * asks
     for question in questions:
         answer(page, question)
     for name, theme in THEMES.items():
