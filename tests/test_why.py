@@ -109,7 +109,7 @@ def test_the_answer_has_the_sides_of_its_lines():
 
 def test_who_is_ahead_is_said_with_the_sign():
     def row(found, with_stuck=None):
-        return {"rate": 0.1, "paired": found, "with_stuck": with_stuck, "trains": True}
+        return {"rate": 0.1, "by_seeds": (found, with_stuck or found)}
 
     assert readings.ahead([row(LOW)]) == "Batch norm is ahead by 1.00 nats at rate 0.1."
     assert "The plain network is ahead by 1.00 nats" in readings.ahead([row(HIGH)])

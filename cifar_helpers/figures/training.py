@@ -175,7 +175,7 @@ def loss_gap(rows: list[dict], window: str) -> Figure:
     """
     bars = []
     for row in rows:
-        (both, every), name = by_seeds(row), f"rate {row['rate']:g}"
+        (both, every), name = row["by_seeds"], f"rate {row['rate']:g}"
         bars.append((name if both is every else f"{name}, both train", both, BLUE))
         bars += [("all seeds", every, COLOURS[6])] if both is not every else []
     figure, axis = plt.subplots(figsize=(8, 0.6 * len(bars) + 2.1))
@@ -198,11 +198,6 @@ def loss_gap(rows: list[dict], window: str) -> Figure:
     return figure
 
 
-def by_seeds(row: Mapping) -> tuple[Paired | None, Paired | None]:
-    """The difference over the seeds at which both networks train, and over all, of a row as ``loss_gap`` takes it."""
-    return row["paired"] if row["trains"] else None, row["with_stuck"] or row["paired"]
-
-
 def _gap_title(rows: Sequence[Mapping]) -> str:
     """At how many rates batch norm is ahead, where both networks train and, if that differs, over all seeds."""
 
@@ -211,5 +206,5 @@ def _gap_title(rows: Sequence[Mapping]) -> str:
         behind = f" (behind at {sides.count('behind')})" * ("behind" in sides)
         return f"at {sides.count('ahead')} of {len(sides)}{behind}"
 
-    both, every = (at(found) for found in zip(*map(by_seeds, rows), strict=True))
+    both, every = (at(found) for found in zip(*(row["by_seeds"] for row in rows), strict=True))
     return f"Batch norm is ahead {both} rates" + f" where both train,\n{every} over all seeds" * (both != every)

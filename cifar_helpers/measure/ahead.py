@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..figures import network_name
-from ..figures.training import by_seeds
 from ..intervals import Paired, paired
 from ..words import Cell, ahead_text, by_side, difference_cell, difference_text, percent
 from . import compare, ranking
@@ -53,7 +52,8 @@ def rate_rows(compared: Sequence[Mapping]) -> list[dict]:
         {"rate": f"{row['rate']:g}", "no BN, each seed": each(row, 0), "BN, each seed": each(row, 1)}
         | {"where both train": cell(both, "at no seed" if every else row["verdict"])}
         | {"over all seeds": "the same" if both is every else cell(every, ""), "note": row["note"]}
-        for row, (both, every) in zip(compared, map(by_seeds, compared), strict=True)
+        for row in compared
+        for both, every in [row["by_seeds"]]
     ]
 
 

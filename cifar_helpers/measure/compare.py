@@ -70,7 +70,8 @@ def same_step_rows(plain: Sequence, other: Sequence, window: tuple[float, float]
         One dict per rate: ``rate``, ``plain`` and ``other`` (mean loss, nats), ``pairs`` (both losses of every seed),
         ``paired`` (``Paired``, other minus plain; None if every pair has a diverged run), ``trains``, ``verdict`` in
         words, whatever the sign, and ``note`` where a network diverged or does not train. Means and ``paired`` are over
-        the seeds at which both networks train (``trains``), or over all where there is no such seed.
+        the seeds at which both networks train (``trains``), or over all where there is no such seed; ``by_seeds`` has
+        both: over those at which both train (None without one), and over all, the same object where all train.
 
     Raises:
         CourseError: a rate has no pair of equal seeds.
@@ -83,6 +84,7 @@ def same_step_rows(plain: Sequence, other: Sequence, window: tuple[float, float]
     for rate, *sides in _pairs(plain, other):
         found, every = _training(sides, loss, window), _compare(sides, loss)
         row = {"rate": rate} | found | {"pairs": every["pairs"], "verdict": _in_words(ahead_text, found)}
+        row["by_seeds"] = found["paired"] if found["trains"] else None, found["with_stuck"] or found["paired"]
         rows.append(row | {"note": _stuck_note(sides, window)})
     return rows
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..figures import network_name
 from ..figures.batchnorm import PASSES
-from ..figures.training import CUT, by_seeds
+from ..figures.training import CUT
 from ..intervals import Paired, paired
 from ..measure import ahead as ends
 from ..measure import compare
@@ -55,15 +55,15 @@ def _leads(compared: Sequence[Mapping], all_seeds: bool) -> str:
     """Who is ahead by how much at which rate, and where the seeds decide nothing; a sentence without its full stop."""
     sides: dict[str, list] = {"batch norm is ahead": [], "the plain network is ahead": [], "nothing is decided": []}
     for row in compared:
-        gap, rate = by_seeds(row)[all_seeds], f"at rate {row['rate']:g}"
+        gap, rate = row["by_seeds"][all_seeds], f"at rate {row['rate']:g}"
         sides[by_side(gap, *sides)].append(f"by {abs(gap.mean):.2f} nats {rate}" if gap and gap.decided else rate)
     return "; ".join(f"{who} {listed(where)}" for who, where in sides.items() if where)
 
 
 def ahead(compared: Sequence[Mapping]) -> str:
     """Who is ahead at which rate, where both networks train and over all seeds."""
-    mixed, stuck = [row for row in compared if by_seeds(row)[0] is not by_seeds(row)[1]], []
-    for both, every in map(by_seeds, mixed):
+    mixed, stuck = [row for row in compared if row["by_seeds"][0] is not row["by_seeds"][1]], []
+    for both, every in (row["by_seeds"] for row in mixed):
         n, train = len(every.values), len(both.values) if both else 0
         stuck.append(f"{difference_text(every, 2)} nats ({n - train} of {n} stuck)")
     leads = _leads(compared, False)
