@@ -45,7 +45,7 @@ class Landscape:
 
     @functools.cached_property
     def wide(self) -> Walks:
-        """Both networks at full width, for fewer steps."""
+        """Both networks at ``how_wide``, for fewer steps."""
         probes = plans.landscape.direct_probes(self.profile)
         runs = self.page.runs(plans.landscape.direct_runs(self.profile, self.seed), probes=probes)
         return Walks(runs, probes[0])
@@ -390,6 +390,7 @@ class Landscape:
 
 
 def band_widths(pair: Pair) -> dict[str, dict]:
+    """Width of the handout's band over the rates, compared at the same step and at the same loss: the row of each."""
     sides = [quantities.sweeps(side) for side in pair.both]
     ways = {"the same step": compare.ratio_rows, "the same training loss": compare.loss_rows}
     return {way: rows_of(*sides, quantities.sweep_width)[0] for way, rows_of in ways.items()}
