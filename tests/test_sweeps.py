@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from cifar_helpers import figures, inside, intervals, models, notebook, plans, words
-from cifar_helpers.env import ROOT, CourseError, number_of
+from cifar_helpers.env import ROOT, CourseError, figures_dir, number_of
 from cifar_helpers.measure import ranking, timing
 from cifar_helpers.models.tables import forward_flops, layer_table, save_onnx, size_table
-from cifar_helpers.sources import beside, networks, reported, tables
+from cifar_helpers.sources import autograd, beside, landscape, networks, reported, tables
 from cifar_helpers.training import build, run
 from cifar_helpers.training.config import RunConfig
 from cifar_helpers.training.probes import ProbeConfig
@@ -433,6 +433,35 @@ def test_where_a_sweep_is_recorded_its_rows_are_made(small_data, store, capsys):
     rows = {row.name: row for row in made.rows["small"]}
     assert rows["mynet_sgd_ce"].n == 1 and rows["mynet_h500"].verdict == beside.NOT_RUN and not capsys.readouterr().out
     assert rows["mynet_identity"].ours.endswith("nats apart") and "s per epoch" in rows["mynet_seconds"].ours
+
+
+def test_a_fault_in_a_row_is_not_taken_for_a_run_that_is_missing(small_data, store, monkeypatch):
+    page = notebook.Page(small_data, "smoke", "cpu", reuse=False, trains=False)
+    monkeypatch.setitem(tables.ALONE, "why", (lambda page, seed: iter([{}["x"]]),))
+    with pytest.raises(KeyError, match="x"):
+        tables.Tables(page, seed=0).part("why", "why")
+
+
+@pytest.mark.parametrize(("gap", "verdict"), [("2e-17", "agrees"), ("3e-05", "contradicts")])
+def test_the_derivations_are_judged_by_the_gaps_that_09_measured(scratch, gap, verdict):
+    row = {"operation": "X / Y", "gap to torch.autograd": gap, "gap to finite differences": "2e-10"}
+    folder = figures_dir("smoke")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "09_checks_table.json").write_text(json.dumps({"rows": [row]}), encoding="utf-8")
+    first = next(autograd.operations(SimpleNamespace(profile="smoke"), 0))
+    assert (first.name, first.verdict) == ("autograd_ops", verdict) and first.ours.startswith("1 operations, at most")
+
+
+def test_networks_that_are_narrow_everywhere_stand_beside_the_paper_once(monkeypatch):
+    walks = SimpleNamespace(runs=[fake(0.5)])
+    study = SimpleNamespace(narrow=walks, wide=walks, what=SimpleNamespace(name="loss"))
+    study.ways = lambda walks: [SimpleNamespace(way="step", row={})]
+    monkeypatch.setattr(landscape, "Landscape", lambda *given: study)
+    monkeypatch.setattr(landscape.beside, "ratio", lambda *given: given)
+    page = SimpleNamespace(profile="quick")
+    assert len(list(landscape.probe("05", page, 0))) == 1
+    study.wide = SimpleNamespace(runs=[fake(0.5, model="VGG_A")])
+    assert len(list(landscape.probe("05", page, 0))) == 2
 
 
 def test_no_row_that_was_not_comparable_is_lost():

@@ -18,6 +18,10 @@ EQUAL_LENGTH = 0.2  # share by which a training may be shorter or longer than a 
 AHEAD = ("best", "tied", "undecided")  # verdicts of the variants that nothing puts behind another
 
 
+class MissingVariantError(KeyError):
+    """A sweep has no such variant, or it is not recorded."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What one variant of a sweep reached.
@@ -126,11 +130,12 @@ class Ranked:
         """The outcome of a variant, named by its value or by both of its values.
 
         Raises:
-            KeyError: the sweep has no such variant.
+            MissingVariantError: the sweep has no such variant.
         """
         found = self.get(variant)
         if found is None:
-            raise KeyError(f"{self.title} has no {variant}; it has {', '.join(str(o.variant) for o in self.outcomes)}.")
+            known = ", ".join(str(outcome.variant) for outcome in self.outcomes)
+            raise MissingVariantError(f"{self.title} has no {variant}; it has {known}.")
         return found
 
     def get(self, variant: str | tuple[str, ...]) -> Outcome | None:

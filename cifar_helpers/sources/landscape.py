@@ -11,7 +11,8 @@ from . import beside
 def probe(number: str, page, seed: int) -> Iterator[beside.Row]:
     """The paper's three comparisons of a notebook's quantity: narrow networks at its length, and at full width."""
     study = Landscape(page, number, page.profile, seed)
-    for walks in (study.narrow, study.wide):
+    again = [run.config for run in study.wide.runs] == [run.config for run in study.narrow.runs]  # all are narrow
+    for walks in (study.narrow, study.wide)[: 1 if again else 2]:
         for each in study.ways(walks):
             where = f"at {compare.WAYS[each.way]}"
             yield beside.ratio(f"probe_{study.what.name}", where, each.row, -1, walks.runs)

@@ -46,9 +46,12 @@ def rankings(page, seed: int) -> Iterator[Row]:
 def optimizers(page, seed: int) -> Iterator[Row]:
     """Whether Adadelta is ahead in training loss, and whether SGD and Adam are steadier from epoch to epoch."""
     ranked = ranking.part(page.found, "02_losses", "loss", "cross_entropy")
-    runs = {outcome.variant[0]: outcome.runs for outcome in ranked or ()}
+    if not ranked:
+        return
+    names = ["Adadelta", *(outcome.variant[0] for outcome in ranked if outcome.variant[0] != "Adadelta")]
+    runs = {name: ranked[name].runs for name in names}
     loss = {name: [compare.window_mean(run.steps["loss"]) for run in mine] for name, mine in runs.items()}
-    gaps = {name: paired(each, loss["Adadelta"]) for name, each in loss.items() if name != "Adadelta"}
+    gaps = {name: paired(loss[name], loss["Adadelta"]) for name in names[1:]}
     ours = "; ".join(f"{words.difference_text(gap, 2)} nats against {name}" for name, gap in gaps.items())
     parts = {f"lower than {name}": (gap, -1) for name, gap in gaps.items()}
     text = f"training loss of Adadelta over the last fifth of the steps: {ours}"

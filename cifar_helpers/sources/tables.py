@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from ..measure import ranking
-from ..measure.ranking import Ranked
+from ..measure.ranking import MissingVariantError, Ranked
 from ..training.published import NotPublishedError
 from ..training.store import DRAWN
 from . import autograd, batchnorm, beside, landscape, networks, small
 from .beside import Row
 from .reported import PARTS, REPORTED
 
-MISSING = (NotPublishedError, KeyError)  # raised where a run or a sweep, or a variant of one, is not recorded
+MISSING = (NotPublishedError, MissingVariantError)  # raised where a run, a sweep or a variant of it is not recorded
 SWEEPS = {"small": small.SWEEPS, "large": networks.SWEEPS}  # part of the course → what ``Reported.ours`` names
 ALONE: dict[str, tuple[Callable[..., Iterator[Row]], ...]] = {  # part → what makes its other rows
     "small": (
