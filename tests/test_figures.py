@@ -318,3 +318,14 @@ def test_no_legend_hides_what_is_drawn():
             points = np.concatenate([axis.transData.transform(line.get_xydata()) for line in drawn])
             assert not any(box.contains(*point) for point in points)
     plt.close("all")
+
+
+def test_a_graph_is_drawn_alike_in_every_process(monkeypatch):
+    order = []
+    layout = figures.autograd.nx.multipartite_layout
+    monkeypatch.setattr(figures.autograd.nx, "multipartite_layout", lambda *a, **k: order.append(k) or layout(*a, **k))
+    figure = figures.autograd.bookkeeping()
+    heights = {text.get_text()[0]: text.get_position()[1] for text in figure.axes[0].texts if text.get_text()}
+    assert heights["x"] > heights["y"] and heights["6"] > heights["z"], "as they are named, from above"
+    assert all(isinstance(members, list) for members in order[0]["subset_key"].values())
+    plt.close(figure)

@@ -27,7 +27,9 @@ def computation_graph(nodes: Mapping, arrows: Sequence[tuple], operations: Colle
     for node in graph:  # an input stands just before its only use, not in the first column
         if not graph.in_degree(node):
             graph.nodes[node]["column"] = min(columns[user] for user in graph.successors(node)) - 1
-    place = nx.multipartite_layout(graph, subset_key="column", scale=1)
+    columns = nx.get_node_attributes(graph, "column")
+    layers = {c: [node for node in reversed(nodes) if columns[node] == c] for c in sorted(set(columns.values()))}
+    place = nx.multipartite_layout(graph, subset_key=layers, scale=1)  # lists: sets are ordered anew in each process
     figure, axis = plt.subplots(figsize=(11, 3.8))
     boxes = {}
     for node, label in nodes.items():
