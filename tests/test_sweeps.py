@@ -14,7 +14,7 @@ from cifar_helpers import figures, inside, intervals, models, notebook, plans, w
 from cifar_helpers.env import ROOT, CourseError, figures_dir, number_of
 from cifar_helpers.measure import ranking, timing
 from cifar_helpers.models.tables import forward_flops, layer_table, save_onnx, size_table
-from cifar_helpers.sources import autograd, beside, landscape, networks, reported, tables
+from cifar_helpers.sources import autograd, beside, landscape, networks, reported, small, tables
 from cifar_helpers.training import build, run
 from cifar_helpers.training.config import RunConfig
 from cifar_helpers.training.probes import ProbeConfig
@@ -173,6 +173,10 @@ def fake(accuracy, seed=0, diverged=None, test=True, part="validation", epoch=2.
         card="a CPU",
         provenance={"precision": "fp32", "machine": {"cpu": "a CPU", "threads": threads}},
     )
+
+
+def untested(outcome):
+    return replace(outcome, runs=tuple(map(replace_test, outcome.runs)))
 
 
 def ranked(**scores):
@@ -380,15 +384,45 @@ def test_rows_beside_a_source_have_the_same_columns_and_the_test_accuracy_where_
             beside.accuracy("mynet_sgd_ce", tested),
             beside.accuracy("mynet_sgd_ce", [replace_test(r) for r in found["a"].runs]),
             beside.order("activations", found, ["a"]),
-            beside.difference("mynet_tanh_effect", found["a"], found["b"]),
+            beside.difference("mynet_tanh_effect", *(untested(found[name]) for name in "ab")),
             beside.said("losses_nan", "none", beside.CONTRADICTS),
         ]
     )
     assert len({tuple(row) for row in rows}) == 1 and {row["verdict"] for row in rows} <= set(beside.VERDICTS)
     assert str(rows[0]["ours"]) == "61.0 (60.0, 62.0) %" and str(rows[1]["ours"]).endswith("(validation)")
     assert rows[2]["verdict"] == rows[3]["verdict"] == "not comparable"
-    assert rows[3]["remark"] == "here: agrees; direction"
+    assert rows[3]["remark"] == "here: agrees; direction; ours on validation images"
     json.dumps(words.numbers(rows), allow_nan=False)
+
+
+def test_a_difference_is_of_the_images_that_the_source_used_where_they_were_read():
+    """Validation says +10 points, test −5: source 001 counts test images, source 002 validation images."""
+    runs = {
+        name: [fake(validation, seed, epoch=50.0) for seed in range(3)]
+        for name, validation in (("before", 0.5), ("after", 0.6))
+    }
+    for name, test in (("before", 0.55), ("after", 0.5)):
+        for each in runs[name]:
+            each.epochs[-1]["test_accuracy"] = test
+    before, after = ranking.judged({(name,): mine for name, mine in runs.items()})
+    read = beside.difference("mynet_h500_effect", before, after)
+    assert (read.numbers[0].value, read.verdict) == (pytest.approx(-5), "contradicts")
+    assert "validation" not in read.remark
+    theirs = beside.difference("lenet_bn_effect", before, after)
+    assert (theirs.numbers[0].value, theirs.verdict) == (pytest.approx(10), "agrees")
+    unread = beside.difference("mynet_h500_effect", untested(before), untested(after))
+    assert unread.numbers[0].value == pytest.approx(10) and "ours on validation images" in unread.remark
+
+
+def test_a_claim_about_some_variants_is_not_decided_by_others():
+    """Source 004 did not try Swish, and source 002's “both” are the two initialisations it switched to."""
+    found = {
+        "02_activations": ranked(**dict.fromkeys(small.THEIR_ACTIVATIONS, [0.5, 0.52]) | {"swish": [0.9, 0.92]}),
+        "02_initialisation": ranked(default=[0.3, 0.32], kaiming_normal=[0.6, 0.62], xavier_normal=[0.6, 0.62]),
+    }
+    rows = {row.name: row for row in small.rankings(SimpleNamespace(found=found), 0)}
+    assert "swish" not in rows["activations"].ours and "leaky_relu" in rows["activations"].ours
+    assert rows["lenet_init"].verdict != "contradicts" and "default 31.0" in rows["lenet_init"].remark
 
 
 def test_an_order_agrees_only_where_nothing_else_could_be_in_front():

@@ -96,7 +96,8 @@ def _gradient_change(entries: Sequence[dict]) -> str:
     if not parts:
         return ""
     text = (
-        "Gradient distance from step to step with BN (source 001 saw it larger, source 004 smaller in the output layer)"
+        "Gradient distance from step to step with BN (source 001, as we read it, saw it larger, "
+        "source 004 smaller in the output layer)"
     )
     return f"{text}: {'; '.join(parts)}."
 

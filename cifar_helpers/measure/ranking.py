@@ -157,6 +157,10 @@ class Ranked:
         """The variant with the highest mean; None where none trained."""
         return next((outcome for outcome in self.outcomes if outcome.verdict == "best"), None)
 
+    def among(self, variants: Sequence[str]) -> "Ranked":
+        """Some variants of a sweep with one factor, ranked again without the others."""
+        return Ranked(self.title, self.factors, judged({self[name].variant: self[name].runs for name in variants}))
+
     def where(self, factor: str, value: str) -> "Ranked":
         """The part of a crossed sweep in which one factor has this value, ranked again."""
         fixed = self.factors.index(factor)

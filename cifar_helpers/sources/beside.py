@@ -164,6 +164,11 @@ def said(
     return _at_the_end(row) if at_end else row
 
 
+def _part(name: str, runs: Sequence) -> str:
+    """The images our accuracies are of: the source's where these runs read test images."""
+    return REPORTED[name].images if all(run.config.test for run in runs) else "validation"
+
+
 def accuracy(name: str, runs: Sequence | None) -> Row:
     """Row of accuracies, on the same kind of images as the source's where this profile reads test images.
 
@@ -173,7 +178,7 @@ def accuracy(name: str, runs: Sequence | None) -> Row:
     """
     if not runs:
         return not_run(name)
-    part = REPORTED[name].part if all(run.config.test for run in runs) else "validation"
+    part = _part(name, runs)
     values = np.array([ranking.accuracy(run, part) for run in runs])
     stuck = values <= CHANCE
     ours = f"{accuracy_text(values, stuck)} %" + {"validation": " (validation)"}.get(part, "")
@@ -220,16 +225,16 @@ def order(name: str, found: Ranked | None, claimed: Sequence[str], remark: str =
     return _at_the_end(Row(name, ours, verdict, len(best.runs), length(name, best.runs), remark, numbers))
 
 
-def equal(name: str, found: Ranked | None, claimed: Sequence[str]) -> Row:
+def equal(name: str, found: Ranked | None, claimed: Sequence[str], note: str = "") -> Row:
     """Row for a source that saw no difference between these variants: seeds can contradict it, and never agree."""
-    outcomes = [found.get(value) for value in claimed] if found else []
-    if not outcomes or None in outcomes:
+    if not found or any(found.get(value) is None for value in claimed):
         return not_run(name)
-    mine = ranking.judged({outcome.variant: outcome.runs for outcome in outcomes})
+    mine = found.among(claimed).outcomes
     ours, n = "; ".join(f"{o.variant[0]} {accuracy_text(o.scores, o.stuck)} %" for o in mine), len(mine[0].runs)
     apart = [o.variant[0] for o in mine if o.verdict not in AHEAD]
     verdict = CONTRADICTS if apart and n > 1 else UNDECIDED
-    remark = "one seed" if n < 2 else f"{', '.join(apart)} apart" if apart else "no difference seen"
+    seen = "one seed" if n < 2 else f"{', '.join(apart)} apart" if apart else "no difference seen"
+    remark = "; ".join(filter(None, (seen, note)))
     numbers = tuple(intervals.difference(o.behind, "points") for o in mine if o.behind)
     return _at_the_end(Row(name, ours, verdict, n, length(name, mine[0].runs), remark, numbers))
 
@@ -239,7 +244,9 @@ def difference(name: str, before: Outcome | None, after: Outcome | None) -> Row:
     if before is None or after is None:
         return not_run(name)
     both = [not (a or b) for a, b in zip(before.stuck, after.stuck, strict=True)]
-    pairs = [pair for pair, train in zip(zip(before.scores, after.scores, strict=True), both, strict=True) if train]
+    part = _part(name, (*before.runs, *after.runs))
+    scores = ([ranking.accuracy(run, part) for run in side.runs] for side in (before, after))
+    pairs = [pair for pair, train in zip(zip(*scores, strict=True), both, strict=True) if train]
     n, lengths = len(after.runs), length(name, after.runs)
     if not pairs or not np.isfinite(pairs).all():
         return _at_the_end(
@@ -247,7 +254,8 @@ def difference(name: str, before: Outcome | None, after: Outcome | None) -> Row:
         )
     found = paired(*(100 * np.array(side) for side in zip(*pairs, strict=True)))
     left_out = f"{n - len(pairs)} of {n} seeds at chance" if len(pairs) < n else ""
-    remark = "; ".join(filter(None, ("direction", _why(found), left_out)))
+    ours_of = "" if part == REPORTED[name].images else f"ours on {part} images"
+    remark = "; ".join(filter(None, ("direction", ours_of, _why(found), left_out)))
     verdict = judge(found, 1 if REPORTED[name].value > 0 else -1)
     numbers = (intervals.difference(found, "points"),)
     return _at_the_end(Row(name, f"{difference_text(found)} points", verdict, n, lengths, remark, numbers))

@@ -17,7 +17,7 @@ class Reported:
         epochs, steps: what the source trained for, where it says so, in its own unit.
         ours: the sweep and the variant that stand beside it, or the sweep and both variants of a difference; empty
             where ours takes more than that.
-        part: the images an accuracy is of, ``test`` or ``validation``; None of what is no accuracy.
+        is_accuracy: whether it is the accuracy of one variant.
         best_on_test: whether the source chose the epoch by its accuracy on the test images.
     """
 
@@ -28,8 +28,13 @@ class Reported:
     epochs: float | None = None
     steps: int | None = None
     ours: tuple[str, ...] = ()
-    part: str | None = None
+    is_accuracy: bool = False
     best_on_test: bool = False
+
+    @property
+    def images(self) -> str:
+        """The images that this source's accuracies are of, ``test`` or ``validation``."""
+        return "validation" if self.source == "002" else "test"
 
 
 def _read(entry: dict) -> Reported:
@@ -38,11 +43,12 @@ def _read(entry: dict) -> Reported:
     if "accuracy" not in entry:
         return Reported(**given)
     value, best, about = given.pop("accuracy"), given.pop("best", ""), given.pop("about", False)
-    part = "validation" if entry["source"] == "002" else "test"
     length = f"{entry['epochs']:g} epochs" if "epochs" in entry else ""
-    given["what"] = ", ".join(filter(None, (entry["what"], length, best, "validation images" * (part != "test"))))
+    given["what"] = ", ".join(
+        filter(None, (entry["what"], length, best, "validation images" * (entry["source"] == "002")))
+    )
     reported = f"{'≈ ' * about}{value:g} %"
-    return Reported(**given, reported=reported, value=value, part=part, best_on_test=bool(best))
+    return Reported(**given, reported=reported, value=value, is_accuracy=True, best_on_test=bool(best))
 
 
 _known = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))

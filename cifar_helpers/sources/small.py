@@ -23,6 +23,7 @@ from .beside import AGREES, CONTRADICTS, UNDECIDED, Row
 SWEEPS = (sweeps.nll_identity, sweeps.structure, sweeps.filters, sweeps.bn_at_high_rate, sweeps.rates, sweeps.l2)
 SWEEPS += (sweeps.penalties, sweeps.convnet_lengths, sweeps.dropout, sweeps.high_rate, sweeps.lenet_long)
 SWEEPS += (sweeps.activations, sweeps.losses_and_optimizers, sweeps.lenet_changes, sweeps.initialisations)
+THEIR_ACTIVATIONS = ("relu", "sigmoid", "leaky_relu", "tanh", "softplus")  # ours has one more
 TOYS = {  # name → before, after, each part of the claim with its epoch and its sign
     "toy_sigmoid": ("ReLU", "sigmoid", {"faster, after the first epoch": (0, 1), "then equal": (-1, 0)}),
     "toy_deep": ("sigmoid", "ReLU and sigmoid", {"better": (-1, 1)}),
@@ -34,13 +35,17 @@ def rankings(page, seed: int) -> Iterator[Row]:
     """Which variants a source has ahead, and which it finds alike."""
     found = page.found
     yield beside.order("losses", ranking.part(found, "02_losses", "optimizer", "SGD"), ["cross_entropy"])
-    yield beside.order("activations", found.get("02_activations"), ["relu", "leaky_relu"])
+    tried = found.get("02_activations")
+    theirs = tried and tried.among(THEIR_ACTIVATIONS)
+    yield beside.order("activations", theirs, ["relu", "leaky_relu"])
     normed = ranking.part(found, "02b_rates", "network", "with BN") or found.get("02b_rates")
     at_one = normed and normed.get("1")
     remark = f"at 1.0: {words.percent(at_one.scores)} % ({at_one.verdict})" if at_one else ""
     yield beside.order("lenet_rates", normed, ["0.05", "0.02"], remark)
-    three = ["default", "kaiming_normal", "xavier_normal"]
-    yield beside.equal("lenet_init", found.get("02_initialisation"), three)
+    drawn = found.get("02_initialisation")
+    default = drawn and drawn.get("default")
+    note = f"PyTorch's default {words.accuracy_text(default.scores, default.stuck)} %" if default else ""
+    yield beside.equal("lenet_init", drawn, ["kaiming_normal", "xavier_normal"], note)
 
 
 def optimizers(page, seed: int) -> Iterator[Row]:

@@ -80,7 +80,7 @@ def _variants(part: str, found: Mapping[str, Ranked]) -> Iterator[Row]:
         if REPORTED[name].ours:
             sweep, *variants = REPORTED[name].ours
             runs = ranking.runs_of(found, sweep, *variants)
-            if REPORTED[name].part:
+            if REPORTED[name].is_accuracy:
                 yield beside.accuracy(name, runs)
             elif REPORTED[name].value is None:
                 yield beside.time(name, [runs], every)
