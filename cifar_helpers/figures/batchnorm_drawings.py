@@ -9,8 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
 
+from ..intervals import t_quantile
 from .style import BLUE, DASHES, GREEN, MARKERS, ORANGE, legend, styled, title_of
 
 GREY = "#777777"
@@ -54,7 +54,7 @@ def four_numbers(values: Sequence[float], scale: float, shift: float) -> Figure:
 
 def t_factor(seeds: int) -> float:
     """Half the width of a 95 % interval of n seeds, in units of the spread between seeds: t / √n."""
-    return float(stats.t.ppf(0.975, seeds - 1) / np.sqrt(seeds))
+    return float(t_quantile(seeds) / np.sqrt(seeds))
 
 
 @styled

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from .style import COLOURS, DASHES, FIXED, LN10, MARKERS, label_of, legend, styled, title_of
@@ -242,6 +241,8 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], network: str) -
     Args:
         counts: (classes, classes) of (true, predicted).
     """
+    import seaborn as sns  # brings pandas, which takes a second to import
+
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure, axis = plt.subplots(figsize=(8, 6.6))
     style = {"cmap": "cividis", "annot": True, "fmt": ".0f", "square": True, "linewidths": 0.5}

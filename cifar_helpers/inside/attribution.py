@@ -7,7 +7,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from captum.attr import IntegratedGradients, LayerGradCam, Occlusion
-from scipy.stats import spearmanr
 from torch import nn
 
 from ..data.batches import normalise
@@ -97,6 +96,8 @@ def similarity(one: torch.Tensor, other: torch.Tensor) -> list[float]:
 
     1 for the same order of pixels by |value|, 0 for unrelated ones; a map without any contrast gives NaN.
     """
+    from scipy.stats import spearmanr  # takes a second to import
+
     found = []
     for a, b in zip(one.cpu().numpy(), other.cpu().numpy(), strict=True):
         flat = np.ptp(a) == 0 or np.ptp(b) == 0
