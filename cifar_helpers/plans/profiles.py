@@ -55,7 +55,7 @@ _TABLE = {
     "sweep_eval_items": (60, 1000, None, None),  # validation images of an evaluation; None takes all
     "sweep_test": (False, False, True, True),  # whether the test split is read beside a source
     # 04 to 07. In ``quick`` all are the narrow networks' runs, long enough for an answer
-    "width": (1, NARROW, 1, 1),  # of VGG-A and its family
+    "width": (0.25, NARROW, 1, 1),  # of VGG-A and its family
     "bn_steps": (8, 234, EPOCH, 20 * EPOCH),  # the sweep over rates
     "bn_seeds": (2, 3, 3, 5),  # at the base rate
     "rate_seeds": (1, 3, 3, 5),  # at the other rates
@@ -124,7 +124,6 @@ _SHORTER = {
     "vggnet": 150,
     "resnet_004": 40,
     "resnet_002": 40,
-    "map_steps": 60,
 }
 # Sweeps whose runs have come at their sources' length, of seed 0 at least: these take no length from above.
 _COME = frozenset({"02_lenet", "02b_bn_at_high_rate"})
