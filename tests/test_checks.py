@@ -112,6 +112,15 @@ def test_five_wrong_variants_each_with_its_own_message(name):
     assert len(messages) >= 5 and len(set(messages)) == len(messages), messages
 
 
+def test_every_mistake_that_has_a_name_has_its_sentence_and_no_sentence_is_left_over():
+    folder = ROOT / "cifar_helpers/teach/checks"
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py")))
+    named = re.findall(r'(?:^ +|mistakes\[|Mistake\()"([a-z\d-]+)"(?:\] = |: (?!")|\))', sources, re.MULTILINE)
+    sentences = {name: said for table in engine.MISTAKES.values() for name, said in table.items()}
+    assert engine.MISTAKES.keys() <= checks.EXERCISES.keys() and set(named) <= sentences.keys()
+    assert all(f'"{name}"' in sources and said[-1] in ".?" for name, said in sentences.items())
+
+
 @pytest.mark.parametrize("garbage", GARBAGE)
 @pytest.mark.parametrize("name", checks.EXERCISES)
 def test_garbage_is_a_mistake_and_no_exception(name, garbage):

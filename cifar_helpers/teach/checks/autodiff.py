@@ -50,17 +50,13 @@ def divide_backward(student) -> None:
             (
                 {
                     NO_INCOMING: _collected(np.ones_like(grad) / y, x.shape),
-                    "X's gradient is scaled the wrong way: how much does x / y change when x grows by 1?": (
-                        _collected(grad * y, x.shape)
-                    ),
+                    "x-times-y": _collected(grad * y, x.shape),
                 }
                 | _uncollected(grad / y, x.shape),
                 {
                     NO_INCOMING: _collected(-x / y**2, y.shape),
-                    "Where a denominator grows, a positive quotient falls: look at the sign of Y's gradient.": -to_y,
-                    "Y's gradient has the wrong power of Y. What is the derivative of 1 / y?": (
-                        _collected(-grad * x / y, y.shape)
-                    ),
+                    "y-sign": -to_y,
+                    "y-power": _collected(-grad * x / y, y.shape),
                 }
                 | _uncollected(-grad * x / y**2, y.shape),
             ),
@@ -84,12 +80,9 @@ def _uncollected(part: np.ndarray, shape: tuple[int, ...]) -> dict[str, np.ndarr
     if not _copied(shape, part.shape):
         return {}
     return {
-        "A gradient has the shape of the quotient, not of its own array. An entry that broadcasting has copied reaches "
-        "the loss through every copy.": part,
-        "A mean over the copies says too little: the loss feels every one of them.": _collected(part, shape, np.mean),
-        "The axes that broadcasting puts in front are dealt with; along an axis of length 1 it copies too.": (
-            part.sum(tuple(range(part.ndim - len(shape))))
-        ),
+        "copies-apart": part,
+        "copies-averaged": _collected(part, shape, np.mean),
+        "front-only": part.sum(tuple(range(part.ndim - len(shape)))),
     }
 
 
@@ -105,11 +98,8 @@ def matmul_backward(student) -> None:
         if x.ndim > 2:
             each = x.swapaxes(-1, -2) @ grad
             for_w |= {
-                "Every matrix of the stack gave W a gradient. There is one W, and the loss feels it through all of "
-                "them.": each,
-                "A mean over the stack says too little: W works on the loss through every matrix of it.": (
-                    each.mean(tuple(range(x.ndim - 2)))
-                ),
+                "stack-apart": each,
+                "stack-averaged": each.mean(tuple(range(x.ndim - 2))),
             }
         if x.shape[-2:] == w.shape == grad.shape[-2:]:
             wrong = _wrong_orders(grad, x, w)
@@ -126,26 +116,19 @@ def matmul_backward(student) -> None:
 def _wrong_orders(grad: np.ndarray, x: np.ndarray, w: np.ndarray) -> tuple[dict, dict]:
     """What wrong orders and missing transposes give; where all matrices are square nothing else stops them."""
     stack, turned = tuple(range(x.ndim - 2)), x.swapaxes(-1, -2)
-    entrywise = "A matrix product mixes entries; its backward mixes them as well. Entry by entry it cannot be done."
-    side = "For W's gradient the sum runs over the rows of the batch: which factor stands on the left?"
     for_x = {
-        entrywise: grad * w,
-        "X's gradient: over which of W's two indices does the sum run? Try it with a W that is not square.": grad @ w,
-        "X's gradient has its factors in the wrong order. W stood on the right of X.": w.T @ grad,
+        "x-entrywise": grad * w,
+        "w-untransposed": grad @ w,
+        "x-order": w.T @ grad,
     }
     for_w = {
-        entrywise + " This holds for W too.": (grad * x).sum(stack),
-        "W's gradient: over which of X's two indices does the sum run? Try it with an X that is not square.": (
-            (x @ grad).sum(stack)
-        ),
-        side: (grad @ turned).sum(stack),
-        "W's gradient has rows and columns exchanged; where W is square, nothing complains.": (
-            (grad.swapaxes(-1, -2) @ x).sum(stack)
-        ),
+        "w-entrywise": (grad * x).sum(stack),
+        "x-untransposed": (x @ grad).sum(stack),
+        "w-order": (grad @ turned).sum(stack),
+        "w-transposed": (grad.swapaxes(-1, -2) @ x).sum(stack),
     }
     if stack:
-        whole = "In a stack `.T` reverses all the axes, the stack's too. Only the two of each matrix change places."
-        for_w |= {whole: (x.T @ grad).sum(stack), whole + " And the stack has one W.": x.T @ grad}
+        for_w |= {"t-of-stack": (x.T @ grad).sum(stack), "t-of-stack-apart": x.T @ grad}
     return for_x, for_w
 
 
@@ -158,21 +141,15 @@ def sum_backward(student) -> None:
         (right,) = _autograd(lambda t, axis=axis: t.sum() if axis is None else t.sum(axis), grad, x)
         mistakes = {
             NO_INCOMING: np.ones_like(x),
-            "This is the gradient of the sum as it came. X has more entries, and each of them needs one.": grad,
-            "That is the backward of a mean: by how much does a sum grow when one entry grows by 1?": (
-                right * grad.size / x.size
-            ),
-            "X's values have no part in it: a sum grows by as much as an entry does, however large that is.": right * x,
-            "Added up, the entries of `grad` forget which row or column they belong to.": np.full(shape, grad.sum()),
+            "as-it-came": grad,
+            "mean": right * grad.size / x.size,
+            "times-x": right * x,
+            "added-up": np.full(shape, grad.sum()),
         }
         if (shape, axis) == ((3, 3), 1):  # elsewhere numpy stops
-            mistakes["It went along the wrong axis: numpy lines shapes up from the right. Which axis is missing?"] = (
-                np.broadcast_to(grad, shape)
-            )
+            mistakes["wrong-axis"] = np.broadcast_to(grad, shape)
         if (shape, axis) == ((3, 3), 0):
-            mistakes["The axis that the sum removed is put back at the end, whichever it was. What is `axis` for?"] = (
-                np.broadcast_to(grad[:, None], shape)
-            )
+            mistakes["axis-last"] = np.broadcast_to(grad[:, None], shape)
         compare(
             call(student, grad, x, axis),
             right,

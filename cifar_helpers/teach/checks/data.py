@@ -15,60 +15,28 @@ def channel_statistics(student) -> None:
     for batch in (images, images[:2]):
         x = batch.double() / 255
         std, mean = torch.std_mean(x, dim=(0, 2, 3), correction=0)
-        per_image = x.std(dim=(2, 3), correction=0).mean(0)
         got = call(student, batch)
         if isinstance(got, torch.Tensor) and same(got, torch.stack([mean, std])):
-            raise Mistake(
-                "The numbers are right, in one tensor. Two tensors are wanted: the means, then the deviations."
-            )
+            raise Mistake("one-tensor")
         got = several(got, "the mean", "the standard deviation")
         if same(got[0], PUBLISHED, 1e-3):
-            raise Mistake(
-                "These are the known numbers of CIFAR-10's training images. Yours have to come from the images that "
-                "the function is given; here they are others."
-            )
+            raise Mistake("known-numbers")
         if same(got[0], mean * 255):  # whatever else is off
-            raise Mistake(
-                "These are values from 0 to 255. The network sees pixels between 0 and 1: divide the images by 255 "
-                "(`images.float() / 255`) before you average."
-            )
+            raise Mistake("undivided")
         compare(
             got,
             (mean, std),
             {
-                "All channels have the same value: over which axes may you average, and which one has to stay?": (
-                    x.mean(),
-                    x.std(correction=0),
-                ),
-                "This averages over the images but keeps the places: a channel has one mean, not 1 024.": (
-                    x.mean(0),
-                    x.std(0, correction=0),
-                ),
-                "A mean of the images' deviations misses how much the images differ from each other.": (
-                    mean,
-                    per_image,
-                ),
-                "You count with 1/(n − 1), torch's default; the exercise wants 1/n.": (
-                    mean,
-                    x.std(dim=(0, 2, 3), correction=1),
-                ),
-                "You divide by 256. The largest value of a pixel is 255, and it should become 1.": (
-                    mean * 255 / 256,
-                    std * 255 / 256,
-                ),
-                "You give the variance; the spread in the units of a pixel is its root.": (mean, std**2),
-                "First the mean, then the standard deviation: yours are the other way round.": (std, mean),
+                "all-channels": (x.mean(), x.std(correction=0)),
+                "per-place": (x.mean(0), x.std(0, correction=0)),
+                "per-image": (mean, x.std(dim=(2, 3), correction=0).mean(0)),
+                "unbiased": (mean, x.std(dim=(0, 2, 3), correction=1)),
+                "by-256": (mean * 255 / 256, std * 255 / 256),
+                "variance": (mean, std**2),
+                "swapped": (std, mean),
             },
             "Mean or standard deviation is off. Count over what each of them runs: images, rows and columns.",
         )
-
-
-OTHER_AXES = {
-    "The chosen images stand on their heads. Which axis holds the rows, which the columns?": (2,),
-    "The chosen images are turned by half a turn. A mirror swaps left and right and leaves above and below.": (2, 3),
-    "The chosen images have other colours. One axis holds red, green and blue.": (1,),
-    "Chosen images have become other images. One axis counts the images, and the labels follow it.": (0,),
-}
 
 
 @exercise("01", "my_mirror")
@@ -87,18 +55,18 @@ def _compare_mirrored(got, batch: torch.Tensor, chosen: torch.Tensor) -> None:
 
     mirrored = batch.flip(3)
     mistakes = {
-        "All images are mirrored, those too that were not chosen.": mirrored,
-        "No image has changed. Does what you mirror reach what you return?": batch,
-        "The chosen images are as they were, and the others are mirrored.": where_chosen(mirrored).flip(3),
-        "Images come in another order, so the labels no longer belong to them.": torch.cat(
-            [mirrored[chosen], batch[~chosen]]
-        ),
-        "Only the chosen images come back. A batch keeps its size and its order.": mirrored[chosen],
+        "all": mirrored,
+        "none": batch,
+        "others": where_chosen(mirrored).flip(3),
+        "order": torch.cat([mirrored[chosen], batch[~chosen]]),
+        "chosen-only": mirrored[chosen],
+        "rows": where_chosen(batch.flip(2)),
+        "half-turn": where_chosen(batch.flip(2, 3)),
+        "colours": where_chosen(batch.flip(1)),
+        "images": where_chosen(batch.flip(0)),
     }
-    mistakes |= {sentence: where_chosen(batch.flip(axes)) for sentence, axes in OTHER_AXES.items()}
     if len(batch) == batch.shape[3]:
-        sentence = "The mask chooses columns here, not images. Along which axis does it count?"
-        mistakes[sentence] = torch.where(chosen, mirrored, batch)
+        mistakes["columns"] = torch.where(chosen, mirrored, batch)
     otherwise = "These are not the images wanted: the chosen ones mirrored, the others as they are."
     if _either(got, batch, mirrored):
         otherwise = "Some images are mirrored and some are not, but not those that `chosen` names."

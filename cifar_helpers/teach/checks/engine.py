@@ -2,13 +2,14 @@
 
 A check is a function that takes what the student wrote and raises ``Mistake`` where it is wrong; ``exercise``
 registers it and turns what happens into an ``Outcome``. Most mistakes are recognised by their result: the check knows
-what the usual wrong variants give on the same input, and says which of them it sees. A sentence points to the idea,
-never to the line to write.
+what the usual wrong variants give on the same input; what is said to each stands in ``mistakes.toml``. A sentence
+points to the idea, never to the line to write.
 """
 
 import contextlib
 import functools
 import sys
+import tomllib
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from ...env import CourseError
 from ..quiz import live, put
 from .graded import is_graded
 
+MISTAKES = tomllib.loads(Path(__file__).parents[1].joinpath("mistakes.toml").read_text(encoding="utf-8"))
 PACKAGE = str(Path(__file__).parents[2])
 SOLVED, MISTAKEN, UNSOLVED = "solved", "mistaken", "unsolved"
 SIGNS = {SOLVED: ("✓", "#009E73"), MISTAKEN: ("✗", "#D55E00"), UNSOLVED: ("○", "#7F7F7F")}
@@ -34,7 +36,7 @@ HINTS = {  # part of an error's text → what it means
 
 
 class Mistake(Exception):  # noqa: N818 (the student's, not the program's)
-    """What is wrong with a student's answer, as a sentence to the student."""
+    """What is wrong with a student's answer: a sentence to the student, or its name in ``mistakes.toml``."""
 
 
 class NotSolvedError(Exception):
@@ -126,7 +128,8 @@ def _judge(name: str, check: Callable, student) -> Outcome:
                 raise Mistake("This network is built already. Hand over the class itself: its name, without brackets.")
             check(student)
         except Mistake as mistake:
-            return Outcome(name, MISTAKEN, str(mistake))
+            said = str(mistake)
+            return Outcome(name, MISTAKEN, MISTAKES.get(name, {}).get(said, said))
         except Exception as error:  # of the student's code, whatever it is
             if type(error) is NotImplementedError and not str(error):  # torch raises it too, with a text
                 return Outcome(name, UNSOLVED, "not solved yet. Replace the line that raises NotImplementedError.")
@@ -182,12 +185,9 @@ def same(got, right, tolerance: float = 1e-5) -> bool:
     if isinstance(right, (tuple, list)):
         fits = isinstance(got, (tuple, list)) and len(got) == len(right)
         return fits and all(same(g, r, tolerance) for g, r in zip(got, right, strict=True))
-    try:
-        got, right = _array(got), _array(right)
-    except (TypeError, ValueError):
+    if not _fits(got, right):
         return False
-    if got.shape != right.shape:
-        return False
+    got, right = _array(got), _array(right)
     scale = max(1.0, float(np.abs(right[np.isfinite(right)]).max(initial=0.0)))
     return bool(np.allclose(got, right, rtol=0, atol=tolerance * scale, equal_nan=True))
 
@@ -203,7 +203,8 @@ def compare(got, right, mistakes: Mapping[str, object], otherwise: str, toleranc
 
     Args:
         got, right: numbers, arrays, tensors, or tuples of them.
-        mistakes: sentence to the student → what that wrong variant gives on this input; the first that fits is named.
+        mistakes: what is said, as in ``Mistake`` → what that wrong variant gives on this input; the first that fits
+            is taken.
         otherwise: the sentence where none fits; what is wrong with the shapes is added to it, or said in its place
             where only they are wrong.
 
@@ -212,9 +213,9 @@ def compare(got, right, mistakes: Mapping[str, object], otherwise: str, toleranc
     """
     if same(got, right, tolerance):
         return
-    for sentence, wrong in mistakes.items():
+    for said, wrong in mistakes.items():
         if same(got, wrong, tolerance):
-            raise Mistake(sentence)
+            raise Mistake(said)
     misshapen = _misshapen(got, right)
     if misshapen and same(_reshaped(got, right), right, tolerance):
         otherwise = "The numbers are right, their shape is not."

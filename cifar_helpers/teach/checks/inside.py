@@ -32,31 +32,15 @@ def grad_cam(student) -> None:
             call(student, maps, gradients),
             weighted(maps, weights).relu(),
             {
-                "Some places are negative. Grad-CAM keeps only what speaks *for* the class.": weighted(maps, weights),
-                "The size of what speaks against the class is counted as if it spoke for it.": (
-                    weighted(maps, weights).abs()
-                ),
-                "The maps are not added up yet: every place gets one number, from all channels together.": (
-                    (maps * weights[:, :, None, None]).relu()
-                ),
-                "A channel that speaks against the class may cancel one that speaks for it. What is cut off when?": (
-                    weighted(maps, weights.relu())
-                ),
-                "Every place has its own weight here. In Grad-CAM a channel has one, the same at all places.": (
-                    (maps * gradients).sum(1).relu()
-                ),
-                "A channel's weight is the mean of its gradient over the places; yours is their sum.": (
-                    weighted(maps, gradients.sum((2, 3))).relu()
-                ),
-                "A mean over the channels makes a wide layer's map fainter. In a weighted sum nothing is divided.": (
-                    weighted(maps, weights).relu() / shape[1]
-                ),
-                "Maps and gradients have changed roles: which of them is seen place by place?": (
-                    weighted(gradients, maps.mean((2, 3))).relu()
-                ),
-                "Each image has weights of its own; yours are those of the whole batch.": (
-                    weighted(maps, weights.mean(0).expand_as(weights)).relu()
-                ),
+                "no-relu": weighted(maps, weights),
+                "absolute": weighted(maps, weights).abs(),
+                "not-summed": (maps * weights[:, :, None, None]).relu(),
+                "relu-of-weights": weighted(maps, weights.relu()),
+                "per-place": (maps * gradients).sum(1).relu(),
+                "sum-of-gradients": weighted(maps, gradients.sum((2, 3))).relu(),
+                "mean-of-channels": weighted(maps, weights).relu() / shape[1],
+                "swapped": weighted(gradients, maps.mean((2, 3))).relu(),
+                "per-batch": weighted(maps, weights.mean(0).expand_as(weights)).relu(),
             },
             "The map is off. First one weight for each image and channel, then one number for each image and place.",
         )
@@ -71,36 +55,24 @@ def filter_normalise(student) -> None:
         mistakes, right = {}, torch.zeros_like(weights)
         if len(shape) == 1:
             otherwise = "Right for filters. A tensor of one dimension has a rule of its own: it is not to move at all."
-            mistakes["A tensor of one dimension is treated as if it were one filter; it is not to move at all."] = (
-                drawn / drawn.norm() * weights.norm()
-            )
-            one_by_one = "A bias, or a scale or shift of batch norm, is no filter: should it move by its own length?"
-            mistakes[one_by_one] = drawn * weights.abs() / drawn.abs()
-            mistakes["A tensor of one dimension is to stay where it is. Which direction moves nothing?"] = drawn
-            mistakes["The weights are given back; what is asked for is how far to move, in which direction."] = weights
+            mistakes["one-filter"] = drawn / drawn.norm() * weights.norm()
+            mistakes["one-by-one"] = drawn * weights.abs() / drawn.abs()
+            mistakes["drawn"] = drawn
+            mistakes["weights"] = weights
         else:
             ours, theirs = (t.flatten(1).norm(dim=1).view(-1, *[1] * (len(shape) - 1)) for t in (weights, drawn))
             right = drawn / theirs * ours
             mistakes |= {
-                "One factor for the whole tensor: then a strong and a weak filter are moved alike.": (
-                    drawn / drawn.norm() * weights.norm()
-                ),
-                "Every filter has length 1. It should be as long as the network's own.": drawn / theirs,
-                "Each filter is multiplied by the network's length, but still has its own as well.": drawn * ours,
-                "The lengths have changed roles: a long filter of the network gets a short one.": drawn / ours * theirs,
-                "These are squares of lengths; without the root the ratio is squared too.": (
-                    drawn * (ours / theirs) ** 2
-                ),
-                "This follows the network's weights entry by entry. Only a filter's length is matched, its "
-                "direction is free.": drawn * weights.abs(),
-                "You go along the other axis: what leads *out* of an input. A filter is what leads into one unit.": (
-                    _along(drawn, weights, [i for i in range(len(shape)) if i != 1])
-                ),
+                "one-factor": drawn / drawn.norm() * weights.norm(),
+                "unit": drawn / theirs,
+                "undivided": drawn * ours,
+                "swapped": drawn / ours * theirs,
+                "squared": drawn * (ours / theirs) ** 2,
+                "entrywise": drawn * weights.abs(),
+                "other-axis": _along(drawn, weights, [i for i in range(len(shape)) if i != 1]),
             }
         if len(shape) == 4:
-            mistakes["Each kernel has a length of its own here. A filter has all the kernels of one unit together."] = (
-                _along(drawn, weights, (2, 3))
-            )
+            mistakes["per-kernel"] = _along(drawn, weights, (2, 3))
         compare(_normalised(student, drawn, weights), right, mistakes, otherwise)
 
 
@@ -121,12 +93,7 @@ def _along(drawn: torch.Tensor, weights: torch.Tensor, dims) -> torch.Tensor:
     return drawn * next(lengths) / next(lengths)
 
 
-LOST = {  # a piece of torch's message → the idea
-    "does not require grad": "The gradient is only numbers here: nobody kept how it came about. "
-    "What does autograd need in order to differentiate it once more?",
-    "only for scalar outputs": "Autograd starts from one number. Which number, made of the gradient and v, has Hv as "
-    "its gradient?",
-}
+LOST = {"does not require grad": "only-numbers", "only for scalar outputs": "no-scalar"}  # part of torch's message
 
 
 @exercise("08", "my_hessian_vector_product")
@@ -152,20 +119,14 @@ def hessian_vector_product(student) -> None:
             got,
             right,
             {
-                "This is the gradient still. Its change along v is asked for.": gradient,
-                "This is one number, the slope along v. How does each entry of the gradient change along v?": (
-                    (gradient * v).sum()
-                ),
-                "This is vᵀHv, one number. Hv has one entry for each weight.": (right * v).sum(),
-                "v comes too late: once the gradient's entries are added up, the rows of H are mixed.": (
-                    hessian.sum(0).view_as(v) * v
-                ),
-                "v has no part in this: it is the sum of all the rows of H.": hessian.sum(0).view_as(v),
-                "Only the diagonal of H is used: as if each entry of the gradient felt its own weight alone.": (
-                    hessian.diagonal().view_as(v) * v
-                ),
-                "A product of two first derivatives is not a second derivative.": gradient * (gradient * v).sum(),
-                "The first gradient is still in `w.grad`, and the second has been added to it.": gradient + right,
+                "gradient": gradient,
+                "slope": (gradient * v).sum(),
+                "quadratic-form": (right * v).sum(),
+                "v-late": hessian.sum(0).view_as(v) * v,
+                "no-v": hessian.sum(0).view_as(v),
+                "diagonal": hessian.diagonal().view_as(v) * v,
+                "first-derivatives": gradient * (gradient * v).sum(),
+                "accumulated": gradient + right,
             },
             "The product is off. Take a loss whose second derivatives you know, such as w₁² w₂, and compare.",
             tolerance=1e-7,
@@ -176,9 +137,9 @@ def _differentiated(student: Callable, *inputs):
     try:
         got = call(student, *inputs)
     except RuntimeError as error:
-        for piece, sentence in LOST.items():
+        for piece, name in LOST.items():
             if piece in str(error):
-                raise Mistake(sentence) from error
+                raise Mistake(name) from error
         raise
     if isinstance(got, tuple) and len(got) == 1:
         raise Mistake("It gives a tuple with one value in it, as `torch.autograd.grad` does. Hv is what is inside.")
@@ -233,9 +194,7 @@ def _by_hand(student: Callable, *inputs):
 
 
 def _compare_beta(got, right, grad) -> None:
-    mean = "β is added at every place of every image, and the loss feels each of them: a mean is too little."
-    places = "β's gradient is kept apart for every place. A channel has one β."
-    mistakes = {mean: grad.mean(OVER), places: grad.sum(0)}
+    mistakes = {"beta-averaged": grad.mean(OVER), "beta-per-place": grad.sum(0)}
     compare(got, right, mistakes, "The gradient of β is off. Where does β stand in y = γ x̂ + β, and how often?")
 
 
@@ -245,20 +204,12 @@ def _compare_gamma(got, right, grad, x, eps) -> None:
         got,
         right,
         {
-            "γ multiplies x̂, not x: its gradient has to see what it multiplies.": (grad * x).sum(OVER),
-            "x is centred but not divided by its deviation when γ multiplies it; what does γ's gradient see?": (
-                (grad * (x - mean)).sum(OVER)
-            ),
-            "This x̂ is made with the variance over n − 1. A batch is normalised by the one over n.": (
-                (grad * (x - mean) / (variance * count / (count - 1) + eps).sqrt()).sum(OVER)
-            ),
-            "x̂ is made without `eps`. Usually it is too small to be seen; here it was large.": (
-                grad * (x - mean) / variance.sqrt()
-            ).sum(OVER),
-            "Where does ε stand in the definition of x̂: beside the deviation, or beside the variance?": (
-                grad * (x - mean) / (variance.sqrt() + eps)
-            ).sum(OVER),
-            "γ's gradient is a sum over all images and places, not a mean.": right / count,
+            "gamma-of-x": (grad * x).sum(OVER),
+            "gamma-of-centred": (grad * (x - mean)).sum(OVER),
+            "gamma-unbiased": (grad * (x - mean) / (variance * count / (count - 1) + eps).sqrt()).sum(OVER),
+            "gamma-no-eps": (grad * (x - mean) / variance.sqrt()).sum(OVER),
+            "gamma-eps-outside": (grad * (x - mean) / (variance.sqrt() + eps)).sum(OVER),
+            "gamma-averaged": right / count,
         },
         "The gradient of γ is off. What does γ multiply in y = γ x̂ + β?",
     )
@@ -274,24 +225,12 @@ def _compare_statistics(got, grad, x, scale, eps) -> None:
         got,
         right,
         {
-            "The gradients of μ and σ² are there, the other way round.": (to_variance, to_mean),
-            "μ's gradient has the wrong sign: a larger μ makes every x̂ smaller.": (-to_mean, to_variance),
-            "σ²'s gradient has the wrong sign: a larger variance takes every x̂ nearer to zero.": (
-                to_mean,
-                -to_variance,
-            ),
-            "γ is missing in the gradients of μ and σ²: what multiplies x̂ before the loss sees it?": (
-                to_mean / scale,
-                to_variance / scale,
-            ),
-            "The second is the gradient of the deviation s. How does s change with σ²?": (
-                to_mean,
-                to_variance * 2 * deviation,
-            ),
-            "Every x̂ of the channel feels μ and σ²: a sum over images and places, not a mean.": (
-                to_mean * x.shape[1] / x.numel(),
-                to_variance * x.shape[1] / x.numel(),
-            ),
+            "statistics-swapped": (to_variance, to_mean),
+            "mean-sign": (-to_mean, to_variance),
+            "variance-sign": (to_mean, -to_variance),
+            "statistics-no-gamma": (to_mean / scale, to_variance / scale),
+            "of-deviation": (to_mean, to_variance * 2 * deviation),
+            "statistics-averaged": (to_mean * x.shape[1] / x.numel(), to_variance * x.shape[1] / x.numel()),
         },
         "The gradients of μ and σ² are off. Write x̂ with both in it; how does each x̂ change with one of them alone?",
     )
@@ -302,25 +241,20 @@ def _compare_x(got, right, grad, x, scale, eps) -> None:
     deviation, count = (variance + eps).sqrt(), x.numel() // x.shape[1]
     x_hat, gamma = (x - mean) / deviation, scale[:, None, None]
     bar, along = grad.mean(OVER, keepdim=True), x_hat * (grad * x_hat).mean(OVER, keepdim=True)
+    over_images = grad.mean(0, keepdim=True) + x_hat * (grad * x_hat).mean(0, keepdim=True)
     compare(
         got,
         right,
         {
-            "Mean and variance are treated as constants. They are made of x: move one value, and all the others' x̂ "
-            "change.": gamma / deviation * grad,
-            "The way through the mean is there; the variance is made of x too.": gamma / deviation * (grad - bar),
-            "The way through the variance is there; the mean is made of x too.": gamma / deviation * (grad - along),
-            "γ is missing on the way: what multiplies x̂ before the loss sees it?": (grad - bar - along) / deviation,
-            "One value moves the mean and the variance by one part in n only. Where is the n?": (
-                gamma / deviation * (grad - count * bar - count * along)
-            ),
-            "This divides by the variance. x̂ was divided by its root.": gamma / deviation**2 * (grad - bar - along),
-            "This is not divided by the deviation: how much does x̂ move when x does?": gamma * (grad - bar - along),
-            "The two ways through mean and variance have the wrong sign: a larger value raises the mean, and then the "
-            "others' x̂ fall.": gamma / deviation * (grad + bar + along),
-            "The averages run over the images only. A channel's mean and variance run over its places too.": (
-                gamma / deviation * (grad - grad.mean(0, keepdim=True) - x_hat * (grad * x_hat).mean(0, keepdim=True))
-            ),
+            "constants": gamma / deviation * grad,
+            "no-variance": gamma / deviation * (grad - bar),
+            "no-mean": gamma / deviation * (grad - along),
+            "no-gamma": (grad - bar - along) / deviation,
+            "no-n": gamma / deviation * (grad - count * bar - count * along),
+            "by-variance": gamma / deviation**2 * (grad - bar - along),
+            "undivided": gamma * (grad - bar - along),
+            "wrong-sign": gamma / deviation * (grad + bar + along),
+            "over-images": gamma / deviation * (grad - over_images),
         },
         "The gradient of x is off. Three ways lead from a value of x to the loss: itself, the mean, the variance.",
     )
@@ -366,35 +300,19 @@ def _shifts(network: nn.Sequential, images: torch.Tensor, labels: torch.Tensor, 
     right = distance, cosine = _apart(g, moved)
     each = [_apart(first[name].flatten(), second[name].flatten()) for name in first if name.startswith("1.")]
     return right, {
-        "Distance and cosine are there, the other way round.": (cosine, distance),
-        "Nothing has changed, not even a little: are G and G′ two gradients, or one tensor under two names?": (
-            0.0,
-            1.0,
-        ),
-        "The second backward has added to the first one's gradient: your G′ is G + G′.": _apart(g, g + moved),
-        "The part whose gradient is compared has moved as well; only what is below it should.": (
-            _apart(g, flat(after(both, lr)))
-        ),
-        "The wrong part has moved: G′ is about a step of the layers *below*.": _apart(g, flat(after(("1.",), lr))),
-        "The layers below have gone uphill. Gradient *descent* has a sign.": _apart(g, flat(after(("0.",), -lr))),
-        "The step below does not have the length that the rate gives it.": _apart(g, flat(after(("0.",), 1.0))),
-        "G is the gradient of the upper part alone; yours has the lower part's in it.": (
-            _apart(flat(first, both), flat(second, both))
-        ),
-        "This is a squared length, not a length.": (distance**2, cosine),
-        "The difference of two lengths is not the length of the difference: directions change too.": (
-            (g.norm() - moved.norm()).abs(),
-            cosine,
-        ),
-        "The distances of the single tensors do not add up to that of the whole. Make one vector of them first.": (
-            sum(d for d, _ in each),
-            cosine,
-        ),
-        "A mean over the tensors' cosines counts a bias like a matrix. Make one vector first.": (
-            distance,
-            sum(c for _, c in each) / len(each),
-        ),
-        "This is the distance relative to ‖G‖. Here the distance itself is asked for.": (distance / g.norm(), cosine),
+        "swapped": (cosine, distance),
+        "one-tensor": (0.0, 1.0),
+        "accumulated": _apart(g, g + moved),
+        "both-moved": _apart(g, flat(after(both, lr))),
+        "above-moved": _apart(g, flat(after(("1.",), lr))),
+        "uphill": _apart(g, flat(after(("0.",), -lr))),
+        "rate-1": _apart(g, flat(after(("0.",), 1.0))),
+        "both-compared": _apart(flat(first, both), flat(second, both)),
+        "squared": (distance**2, cosine),
+        "lengths": ((g.norm() - moved.norm()).abs(), cosine),
+        "sum-of-distances": (sum(d for d, _ in each), cosine),
+        "mean-of-cosines": (distance, sum(c for _, c in each) / len(each)),
+        "relative": (distance / g.norm(), cosine),
     }
 
 

@@ -47,49 +47,20 @@ def _wrong_curves(losses, band) -> dict[str, object]:
     known = np.ma.masked_invalid(table)
     mean, spread = known.mean(0).filled(np.nan), known.std(0).filled(np.nan)
     return {
-        "First the smallest, then the largest: yours are the other way round.": (
-            band.max_curve,
-            band.min_curve,
-        ),
-        "There is one value per run. A curve has one per step: over what is the extreme to be taken?": (
-            np.fmin.reduce(table, axis=1),
-            np.fmax.reduce(table, axis=1),
-        ),
-        "Each curve is a single number, the extreme over all runs and steps.": (
-            np.nanmin(table),
-            np.nanmax(table),
-        ),
-        "The curves end with the shortest run. The others went on.": _extremes(table[:, : min(map(len, losses))]),
-        "Where one run has no value, you have none; the other runs still have theirs.": (
-            table.min(0),
-            table.max(0),
-        ),
-        "Where a run has ended you count a loss of 0, which no run had.": _extremes(_padded(losses, 0.0)),
-        "Where a run has ended you count an infinite loss, which then is the largest.": _extremes(
-            _padded(losses, np.inf)
-        ),
-        "A NaN takes the other runs' losses with it: `min` and `max` cannot compare anything with NaN.": (
-            _compared(losses)
-        ),
-        "A loss that is NaN counts as 0, which is better than any real loss.": _extremes(
-            _padded([np.nan_to_num(loss) for loss in losses])
-        ),
-        "At a step without any value you give 0. No run had that loss.": (
-            np.nan_to_num(band.min_curve),
-            np.nan_to_num(band.max_curve),
-        ),
-        "A run that has ended goes on with its last loss. It has no value there.": _extremes(held),
-        "A run that diverged is left out altogether. Its steps before are as good as any.": _extremes(
-            _padded([loss for loss in losses if not np.isnan(loss).any()])
-        ),
-        "At a step without any value an infinity is left over. Nothing is largest there.": (
-            np.nan_to_num(band.min_curve, nan=np.inf),
-            np.nan_to_num(band.max_curve, nan=-np.inf),
-        ),
-        "This is the mean ± a standard deviation. A band of extremes holds every run.": (
-            mean - spread,
-            mean + spread,
-        ),
+        "swapped": (band.max_curve, band.min_curve),
+        "per-run": (np.fmin.reduce(table, axis=1), np.fmax.reduce(table, axis=1)),
+        "single": (np.nanmin(table), np.nanmax(table)),
+        "shortest": _extremes(table[:, : min(map(len, losses))]),
+        "nan-spreads": (table.min(0), table.max(0)),
+        "ended-zero": _extremes(_padded(losses, 0.0)),
+        "ended-infinite": _extremes(_padded(losses, np.inf)),
+        "min-of-nan": _compared(losses),
+        "nan-zero": _extremes(_padded([np.nan_to_num(loss) for loss in losses])),
+        "empty-zero": (np.nan_to_num(band.min_curve), np.nan_to_num(band.max_curve)),
+        "held": _extremes(held),
+        "left-out": _extremes(_padded([loss for loss in losses if not np.isnan(loss).any()])),
+        "empty-infinite": (np.nan_to_num(band.min_curve, nan=np.inf), np.nan_to_num(band.max_curve, nan=-np.inf)),
+        "mean-deviation": (mean - spread, mean + spread),
     }
 
 
@@ -128,15 +99,9 @@ def direct_probe(student) -> None:
         if not all(module.training for module in given.modules()):
             raise Mistake("The losses are right, but the model is left in evaluation mode.")
         if not all(map(same, given.buffers(), model.buffers())):
-            raise Mistake(
-                "The losses are right and the weights are back, but the running values of batch norm have moved: every "
-                "forward pass in training mode updates them."
-            )
+            raise Mistake("running-moved")
         if not all(same(p.grad, old, 1e-12) for p, old in zip(given.parameters(), stale, strict=True)):
-            raise Mistake(
-                "The losses are right and the weights are back, but `p.grad` no longer holds what it held: the "
-                "training would go on with a gradient that is not its own."
-            )
+            raise Mistake("gradient-lost")
 
 
 def _judge_probe(found, model, batch, etas, stale) -> None:
@@ -161,19 +126,17 @@ def _judge_probe(found, model, batch, etas, stale) -> None:
         found,
         right.loss,
         {
-            "It walks uphill: which sign has the gradient in a step of descent?": along(g, -eta),
-            "Each step starts where the last one ended. Every η starts at the same w.": along(g, eta.cumsum()),
-            "You take a new gradient at every point: that is training. The way here is one straight line.": descent,
-            "The gradient is scaled to length 1; η then is the distance itself.": along(g, eta / right.gradient_norm),
-            "The model came with the gradients of an earlier batch, and yours are added to them.": along(
-                [a + b for a, b in zip(g, stale, strict=True)], eta
-            ),
-            "The direction is the gradient of an earlier batch, which the model came with.": along(stale, eta),
-            "The loss is taken in evaluation mode. The training meets the batch's own statistics.": probe("eval").loss,
-            "This is the change of the loss. The loss itself is wanted.": right.loss - right.start_loss,
-            "This is what the slope at w promises. Go there and look.": right.start_loss - eta * right.gradient_norm**2,
-            "Every loss is that at w: the weights of the model itself have not moved.": [right.start_loss] * len(etas),
-            "The loss is taken before the move: the first one is that at w.": along(g, np.concatenate([[0], eta[:-1]])),
+            "uphill": along(g, -eta),
+            "cumulative": along(g, eta.cumsum()),
+            "descent": descent,
+            "unit": along(g, eta / right.gradient_norm),
+            "accumulated": along([a + b for a, b in zip(g, stale, strict=True)], eta),
+            "stale": along(stale, eta),
+            "evaluation": probe("eval").loss,
+            "change": right.loss - right.start_loss,
+            "slope": right.start_loss - eta * right.gradient_norm**2,
+            "unmoved": [right.start_loss] * len(etas),
+            "before": along(g, np.concatenate([[0], eta[:-1]])),
         },
         "The losses are off. For each η alone: start at w, move by −η g, take the loss on the same batch.",
     )
@@ -226,26 +189,19 @@ def gradient_predictiveness(student) -> None:
             call(student, gradients, gap),
             right,
             {
-                "Two gradients of equal length may point in opposite ways: you compare their lengths only.": abs(
-                    lengths
-                ),
-                "Each part of the network is measured by itself, then the lengths are added. Is that ‖Δg‖₂?": sum(
-                    parts
-                ),
-                "Only the last of the parameters' tensors counts.": parts[1],
-                "Only the first of the parameters' tensors counts.": parts[0],
-                "These are sums of absolute values, the ℓ1 norm; the ℓ2 norm is asked for.": abs(changes).sum(1),
-                "These are squared distances: the last operation of the ℓ2 norm is missing.": right**2,
-                "The squares are averaged, so a larger network looks better. A norm adds them up.": right
-                / math.sqrt(changes.shape[1]),
-                "The gap is ignored: these are neighbouring steps.": _norms(_differences(gradients, 1)),
-                "At the first steps t − gap is negative, and Python counts from the end of the list.": wrapped,
-                "The value of a step compares with a gradient that is yet to come.": np.roll(right, -gap),
-                "The first steps have nothing to be compared with: NaN holds their places.": right[gap:],
-                "The first steps have nothing to be compared with; 0 would say that nothing changed.": np.nan_to_num(
-                    right
-                ),
-                "One number for the whole run? Every step has a distance.": np.nanmean(right),
+                "lengths": abs(lengths),
+                "parts-added": sum(parts),
+                "last-tensor": parts[1],
+                "first-tensor": parts[0],
+                "l1": abs(changes).sum(1),
+                "squared": right**2,
+                "averaged": right / math.sqrt(changes.shape[1]),
+                "no-gap": _norms(_differences(gradients, 1)),
+                "wrapped": wrapped,
+                "ahead": np.roll(right, -gap),
+                "shortened": right[gap:],
+                "zero": np.nan_to_num(right),
+                "single": np.nanmean(right),
             },
             "A distance is off. All parameters count as one long vector; compare it with the one `gap` steps before.",
         )
@@ -265,18 +221,16 @@ def gradient_cosine(student) -> None:
             call(student, first, second),
             right,
             {
-                "The scalar product still grows with the gradients' lengths; a cosine does not.": dot,
-                "The second gradient's length still counts: double it, and your value doubles.": (dot / a.norm()),
-                "The first gradient's length still counts: double it, and your value doubles.": (dot / b.norm()),
-                "You divide by one gradient's length twice.": dot / a.norm() ** 2,
-                "You divide by the second gradient's length twice.": dot / b.norm() ** 2,
-                "A mean over the tensors gives a bias of ten numbers as much weight as a whole layer's filters.": (
-                    sum(each) / len(each)
-                ),
-                "Only the last of the parameters' tensors counts.": each[-1],
-                "The sign is lost, and with it whether the gradients point the same way.": abs(right),
-                "This is 1 − cos, a distance. For gradients that agree the cosine is large.": 1 - right,
-                "This is the angle. Its cosine is asked for.": math.acos(right),
+                "dot": dot,
+                "second-length": dot / a.norm(),
+                "first-length": dot / b.norm(),
+                "first-twice": dot / a.norm() ** 2,
+                "second-twice": dot / b.norm() ** 2,
+                "averaged": sum(each) / len(each),
+                "last-tensor": each[-1],
+                "absolute": abs(right),
+                "distance": 1 - right,
+                "angle": math.acos(right),
             },
             "The cosine is off. Take all parameters as one long vector: a scalar product and two lengths.",
         )
@@ -316,37 +270,30 @@ def _wrong_quotients(w, g, right: np.ndarray) -> dict[str, object]:
     size = {name: _norms(np.stack([_flat(each) for each in values])) for name, values in (("w", w), ("g", g))}
     longer = {name: abs(np.diff(values, prepend=np.nan)) for name, values in size.items()}
     return {
-        "This is how far the gradient changed. How far did the weights go meanwhile?": changed,
-        "This is how far the weights went. How far did the gradient change meanwhile?": moved,
-        "The fraction is upside down: β is large where a short step changes the gradient a lot.": moved / changed,
-        "You divide by the length of the weights, not by the length of the way they went.": changed / size["w"],
-        "You divide by the gradient: that is a relative change, and says nothing of the way.": changed / size["g"],
-        "You divide by the gradient before. How far a step goes is up to the optimiser too.": changed
-        / np.concatenate([[np.nan], size["g"][:-1]]),
-        "Numerator and denominator belong to different steps: the weights' move is the next one.": changed
-        / np.concatenate([moved[1:], [np.nan]]),
-        "Numerator and denominator belong to different steps; the weights' move is the one before.": changed
-        / np.concatenate([[np.nan], moved[:-1]]),
-        "The distances are squared.": right**2,
-        "Every tensor has a β of its own, and you average them: a mean of quotients is not β.": sum(tensors) / 2,
-        "Every tensor has a β of its own, and you take the largest.": np.maximum(*tensors),
-        "Every tensor has a β of its own, and you add them up: a sum of quotients is not β.": sum(tensors),
-        "Each tensor is measured by itself, then the lengths are added. Is that the length of one long vector?": sums[0]
-        / sums[1],
-        "The lengths are those of ‖g‖ and ‖w‖, compared between steps. A turn is a change too.": longer["g"]
-        / longer["w"],
-        "Above the line, the difference of two lengths is not the length of the difference: a gradient can "
-        "turn and stay as long.": longer["g"] / moved,
-        "Below the line, the difference of two lengths is not the length of the difference: weights can go "
-        "far and stay as long.": changed / longer["w"],
-        "Every β stands one step too early: that of step t is between t − 1 and t.": np.append(right[1:], np.nan),
-        "Every β stands one step too late: that of step t is between t − 1 and t.": np.append(np.nan, right[:-1]),
-        "A step that did not move the weights gives infinity. There is no quotient there: NaN.": changed / moved,
-        "A small number added to the denominator hides that a step did not move the weights.": changed / (moved + 1e-8),
-        "A step that did not move the weights gives 0, as if the loss were flat there.": np.where(moved == 0, 0, right),
-        "The first step has none before it: NaN holds its place, so that steps stay in line.": right[1:],
-        "The first step has none before it, and 0 would say that the loss is flat.": np.concatenate([[0], right[1:]]),
-        "One number for the whole run? The handout's maximum is over models, at every step.": np.nanmax(right),
+        "numerator": changed,
+        "denominator": moved,
+        "upside-down": moved / changed,
+        "by-weights": changed / size["w"],
+        "by-gradient": changed / size["g"],
+        "by-gradient-before": changed / np.concatenate([[np.nan], size["g"][:-1]]),
+        "next-move": changed / np.concatenate([moved[1:], [np.nan]]),
+        "last-move": changed / np.concatenate([[np.nan], moved[:-1]]),
+        "squared": right**2,
+        "averaged": sum(tensors) / 2,
+        "largest": np.maximum(*tensors),
+        "summed": sum(tensors),
+        "lengths-added": sums[0] / sums[1],
+        "lengths": longer["g"] / longer["w"],
+        "gradient-lengths": longer["g"] / moved,
+        "weight-lengths": changed / longer["w"],
+        "early": np.append(right[1:], np.nan),
+        "late": np.append(np.nan, right[:-1]),
+        "infinity": changed / moved,
+        "epsilon": changed / (moved + 1e-8),
+        "zero": np.where(moved == 0, 0, right),
+        "shortened": right[1:],
+        "first-zero": np.concatenate([[0], right[1:]]),
+        "single": np.nanmax(right),
     }
 
 
@@ -401,21 +348,17 @@ def _wrong_betas(loss, w: torch.Tensor, probe: Probe) -> dict[str, object]:
         ends.append(gradient(point))
     descent = [(b - a).norm().item() / (eta * a.norm().item()) for a, b, eta in zip(starts, ends, etas, strict=True)]
     return {
-        "One value per η? The effective β is the steepest of them.": probe.betas,
-        "This is how far the gradient changed, and not yet per distance.": distance.max(),
-        "You divide by η. That is the distance only if the gradient has length 1.": (distance / etas).max(),
-        "You divide by the gradient's length alone. The way is η times as long.": (distance / length).max(),
-        "The gradient's length counts with the wrong power: look at how long the way from w to w − ηg is.": (
-            distance / (etas * length**2)
-        ).max(),
-        "This walks uphill, to w + ηg.": (uphill / (etas * length)).max(),
-        "Each η starts where the one before ended, with a gradient of its own: that is training.": max(descent),
-        "This is the mean over η. A bound has to hold everywhere.": probe.betas.mean(),
-        "This is the smallest quotient. A bound has to hold everywhere.": probe.betas.min(),
-        "Only the longest step counts. The gradient may change fastest near w.": probe.betas[etas.argmax()],
-        "Only the first η counts.": probe.betas[0],
-        "Only the last η counts.": probe.betas[-1],
-        "You compare the gradients' lengths only; a turn is a change too.": max(
-            abs(gradient(w - eta * g).norm().item() - length) / (eta * length) for eta in etas
-        ),
+        "per-eta": probe.betas,
+        "distance": distance.max(),
+        "by-eta": (distance / etas).max(),
+        "by-gradient": (distance / length).max(),
+        "power": (distance / (etas * length**2)).max(),
+        "uphill": (uphill / (etas * length)).max(),
+        "training": max(descent),
+        "averaged": probe.betas.mean(),
+        "smallest": probe.betas.min(),
+        "longest": probe.betas[etas.argmax()],
+        "first": probe.betas[0],
+        "last": probe.betas[-1],
+        "lengths": max(abs(gradient(w - eta * g).norm().item() - length) / (eta * length) for eta in etas),
     }

@@ -20,15 +20,13 @@ def swish(student) -> None:
             call(student, x),
             F.silu(x),
             {
-                "This is the sigmoid alone. It says which share comes through; a share of what?": torch.sigmoid(x),
-                "It follows x far below zero and vanishes far above. Which way does the sigmoid rise?": (
-                    x * torch.sigmoid(-x)
-                ),
-                "Each value depends on its neighbours. Swish looks at one number at a time.": x * x.softmax(-1),
-                "Below zero the share that comes through is negative, which a sigmoid never is.": x * torch.tanh(x),
-                "The share is never below one half. Of what is the sigmoid taken?": x * torch.sigmoid(x * x),
-                "Below zero nothing comes through, as with ReLU; Swish lets a little pass.": F.relu(x),
-                "This is GELU, a relative of Swish: the share is not a sigmoid's.": F.gelu(x),
+                "sigmoid": torch.sigmoid(x),
+                "falling": x * torch.sigmoid(-x),
+                "softmax": x * x.softmax(-1),
+                "tanh": x * torch.tanh(x),
+                "of-square": x * torch.sigmoid(x * x),
+                "relu": F.relu(x),
+                "gelu": F.gelu(x),
             },
             "These are not the values of x times its sigmoid.",
         )
@@ -53,8 +51,8 @@ def _compare_slope(student, x: torch.Tensor) -> None:
         got,
         through_x + through_share,
         {
-            "The values are right, but the gradient lacks what comes through the sigmoid.": through_x,
-            "The values are right, but the gradient lacks what comes through the factor x.": through_share,
+            "no-sigmoid": through_x,
+            "no-factor": through_share,
         },
         "The values are right, the gradient is not.",
     )
@@ -103,28 +101,20 @@ def _wrong_blocks(x, conv1, bn1, conv2, bn2, shortcut) -> dict[str, torch.Tensor
     body, past = bn2(conv2(h)), shortcut(x)
     late = F.relu(bn2(F.relu(conv2(bn1(F.relu(conv1(x)))))) + past)
     return {
-        "Nothing goes past the two convolutions. What is the shortcut for?": F.relu(body),
-        "The last ReLU comes before the sum, so that the convolutions can add to x but never take away.": (
-            F.relu(body) + past
-        ),
-        "One ReLU too many: what the convolutions give is cut off before the sum.": F.relu(F.relu(body) + past),
-        "Negative values leave the block: after the sum something is missing.": body + past,
-        "Nothing bends the signal between the two convolutions, so that they are no more than one.": F.relu(
-            bn2(conv2(bn1(conv1(x)))) + past
-        ),
-        "x itself is added. Where channels or size change it does not fit; what makes it fit?": F.relu(body + x),
-        "The shortcut takes what the first half gives. Where does it begin?": F.relu(body + shortcut(h)),
-        "The shortcut takes what the convolutions give. Where does it begin?": F.relu(body + shortcut(body)),
-        "ReLU comes before batch norm here. What should be normalised, the sums or what is left of them?": late,
-        "Batch norm comes before each convolution here; this block has it after.": (
-            conv2(F.relu(bn2(conv1(F.relu(bn1(x)))))) + past
-        ),
-        "Nothing is normalised: two layers are not used.": F.relu(conv2(F.relu(conv1(x))) + past),
-        "One batch norm works twice, the other not at all.": F.relu(bn1(conv2(h)) + past),
-        "One convolution works twice, the other not at all.": F.relu(bn2(conv1(h)) + past),
-        "Both ways lie side by side, which doubles the channels. How does a residual block join them?": F.relu(
-            torch.cat([body, past], dim=1)
-        ),
+        "no-shortcut": F.relu(body),
+        "early-relu": F.relu(body) + past,
+        "extra-relu": F.relu(F.relu(body) + past),
+        "no-last-relu": body + past,
+        "no-first-relu": F.relu(bn2(conv2(bn1(conv1(x)))) + past),
+        "x-itself": F.relu(body + x),
+        "shortcut-of-half": F.relu(body + shortcut(h)),
+        "shortcut-of-body": F.relu(body + shortcut(body)),
+        "relu-first": late,
+        "norm-first": conv2(F.relu(bn2(conv1(F.relu(bn1(x)))))) + past,
+        "no-norm": F.relu(conv2(F.relu(conv1(x))) + past),
+        "one-norm": F.relu(bn1(conv2(h)) + past),
+        "one-convolution": F.relu(bn2(conv1(h)) + past),
+        "concatenated": F.relu(torch.cat([body, past], dim=1)),
     }
 
 
@@ -165,16 +155,12 @@ def _counted(inputs, filters, kernel, size, stride, padding) -> tuple[int, int]:
 def _wrong_parameters(inputs, filters, kernel, size, stride, padding) -> dict[str, int]:
     weights = inputs * filters * kernel**2
     return {
-        "The parameters lack what every filter adds at the end.": weights,
-        "What is added at the end belongs to the filters, not to the input's channels.": weights + inputs,
-        "More than one number is added at the end: every filter has its own.": weights + 1,
-        "Your filter is a row of numbers; a filter covers a square.": inputs * filters * kernel + filters,
-        "A filter that sees one channel has so many parameters. How many channels does the input have?": (
-            filters * kernel**2 + filters
-        ),
-        "A convolution uses the same parameters at every place.": (
-            (weights + filters) * _places(size + 2 * padding - kernel, stride)
-        ),
+        "no-bias": weights,
+        "input-biases": weights + inputs,
+        "one-bias": weights + 1,
+        "row-filter": inputs * filters * kernel + filters,
+        "one-channel": filters * kernel**2 + filters,
+        "per-place": (weights + filters) * _places(size + 2 * padding - kernel, stride),
     }
 
 
@@ -182,21 +168,19 @@ def _wrong_operations(inputs, filters, kernel, size, stride, padding) -> dict[st
     weights, way = inputs * filters * kernel**2, size + 2 * padding - kernel
     places = _places(way, stride)
     return {
-        "The output need not be as large as the input: what do stride and padding do?": weights * size**2,
-        "The stride plays no part in your multiply-adds.": weights * _places(way, 1),
-        "The padding plays no part in your multiply-adds.": weights * _places(size - kernel, stride),
-        "The image is padded on more than one side.": weights * _places(way - padding, stride),
-        "A row has one place more than steps: it begins before the first step.": weights * (way // stride) ** 2,
-        "A step that would lead over the border is not made.": weights * (math.ceil(way / stride) + 1) ** 2,
-        "There is no half place. What happens to the rest of the division?": weights * (way / stride + 1) ** 2,
-        "The stride alone does not say how large the output is: kernel and padding count too.": (
-            weights * (size // stride) ** 2
-        ),
-        "These are the multiply-adds of one row of the output.": weights * (way // stride + 1),
-        "A multiplication together with its addition counts once.": 2 * weights * places,
-        "What is added at the end is not multiplied by anything, and does not count.": (weights + filters) * places,
-        "These are the multiply-adds of a single filter.": weights // filters * places,
-        "So much is multiplied for one channel. How many channels does the input have?": weights // inputs * places,
+        "input-size": weights * size**2,
+        "no-stride": weights * _places(way, 1),
+        "no-padding": weights * _places(size - kernel, stride),
+        "one-side": weights * _places(way - padding, stride),
+        "no-first-place": weights * (way // stride) ** 2,
+        "over-border": weights * (math.ceil(way / stride) + 1) ** 2,
+        "half-place": weights * (way / stride + 1) ** 2,
+        "stride-alone": weights * (size // stride) ** 2,
+        "one-row": weights * (way // stride + 1),
+        "twice": 2 * weights * places,
+        "biases-counted": (weights + filters) * places,
+        "one-filter": weights // filters * places,
+        "one-input-channel": weights // inputs * places,
     }
 
 

@@ -59,9 +59,8 @@ def _training(found, x, gamma, beta, mean, var, momentum, eps) -> None:
     unbiased = _statistics(x, correction=1)[0].flatten()
     _running(found[1], "mean", new_mean, mean, batch[1].flatten(), momentum, {})
     wrong = {
-        "The running variance takes the biased variance. It will stand for the variance of all images, and a batch's "
-        "own, with 1/|B|, is too small for that.": torch.lerp(var, batch[0].flatten(), momentum),
-        "The running variance averages standard deviations.": torch.lerp(var, unbiased.sqrt(), momentum),
+        "running-biased": torch.lerp(var, batch[0].flatten(), momentum),
+        "running-deviations": torch.lerp(var, unbiased.sqrt(), momentum),
     }
     _running(found[2], "variance", new_var, var, unbiased, momentum, wrong)
 
@@ -78,40 +77,22 @@ def _wrong_outputs(x, gamma, beta, running, after, eps: float) -> dict[str, torc
     lined_up = [_columns(s.flatten()) for s in batch]
     by_images = x.sum((0, 2, 3), keepdim=True) / len(x)
     return {
-        "In training mode a batch is normalised by its own mean and variance; you use the running ones.": output(
-            tuple(map(_channels, running))
-        ),
-        "The running values of this very batch normalise it. They are for later: training uses the batch's own.": (
-            output(tuple(map(_channels, after)))
-        ),
-        "Every place has statistics of its own. A filter looks the same everywhere, and so does its mean.": output(
-            _statistics(x, 0)
-        ),
-        "Each image is normalised by itself. The statistics run over the whole batch.": output(_statistics(x, (2, 3))),
-        "Each image is normalised over all its channels: that is layer norm.": output(_statistics(x, (1, 2, 3))),
-        "All channels share one mean and one variance; each has its own.": output(_statistics(x, (0, 1, 2, 3))),
-        "The batch is normalised with 1/(|B| − 1), torch's default; the formula has something else.": output(
-            _statistics(x, correction=1)
-        ),
-        "You divide by the number of images. |B| counts the values of a channel: n·h·w.": output(
-            (((x - by_images) ** 2).sum((0, 2, 3), keepdim=True) / len(x), by_images)
-        ),
-        "The mean is right, but the variance is divided by the number of images. |B| is n·h·w for both.": output(
-            (batch[0] * x[0, 0].numel(), batch[1])
-        ),
-        "γ and β have changed places: which one is the spread, which one the mean?": beta_c * x_hat + gamma_c,
-        "ε is added to the standard deviation. Look at what it stands beside in the formula.": output(
-            batch, lambda v: v.sqrt() + eps
-        ),
-        "ε is missing: a channel that is the same everywhere would be divided by zero.": output(batch, torch.sqrt),
-        "You divide by the variance, so the output has a spread of 1/σ and not of 1.": output(batch, lambda v: v + eps),
-        "γ and β have no effect: the output is normalised and no more.": x_hat,
-        "γ and β are lined up with the last axis, the columns. Which axis are the channels on?": (
-            _columns(gamma) * x_hat + _columns(beta)
-        ),
-        "What belongs to a channel is lined up with the last axis, the columns. Which axis are the channels on?": (
-            _columns(gamma) * (x - lined_up[1]) / (lined_up[0] + eps).sqrt() + _columns(beta)
-        ),
+        "running": output(tuple(map(_channels, running))),
+        "after": output(tuple(map(_channels, after))),
+        "per-place": output(_statistics(x, 0)),
+        "per-image": output(_statistics(x, (2, 3))),
+        "layer-norm": output(_statistics(x, (1, 2, 3))),
+        "all-channels": output(_statistics(x, (0, 1, 2, 3))),
+        "unbiased": output(_statistics(x, correction=1)),
+        "by-images": output((((x - by_images) ** 2).sum((0, 2, 3), keepdim=True) / len(x), by_images)),
+        "variance-by-images": output((batch[0] * x[0, 0].numel(), batch[1])),
+        "swapped": beta_c * x_hat + gamma_c,
+        "eps-outside": output(batch, lambda v: v.sqrt() + eps),
+        "no-eps": output(batch, torch.sqrt),
+        "by-variance": output(batch, lambda v: v + eps),
+        "no-affine": x_hat,
+        "affine-columns": _columns(gamma) * x_hat + _columns(beta),
+        "all-columns": _columns(gamma) * (x - lined_up[1]) / (lined_up[0] + eps).sqrt() + _columns(beta),
     }
 
 
@@ -148,12 +129,10 @@ def _evaluation(found, x, gamma, beta, mean, var, momentum, eps) -> None:
         found[0],
         F.batch_norm(x, mean, var, gamma, beta, False, momentum, eps),
         {
-            "It ignores the mode: with `training=False` an image's output must not depend on the others.": of_batch,
-            "γ and β have no effect in evaluation mode.": x_hat,
-            "In evaluation mode ε is missing.": gamma_c * (x - _channels(mean)) / _channels(var).sqrt() + beta_c,
-            "In evaluation mode the running variance is used as if it were a standard deviation.": (
-                gamma_c * (x - _channels(mean)) / (_channels(var) + eps) + beta_c
-            ),
+            "evaluation-of-batch": of_batch,
+            "evaluation-no-affine": x_hat,
+            "evaluation-no-eps": gamma_c * (x - _channels(mean)) / _channels(var).sqrt() + beta_c,
+            "evaluation-by-variance": gamma_c * (x - _channels(mean)) / (_channels(var) + eps) + beta_c,
         },
         "The output in evaluation mode is off. It is the same formula with other statistics.",
     )

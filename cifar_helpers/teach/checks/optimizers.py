@@ -9,12 +9,12 @@ from torch import nn
 from .engine import Mistake, compare, exercise, same
 
 Tensors = list[torch.Tensor]
-Rule = Callable[
-    [dict, int, torch.Tensor, torch.Tensor], torch.Tensor
-]  # state, step (from 1), weight, gradient → weight
+# state, step (from 1), weight, gradient → weight
+Rule = Callable[[dict, int, torch.Tensor, torch.Tensor], torch.Tensor]
 STEPS = 4
 UNMOVED = "The network's own weights have not moved. Does the step change them, or make new tensors?"
 FIRST_ONLY = "Only the first parameter moves. Does the loop end too soon?"
+WATCHED = "Autograd takes the update for a part of the network, and refuses it. Should it watch here at all?"
 UPHILL = "It climbs: which way does the gradient point?"
 FIXED = "Right for one setting and not for another: which numbers does the object keep, and are they used?"
 
@@ -25,24 +25,14 @@ def sgd(student) -> None:
     lr, mu = 0.1, 0.8
     rules = {
         UPHILL: _momentum(-lr, mu),
-        "It moves, but without momentum: every step starts from a velocity of zero. Where is the last one kept?": (
-            _momentum(lr, 0)
-        ),
-        "Only a share of the gradient joins the velocity. In this formula all of it does.": _momentum(lr, mu, 1 - mu),
-        "The momentum weakens the new gradient. What is it that should fade?": _momentum(lr, 1, mu),
-        "The larger share goes to the new gradient, the smaller to the old velocity. Which number belongs to which?": (
-            _momentum(lr, 1 - mu, mu)
-        ),
-        "Nothing of the old velocity fades, so it only grows. What is the momentum for?": _momentum(lr, 1),
-        "The weights follow the velocity of the step before: it has not met this gradient yet.": (
-            _momentum(lr, mu, late=True)
-        ),
-        "This is Nesterov's look-ahead, a variant. Here the weights follow the velocity alone.": (
-            _momentum(lr, mu, ahead=True)
-        ),
-        "Velocity and gradient are one tensor after the first step, so the next backward writes into both.": (
-            _momentum(lr, mu, alias=True)
-        ),
+        "no-momentum": _momentum(lr, 0),
+        "share": _momentum(lr, mu, 1 - mu),
+        "gradient-fades": _momentum(lr, 1, mu),
+        "swapped": _momentum(lr, 1 - mu, mu),
+        "no-fading": _momentum(lr, 1),
+        "late": _momentum(lr, mu, late=True),
+        "nesterov": _momentum(lr, mu, ahead=True),
+        "alias": _momentum(lr, mu, alias=True),
     }
     shared = "One velocity serves all parameters. Each has a direction of its own.", _momentum(lr, mu)
     otherwise = "The weights are not where v ← μ v + g and w ← w − lr · v lead."
@@ -58,45 +48,23 @@ def adam(student) -> None:
     every_call = itertools.count(1)
     rules = {
         UPHILL: _adam(-lr, betas, eps),
-        "Both means start at zero and are too small at first. What makes up for that?": _adam(
-            lr, betas, eps, first=False, scale=_uncorrected
-        ),
-        "The mean of the gradient starts at zero and is too small at first.": _adam(lr, betas, eps, first=False),
-        "The mean of the squares starts at zero and is too small at first.": _adam(lr, betas, eps, scale=_uncorrected),
-        "The first step divides by zero: what number has the first step?": _adam(lr, betas, eps, clock=lambda t: t - 1),
-        "The start is made up for as if every step were the first.": _adam(lr, betas, eps, clock=lambda t: 1),
-        "The steps are counted once for every parameter, so that the count runs ahead. What is one step?": _adam(
-            lr, betas, eps, clock=lambda t: next(every_call)
-        ),
-        "ε stands under the root. There it does something else than beside it.": _adam(lr, betas, eps, scale=_inside),
-        "ε is added before the start at zero is made up for, and so is divided too.": _adam(
-            lr, betas, eps, scale=_added_early
-        ),
-        "Where a gradient is zero, zero is divided by zero. What guards against that?": _adam(
-            lr, betas, eps, scale=lambda v, c, eps: (v / c) ** 0.5
-        ),
-        "It divides by a mean of squares; which unit has that, and which has a gradient?": _adam(
-            lr, betas, eps, scale=lambda v, c, eps: v / c + eps
-        ),
-        "The two betas have changed places: which mean has the longer memory?": _adam(lr, betas[::-1], eps),
-        "The second mean is one of squares: here it is one of the gradients themselves.": _adam(
-            lr, betas, eps, square=lambda g, m: g
-        ),
-        "The second mean is one of squared gradients, not of the squared first mean.": _adam(
-            lr, betas, eps, square=lambda g, m: m * m
-        ),
-        "These are sums that fade, not means: with what weight does a new value enter?": _adam(
-            lr, betas, eps, mix=lambda beta, old, new: beta * old + new
-        ),
-        "Old mean and new value have changed places: which of them does β keep?": _adam(
-            lr, betas, eps, mix=lambda beta, old, new: (1 - beta) * old + beta * new
-        ),
-        "Every step starts from nothing. Where are the means of the last one kept?": _adam(
-            lr, betas, eps, mix=lambda beta, old, new: (1 - beta) * new
-        ),
-        "The numbers of the paper are written into the step; which does the object keep?": _adam(
-            lr, (0.9, 0.999), 1e-8
-        ),
+        "uncorrected": _adam(lr, betas, eps, first=False, scale=lambda v, c, eps: v**0.5 + eps),
+        "first-uncorrected": _adam(lr, betas, eps, first=False),
+        "second-uncorrected": _adam(lr, betas, eps, scale=lambda v, c, eps: v**0.5 + eps),
+        "from-zero": _adam(lr, betas, eps, clock=lambda t: t - 1),
+        "always-first": _adam(lr, betas, eps, clock=lambda t: 1),
+        "count-per-parameter": _adam(lr, betas, eps, clock=lambda t: next(every_call)),
+        "eps-inside": _adam(lr, betas, eps, scale=lambda v, c, eps: (v / c + eps) ** 0.5),
+        "eps-early": _adam(lr, betas, eps, scale=lambda v, c, eps: (v**0.5 + eps) / c**0.5),
+        "no-eps": _adam(lr, betas, eps, scale=lambda v, c, eps: (v / c) ** 0.5),
+        "no-root": _adam(lr, betas, eps, scale=lambda v, c, eps: v / c + eps),
+        "betas-swapped": _adam(lr, betas[::-1], eps),
+        "unsquared": _adam(lr, betas, eps, square=lambda g, m: g),
+        "square-of-mean": _adam(lr, betas, eps, square=lambda g, m: m * m),
+        "sums": _adam(lr, betas, eps, mix=lambda beta, old, new: beta * old + new),
+        "mix-swapped": _adam(lr, betas, eps, mix=lambda beta, old, new: (1 - beta) * old + beta * new),
+        "forgotten": _adam(lr, betas, eps, mix=lambda beta, old, new: (1 - beta) * new),
+        "fixed": _adam(lr, (0.9, 0.999), 1e-8),
     }
     shared = "All parameters share their two means. Each has gradients of its own.", _adam(*setting)
     otherwise = "The weights are not where the formulas of Adam lead."
@@ -125,28 +93,12 @@ def _momentum(lr: float, keep: float, take=1.0, late=False, ahead=False, alias=F
     return rule
 
 
-def _beside(v, correction, eps):
-    return (v / correction) ** 0.5 + eps
-
-
-def _inside(v, correction, eps):
-    return (v / correction + eps) ** 0.5
-
-
-def _added_early(v, correction, eps):
-    return (v**0.5 + eps) / correction**0.5
-
-
-def _uncorrected(v, correction, eps):
-    return v**0.5 + eps
-
-
 def _adam(
     lr: float,
     betas,
     eps: float,
     first: bool = True,
-    scale: Callable = _beside,
+    scale: Callable = lambda v, c, eps: (v / c) ** 0.5 + eps,
     square: Callable = lambda g, m: g * g,
     clock: Callable = lambda t: t,
     mix: Callable = lambda beta, old, new: beta * old + (1 - beta) * new,
@@ -155,7 +107,7 @@ def _adam(
 
     Args:
         first: whether the first mean is freed of its start at zero.
-        scale: of second mean, its correction and ε: what the step is divided by.
+        scale: of second mean v, its correction c and ε: what the step is divided by.
         square: of gradient and first mean: what the second mean is of.
         clock: step, counted from 1 → step as the rule counts.
         mix: of β, old mean and new value: the new mean.
@@ -235,9 +187,7 @@ def _take_step(optimizer) -> None:
     except RuntimeError as error:
         if "in-place" not in str(error):
             raise
-        raise Mistake(
-            "Autograd takes the update for a part of the network, and refuses it. Should it watch here at all?"
-        ) from error
+        raise Mistake(WATCHED) from error
 
 
 def _compare_frozen(student, setting: tuple) -> None:

@@ -64,7 +64,7 @@ def training_step(student) -> None:
         compare(
             [w.detach() for w in net.parameters()],
             right.weights(),
-            {"The second step still follows the first batch: its gradient was not put away.": forgetful.weights()},
+            {"accumulated": forgetful.weights()},
             "The loss is right, but the weights do not go where one step of the optimizer leads.",
         )
 
@@ -99,13 +99,11 @@ def _compare_loss(loss, right: _Reference, images: torch.Tensor, labels: torch.T
             loss,
             mean,
             {
-                "This loss is computed after the step. A step reports the one that its gradient belongs to.": after,
-                "Cross-entropy takes the logits as they are: it holds a softmax already.": (
-                    F.cross_entropy(logits.softmax(1), labels)
-                ),
-                "This loss takes log-probabilities, and logits are none yet.": F.nll_loss(logits, labels),
-                "This is the sum over the batch; with it, the rate would depend on the batch size.": mean * len(labels),
-                "Divided by the batch size twice: a mean is one already.": mean / len(labels),
+                "after": after,
+                "softmax": F.cross_entropy(logits.softmax(1), labels),
+                "log-probabilities": F.nll_loss(logits, labels),
+                "summed": mean * len(labels),
+                "twice-divided": mean / len(labels),
             },
             "The loss is not the mean cross-entropy of this batch.",
         )
@@ -138,26 +136,18 @@ def _compare_penalty(student, net: nn.Module) -> None:
         got,
         sum(w.abs().sum() for w in weights),
         {
-            "All parameters are counted, biases too. A bias may be large without harm.": sum(
-                w.abs().sum() for w in before
-            ),
-            "The scale of the normalisation is counted too, since it is also called `weight`. Look at its shape.": (
-                sum(w.abs().sum() for w in named)
-            ),
-            "This is the penalty of L2, which squares. What does L1 take?": sum((w**2).sum() for w in weights),
-            "This is half the penalty of L2, which squares. What does L1 take?": sum((w**2).sum() for w in weights) / 2,
-            "These are lengths, with squares and a root in them. L1 has neither.": sum(w.norm() for w in weights),
-            "Negative weights make this smaller, so that they are rewarded.": sum(w.sum() for w in weights),
-            "Positive and negative weights cancel before the size is taken.": sum(w.sum().abs() for w in weights),
-            "These are means; then a small layer counts as much as a large one.": sum(w.abs().mean() for w in weights),
-            "Only the last layer counts. What happens to the sum of those before it?": weights[-1].abs().sum(),
-            "Only the first layer counts. Does the loop end too soon?": weights[0].abs().sum(),
-            "Only convolutions count; linear layers have weights too.": sum(
-                w.abs().sum() for w in weights if w.dim() > 2
-            ),
-            "Only linear layers count; convolutions have weights too.": sum(
-                w.abs().sum() for w in weights if w.dim() == 2
-            ),
+            "biases": sum(w.abs().sum() for w in before),
+            "scales": sum(w.abs().sum() for w in named),
+            "squares": sum((w**2).sum() for w in weights),
+            "half-squares": sum((w**2).sum() for w in weights) / 2,
+            "lengths": sum(w.norm() for w in weights),
+            "signed": sum(w.sum() for w in weights),
+            "signed-layers": sum(w.sum().abs() for w in weights),
+            "averaged": sum(w.abs().mean() for w in weights),
+            "last": weights[-1].abs().sum(),
+            "first": weights[0].abs().sum(),
+            "convolutions": sum(w.abs().sum() for w in weights if w.dim() > 2),
+            "linear": sum(w.abs().sum() for w in weights if w.dim() == 2),
         },
         "This is not the sum of the absolute values of all weights with two axes or more.",
     )
