@@ -23,20 +23,16 @@ def channel_statistics(student) -> None:
             raise Mistake("known-numbers")
         if same(got[0], mean * 255):  # whatever else is off
             raise Mistake("undivided")
-        compare(
-            got,
-            (mean, std),
-            {
-                "all-channels": (x.mean(), x.std(correction=0)),
-                "per-place": (x.mean(0), x.std(0, correction=0)),
-                "per-image": (mean, x.std(dim=(2, 3), correction=0).mean(0)),
-                "unbiased": (mean, x.std(dim=(0, 2, 3), correction=1)),
-                "by-256": (mean * 255 / 256, std * 255 / 256),
-                "variance": (mean, std**2),
-                "swapped": (std, mean),
-            },
-            "Mean or standard deviation is off. Count over what each of them runs: images, rows and columns.",
-        )
+        mistakes = {
+            "all-channels": (x.mean(), x.std(correction=0)),
+            "per-place": (x.mean(0), x.std(0, correction=0)),
+            "per-image": (mean, x.std(dim=(2, 3), correction=0).mean(0)),
+            "unbiased": (mean, x.std(dim=(0, 2, 3), correction=1)),
+            "by-256": (mean * 255 / 256, std * 255 / 256),
+            "variance": (mean, std**2),
+            "swapped": (std, mean),
+        }
+        compare(got, (mean, std), mistakes)
 
 
 @exercise("01", "my_mirror")
@@ -67,10 +63,7 @@ def _compare_mirrored(got, batch: torch.Tensor, chosen: torch.Tensor) -> None:
     }
     if len(batch) == batch.shape[3]:
         mistakes["columns"] = torch.where(chosen, mirrored, batch)
-    otherwise = "These are not the images wanted: the chosen ones mirrored, the others as they are."
-    if _either(got, batch, mirrored):
-        otherwise = "Some images are mirrored and some are not, but not those that `chosen` names."
-    compare(got, where_chosen(mirrored), mistakes, otherwise)
+    compare(got, where_chosen(mirrored), mistakes, "other-images" if _either(got, batch, mirrored) else "off")
 
 
 def _either(got, one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -36,7 +36,10 @@ HINTS = {  # part of an error's text → what it means
 
 
 class Mistake(Exception):  # noqa: N818 (the student's, not the program's)
-    """What is wrong with a student's answer: a sentence to the student, or its name in ``mistakes.toml``."""
+    """What is wrong with a student's answer: sentences to the student, or their names in ``mistakes.toml``."""
+
+    def __str__(self) -> str:
+        return " ".join(self.args)
 
 
 class NotSolvedError(Exception):
@@ -128,8 +131,8 @@ def _judge(name: str, check: Callable, student) -> Outcome:
                 raise Mistake("This network is built already. Hand over the class itself: its name, without brackets.")
             check(student)
         except Mistake as mistake:
-            said = str(mistake)
-            return Outcome(name, MISTAKEN, MISTAKES.get(name, {}).get(said, said))
+            sentences = MISTAKES.get(name, {})
+            return Outcome(name, MISTAKEN, " ".join(sentences.get(said, said) for said in mistake.args))
         except Exception as error:  # of the student's code, whatever it is
             if type(error) is NotImplementedError and not str(error):  # torch raises it too, with a text
                 return Outcome(name, UNSOLVED, "not solved yet. Replace the line that raises NotImplementedError.")
@@ -198,14 +201,14 @@ def _array(value) -> np.ndarray:
     return np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value, dtype=np.float64)
 
 
-def compare(got, right, mistakes: Mapping[str, object], otherwise: str, tolerance: float = 1e-5) -> None:
+def compare(got, right, mistakes: Mapping[str, object], otherwise: str = "off", tolerance: float = 1e-5) -> None:
     """Compare a result with the oracle's; where they differ, say which known mistake gives the same.
 
     Args:
         got, right: numbers, arrays, tensors, or tuples of them.
         mistakes: what is said, as in ``Mistake`` → what that wrong variant gives on this input; the first that fits
             is taken.
-        otherwise: the sentence where none fits; what is wrong with the shapes is added to it, or said in its place
+        otherwise: what is said where none fits; what is wrong with the shapes is added to it, or said in its place
             where only they are wrong.
 
     Raises:
@@ -219,7 +222,7 @@ def compare(got, right, mistakes: Mapping[str, object], otherwise: str, toleranc
     misshapen = _misshapen(got, right)
     if misshapen and same(_reshaped(got, right), right, tolerance):
         otherwise = "The numbers are right, their shape is not."
-    raise Mistake(f"{otherwise} {misshapen}".strip())
+    raise Mistake(*filter(None, (otherwise, misshapen)))
 
 
 def _misshapen(got, right) -> str:

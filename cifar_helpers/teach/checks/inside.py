@@ -28,33 +28,27 @@ def grad_cam(student) -> None:
         def weighted(maps, weights):
             return torch.einsum("nchw,nc->nhw", maps, weights)
 
-        compare(
-            call(student, maps, gradients),
-            weighted(maps, weights).relu(),
-            {
-                "no-relu": weighted(maps, weights),
-                "absolute": weighted(maps, weights).abs(),
-                "not-summed": (maps * weights[:, :, None, None]).relu(),
-                "relu-of-weights": weighted(maps, weights.relu()),
-                "per-place": (maps * gradients).sum(1).relu(),
-                "sum-of-gradients": weighted(maps, gradients.sum((2, 3))).relu(),
-                "mean-of-channels": weighted(maps, weights).relu() / shape[1],
-                "swapped": weighted(gradients, maps.mean((2, 3))).relu(),
-                "per-batch": weighted(maps, weights.mean(0).expand_as(weights)).relu(),
-            },
-            "The map is off. First one weight for each image and channel, then one number for each image and place.",
-        )
+        mistakes = {
+            "no-relu": weighted(maps, weights),
+            "absolute": weighted(maps, weights).abs(),
+            "not-summed": (maps * weights[:, :, None, None]).relu(),
+            "relu-of-weights": weighted(maps, weights.relu()),
+            "per-place": (maps * gradients).sum(1).relu(),
+            "sum-of-gradients": weighted(maps, gradients.sum((2, 3))).relu(),
+            "mean-of-channels": weighted(maps, weights).relu() / shape[1],
+            "swapped": weighted(gradients, maps.mean((2, 3))).relu(),
+            "per-batch": weighted(maps, weights.mean(0).expand_as(weights)).relu(),
+        }
+        compare(call(student, maps, gradients), weighted(maps, weights).relu(), mistakes)
 
 
 @exercise("08", "my_filter_normalise")
 def filter_normalise(student) -> None:
     """A direction with every filter as long as the network's (Li et al. 2018, section 4)."""
-    otherwise = "The lengths are off. Compare `.flatten(1).norm(dim=1)` of your direction with that of the weights."
     for shape in ((4, 3, 3, 3), (5, 7), (6,)):
         drawn, weights = _normal(*shape), 2 * _normal(*shape)
         mistakes, right = {}, torch.zeros_like(weights)
         if len(shape) == 1:
-            otherwise = "Right for filters. A tensor of one dimension has a rule of its own: it is not to move at all."
             mistakes["one-filter"] = drawn / drawn.norm() * weights.norm()
             mistakes["one-by-one"] = drawn * weights.abs() / drawn.abs()
             mistakes["drawn"] = drawn
@@ -73,7 +67,7 @@ def filter_normalise(student) -> None:
             }
         if len(shape) == 4:
             mistakes["per-kernel"] = _along(drawn, weights, (2, 3))
-        compare(_normalised(student, drawn, weights), right, mistakes, otherwise)
+        compare(_normalised(student, drawn, weights), right, mistakes, "vector-off" if len(shape) == 1 else "off")
 
 
 def _normalised(student: Callable, drawn: torch.Tensor, weights: torch.Tensor):
@@ -115,22 +109,17 @@ def hessian_vector_product(student) -> None:
         got = _differentiated(student, loss, w, v)
         if same(got, right, 1e-2) and not same(got, right, 1e-7):
             raise Mistake("This is close, as a difference of two gradients is. Differentiated twice, Hv is exact.")
-        compare(
-            got,
-            right,
-            {
-                "gradient": gradient,
-                "slope": (gradient * v).sum(),
-                "quadratic-form": (right * v).sum(),
-                "v-late": hessian.sum(0).view_as(v) * v,
-                "no-v": hessian.sum(0).view_as(v),
-                "diagonal": hessian.diagonal().view_as(v) * v,
-                "first-derivatives": gradient * (gradient * v).sum(),
-                "accumulated": gradient + right,
-            },
-            "The product is off. Take a loss whose second derivatives you know, such as w₁² w₂, and compare.",
-            tolerance=1e-7,
-        )
+        mistakes = {
+            "gradient": gradient,
+            "slope": (gradient * v).sum(),
+            "quadratic-form": (right * v).sum(),
+            "v-late": hessian.sum(0).view_as(v) * v,
+            "no-v": hessian.sum(0).view_as(v),
+            "diagonal": hessian.diagonal().view_as(v) * v,
+            "first-derivatives": gradient * (gradient * v).sum(),
+            "accumulated": gradient + right,
+        }
+        compare(got, right, mistakes, tolerance=1e-7)
 
 
 def _differentiated(student: Callable, *inputs):
@@ -170,11 +159,7 @@ OVER = (0, 2, 3)
 
 
 def _by_hand(student: Callable, *inputs):
-    """The student's result.
-
-    Raises:
-        Mistake: autograd has made it. It needs what it saved on the way forward, which is noticed here.
-    """
+    """The student's result, not made by autograd: that needs what it saved on the way forward, which is noticed."""
     used = []
 
     def unpack(tensor):
@@ -195,24 +180,20 @@ def _by_hand(student: Callable, *inputs):
 
 def _compare_beta(got, right, grad) -> None:
     mistakes = {"beta-averaged": grad.mean(OVER), "beta-per-place": grad.sum(0)}
-    compare(got, right, mistakes, "The gradient of β is off. Where does β stand in y = γ x̂ + β, and how often?")
+    compare(got, right, mistakes, "beta-off")
 
 
 def _compare_gamma(got, right, grad, x, eps) -> None:
     (variance, mean), count = torch.var_mean(x, OVER, correction=0, keepdim=True), x.numel() // x.shape[1]
-    compare(
-        got,
-        right,
-        {
-            "gamma-of-x": (grad * x).sum(OVER),
-            "gamma-of-centred": (grad * (x - mean)).sum(OVER),
-            "gamma-unbiased": (grad * (x - mean) / (variance * count / (count - 1) + eps).sqrt()).sum(OVER),
-            "gamma-no-eps": (grad * (x - mean) / variance.sqrt()).sum(OVER),
-            "gamma-eps-outside": (grad * (x - mean) / (variance.sqrt() + eps)).sum(OVER),
-            "gamma-averaged": right / count,
-        },
-        "The gradient of γ is off. What does γ multiply in y = γ x̂ + β?",
-    )
+    mistakes = {
+        "gamma-of-x": (grad * x).sum(OVER),
+        "gamma-of-centred": (grad * (x - mean)).sum(OVER),
+        "gamma-unbiased": (grad * (x - mean) / (variance * count / (count - 1) + eps).sqrt()).sum(OVER),
+        "gamma-no-eps": (grad * (x - mean) / variance.sqrt()).sum(OVER),
+        "gamma-eps-outside": (grad * (x - mean) / (variance.sqrt() + eps)).sum(OVER),
+        "gamma-averaged": right / count,
+    }
+    compare(got, right, mistakes, "gamma-off")
 
 
 def _compare_statistics(got, grad, x, scale, eps) -> None:
@@ -221,19 +202,15 @@ def _compare_statistics(got, grad, x, scale, eps) -> None:
     loss = (x_hat_grad * (x - mean) / (variance + eps).sqrt()).sum()
     right = to_mean, to_variance = tuple(t.flatten() for t in torch.autograd.grad(loss, (mean, variance)))
     deviation = (variance.detach() + eps).sqrt().flatten()
-    compare(
-        got,
-        right,
-        {
-            "statistics-swapped": (to_variance, to_mean),
-            "mean-sign": (-to_mean, to_variance),
-            "variance-sign": (to_mean, -to_variance),
-            "statistics-no-gamma": (to_mean / scale, to_variance / scale),
-            "of-deviation": (to_mean, to_variance * 2 * deviation),
-            "statistics-averaged": (to_mean * x.shape[1] / x.numel(), to_variance * x.shape[1] / x.numel()),
-        },
-        "The gradients of μ and σ² are off. Write x̂ with both in it; how does each x̂ change with one of them alone?",
-    )
+    mistakes = {
+        "statistics-swapped": (to_variance, to_mean),
+        "mean-sign": (-to_mean, to_variance),
+        "variance-sign": (to_mean, -to_variance),
+        "statistics-no-gamma": (to_mean / scale, to_variance / scale),
+        "of-deviation": (to_mean, to_variance * 2 * deviation),
+        "statistics-averaged": (to_mean * x.shape[1] / x.numel(), to_variance * x.shape[1] / x.numel()),
+    }
+    compare(got, right, mistakes, "statistics-off")
 
 
 def _compare_x(got, right, grad, x, scale, eps) -> None:
@@ -242,22 +219,18 @@ def _compare_x(got, right, grad, x, scale, eps) -> None:
     x_hat, gamma = (x - mean) / deviation, scale[:, None, None]
     bar, along = grad.mean(OVER, keepdim=True), x_hat * (grad * x_hat).mean(OVER, keepdim=True)
     over_images = grad.mean(0, keepdim=True) + x_hat * (grad * x_hat).mean(0, keepdim=True)
-    compare(
-        got,
-        right,
-        {
-            "constants": gamma / deviation * grad,
-            "no-variance": gamma / deviation * (grad - bar),
-            "no-mean": gamma / deviation * (grad - along),
-            "no-gamma": (grad - bar - along) / deviation,
-            "no-n": gamma / deviation * (grad - count * bar - count * along),
-            "by-variance": gamma / deviation**2 * (grad - bar - along),
-            "undivided": gamma * (grad - bar - along),
-            "wrong-sign": gamma / deviation * (grad + bar + along),
-            "over-images": gamma / deviation * (grad - over_images),
-        },
-        "The gradient of x is off. Three ways lead from a value of x to the loss: itself, the mean, the variance.",
-    )
+    mistakes = {
+        "constants": gamma / deviation * grad,
+        "no-variance": gamma / deviation * (grad - bar),
+        "no-mean": gamma / deviation * (grad - along),
+        "no-gamma": (grad - bar - along) / deviation,
+        "no-n": gamma / deviation * (grad - count * bar - count * along),
+        "by-variance": gamma / deviation**2 * (grad - bar - along),
+        "undivided": gamma * (grad - bar - along),
+        "wrong-sign": gamma / deviation * (grad + bar + along),
+        "over-images": gamma / deviation * (grad - over_images),
+    }
+    compare(got, right, mistakes)
 
 
 @exercise("10", "my_covariate_shift")
@@ -271,12 +244,7 @@ def covariate_shift(student) -> None:
         images, labels = 2 * _normal(8, sizes[0]), torch.randint(0, 3, (8,))
         got = call(student, copy.deepcopy(below), copy.deepcopy(above), images, labels, lr)
         right, mistakes = _shifts(nn.Sequential(below, above), images, labels, lr)
-        compare(
-            several(got, "the distance ‖G − G′‖₂", "the cosine"),
-            right,
-            mistakes,
-            "Distance or cosine is off. G and G′: the same part, the same batch, and only what is below has moved.",
-        )
+        compare(several(got, "the distance ‖G − G′‖₂", "the cosine"), right, mistakes)
 
 
 def _shifts(network: nn.Sequential, images: torch.Tensor, labels: torch.Tensor, lr: float) -> tuple[tuple, dict]:

@@ -31,12 +31,7 @@ def min_max_curve(student) -> None:
         with warnings.catch_warnings():  # np.nanmin warns of a step without any value, and gives the NaN that is wanted
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
             got = call(student, losses)
-        compare(
-            got,
-            (band.min_curve, band.max_curve),
-            _wrong_curves(losses, band),
-            "A curve is off. At each step: the extreme of the runs that have a value, NaN where none has.",
-        )
+        compare(got, (band.min_curve, band.max_curve), _wrong_curves(losses, band))
 
 
 def _wrong_curves(losses, band) -> dict[str, object]:
@@ -122,24 +117,20 @@ def _judge_probe(found, model, batch, etas, stale) -> None:
         there = torch.autograd.grad(_loss(model, batch, point), point)
         point = [p - each * d for p, d in zip(point, there, strict=True)]
         descent.append(_loss(model, batch, point).item())
-    compare(
-        found,
-        right.loss,
-        {
-            "uphill": along(g, -eta),
-            "cumulative": along(g, eta.cumsum()),
-            "descent": descent,
-            "unit": along(g, eta / right.gradient_norm),
-            "accumulated": along([a + b for a, b in zip(g, stale, strict=True)], eta),
-            "stale": along(stale, eta),
-            "evaluation": probe("eval").loss,
-            "change": right.loss - right.start_loss,
-            "slope": right.start_loss - eta * right.gradient_norm**2,
-            "unmoved": [right.start_loss] * len(etas),
-            "before": along(g, np.concatenate([[0], eta[:-1]])),
-        },
-        "The losses are off. For each η alone: start at w, move by −η g, take the loss on the same batch.",
-    )
+    mistakes = {
+        "uphill": along(g, -eta),
+        "cumulative": along(g, eta.cumsum()),
+        "descent": descent,
+        "unit": along(g, eta / right.gradient_norm),
+        "accumulated": along([a + b for a, b in zip(g, stale, strict=True)], eta),
+        "stale": along(stale, eta),
+        "evaluation": probe("eval").loss,
+        "change": right.loss - right.start_loss,
+        "slope": right.start_loss - eta * right.gradient_norm**2,
+        "unmoved": [right.start_loss] * len(etas),
+        "before": along(g, np.concatenate([[0], eta[:-1]])),
+    }
+    compare(found, right.loss, mistakes)
 
 
 def _loss(model: nn.Module, batch, weights) -> torch.Tensor:
@@ -185,26 +176,22 @@ def gradient_predictiveness(student) -> None:
         wrapped = np.array([_norms(_flat(gradients[t]) - _flat(gradients[t - gap])) for t in range(steps)])
         length = np.array([_norms(_flat(tensors)) for tensors in gradients])
         lengths = _differences([[torch.from_numpy(length[i : i + 1])] for i in range(steps)], gap)[:, 0]
-        compare(
-            call(student, gradients, gap),
-            right,
-            {
-                "lengths": abs(lengths),
-                "parts-added": sum(parts),
-                "last-tensor": parts[1],
-                "first-tensor": parts[0],
-                "l1": abs(changes).sum(1),
-                "squared": right**2,
-                "averaged": right / math.sqrt(changes.shape[1]),
-                "no-gap": _norms(_differences(gradients, 1)),
-                "wrapped": wrapped,
-                "ahead": np.roll(right, -gap),
-                "shortened": right[gap:],
-                "zero": np.nan_to_num(right),
-                "single": np.nanmean(right),
-            },
-            "A distance is off. All parameters count as one long vector; compare it with the one `gap` steps before.",
-        )
+        mistakes = {
+            "lengths": abs(lengths),
+            "parts-added": sum(parts),
+            "last-tensor": parts[1],
+            "first-tensor": parts[0],
+            "l1": abs(changes).sum(1),
+            "squared": right**2,
+            "averaged": right / math.sqrt(changes.shape[1]),
+            "no-gap": _norms(_differences(gradients, 1)),
+            "wrapped": wrapped,
+            "ahead": np.roll(right, -gap),
+            "shortened": right[gap:],
+            "zero": np.nan_to_num(right),
+            "single": np.nanmean(right),
+        }
+        compare(call(student, gradients, gap), right, mistakes)
 
 
 @exercise("06", "my_cosine")
@@ -217,23 +204,19 @@ def gradient_cosine(student) -> None:
         right = F.cosine_similarity(a, b, dim=0).item()
         each = [F.cosine_similarity(p.flatten(), q.flatten(), dim=0) for p, q in zip(first, second, strict=True)]
         dot = (a @ b).item()
-        compare(
-            call(student, first, second),
-            right,
-            {
-                "dot": dot,
-                "second-length": dot / a.norm(),
-                "first-length": dot / b.norm(),
-                "first-twice": dot / a.norm() ** 2,
-                "second-twice": dot / b.norm() ** 2,
-                "averaged": sum(each) / len(each),
-                "last-tensor": each[-1],
-                "absolute": abs(right),
-                "distance": 1 - right,
-                "angle": math.acos(right),
-            },
-            "The cosine is off. Take all parameters as one long vector: a scalar product and two lengths.",
-        )
+        mistakes = {
+            "dot": dot,
+            "second-length": dot / a.norm(),
+            "first-length": dot / b.norm(),
+            "first-twice": dot / a.norm() ** 2,
+            "second-twice": dot / b.norm() ** 2,
+            "averaged": sum(each) / len(each),
+            "last-tensor": each[-1],
+            "absolute": abs(right),
+            "distance": 1 - right,
+            "angle": math.acos(right),
+        }
+        compare(call(student, first, second), right, mistakes)
     zero = [torch.zeros_like(t) for t in before]
     for pair in ((before, zero), (zero, before)):
         if not same(call(student, *pair), np.nan):
@@ -253,12 +236,7 @@ def beta_smoothness(student) -> None:
         to_w, to_g = _differences(w, 1), _differences(g, 1)
         moved, changed = _norms(to_w), _norms(to_g)
         right = np.divide(changed, moved, out=np.full_like(moved, np.nan), where=moved > 0)
-        compare(
-            call(student, w, g),
-            right,
-            _wrong_quotients(w, g, right),
-            "A β is off. Over all parameters: change of the gradient by length of the way, between the same two steps.",
-        )
+        compare(call(student, w, g), right, _wrong_quotients(w, g, right))
 
 
 def _wrong_quotients(w, g, right: np.ndarray) -> dict[str, object]:
@@ -331,10 +309,7 @@ def effective_beta(student) -> None:
         probe = probe_along_gradient(
             _Valley(loss, w), (torch.ones(1), torch.ones(1)), etas, lambda out, _: out, precision="fp64"
         )
-        compare(call(student, torch.func.grad(loss), w, etas), probe.beta, _wrong_betas(loss, w, probe), OFF)
-
-
-OFF = "β is off. For each η: how far is the gradient at w − ηg from g, and how far is w − ηg from w?"
+        compare(call(student, torch.func.grad(loss), w, etas), probe.beta, _wrong_betas(loss, w, probe))
 
 
 def _wrong_betas(loss, w: torch.Tensor, probe: Probe) -> dict[str, object]:

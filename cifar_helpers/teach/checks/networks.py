@@ -16,23 +16,19 @@ from .engine import Mistake, call, compare, exercise, same
 def swish(student) -> None:
     """Swish and its gradient (Ramachandran et al. 2017; oracle: ``F.silu`` and its derivative)."""
     for x in (torch.randn(4, 3), torch.linspace(-6, 6, 25), torch.randn(2, 3, 5, 5, dtype=torch.double)):
-        compare(
-            call(student, x),
-            F.silu(x),
-            {
-                "sigmoid": torch.sigmoid(x),
-                "falling": x * torch.sigmoid(-x),
-                "softmax": x * x.softmax(-1),
-                "tanh": x * torch.tanh(x),
-                "of-square": x * torch.sigmoid(x * x),
-                "relu": F.relu(x),
-                "gelu": F.gelu(x),
-            },
-            "These are not the values of x times its sigmoid.",
-        )
+        mistakes = {
+            "sigmoid": torch.sigmoid(x),
+            "falling": x * torch.sigmoid(-x),
+            "softmax": x * x.softmax(-1),
+            "tanh": x * torch.tanh(x),
+            "of-square": x * torch.sigmoid(x * x),
+            "relu": F.relu(x),
+            "gelu": F.gelu(x),
+        }
+        compare(call(student, x), F.silu(x), mistakes)
     _compare_slope(student, torch.linspace(-6, 6, 25))
     far = torch.tensor([-100.0, 0.0, 100.0])
-    compare(student(far), F.silu(far), {}, "Right near zero, but not at ±100: which term becomes infinite there?")
+    compare(student(far), F.silu(far), {}, "infinite")
     _compare_slope(student, far)
 
 
@@ -47,15 +43,11 @@ def _compare_slope(student, x: torch.Tensor) -> None:
     through_x, through_share = share, x * share * (1 - share)
     if got.isnan().any():
         raise Mistake("The values are right, but at ±100 the gradient is nan: a term on the way becomes infinite.")
-    compare(
-        got,
-        through_x + through_share,
-        {
-            "no-sigmoid": through_x,
-            "no-factor": through_share,
-        },
-        "The values are right, the gradient is not.",
-    )
+    mistakes = {
+        "no-sigmoid": through_x,
+        "no-factor": through_share,
+    }
+    compare(got, through_x + through_share, mistakes, "slope-off")
 
 
 def _operations(y: torch.Tensor) -> set[str]:
@@ -76,10 +68,9 @@ def residual_block(student) -> None:
     """The forward pass of a basic block (He et al. 2016; oracle: its formula on random layers)."""
     for shortcut in (nn.Conv2d(4, 4, 1), nn.Identity()):  # first one that changes x, so that leaving it out shows
         inputs = torch.randn(3, 4, 8, 8), *_layers(4, 4, 1), shortcut
-        compare(call(student, *inputs), _block(*inputs), _wrong_blocks(*inputs), "These are not the block's values.")
+        compare(call(student, *inputs), _block(*inputs), _wrong_blocks(*inputs))
     inputs = torch.randn(3, 4, 8, 8), *_layers(4, 6, 2), nn.Conv2d(4, 6, 1, stride=2)
-    otherwise = "Right where input and output have one shape, but not where channels and size change."
-    compare(call(student, *inputs), _block(*inputs), {}, otherwise)
+    compare(call(student, *inputs), _block(*inputs), {}, "shortcut-off")
 
 
 def _layers(inputs: int, filters: int, stride: int) -> tuple[nn.Module, ...]:
@@ -126,8 +117,6 @@ CONVOLUTIONS = (  # inputs, filters, kernel, size, stride, padding
     (8, 12, 3, 32, 2, 1),
     (6, 10, 7, 29, 3, 2),
 )
-PARAMETERS = "The parameters are off. How many numbers has one filter, and how many filters are there?"
-OPERATIONS = "The multiply-adds are off. At how many places is a filter applied, and to what?"
 
 
 @exercise("03", "my_conv_cost")
@@ -139,10 +128,10 @@ def conv_cost(student) -> None:
     right = [_counted(*convolution) for convolution in CONVOLUTIONS]
     if same(got, [pair[::-1] for pair in right], 0):
         raise Mistake("Both counts are right, but in the other order.")
-    for i, (wrong, otherwise) in enumerate(((_wrong_parameters, PARAMETERS), (_wrong_operations, OPERATIONS))):
+    for i, (wrong, off) in enumerate(((_wrong_parameters, "parameters-off"), (_wrong_operations, "operations-off"))):
         each = [wrong(*convolution) for convolution in CONVOLUTIONS]
-        mistakes = {sentence: [counts[sentence] for counts in each] for sentence in each[0]}
-        compare([pair[i] for pair in got], [pair[i] for pair in right], mistakes, otherwise, tolerance=0)
+        mistakes = {name: [counts[name] for counts in each] for name in each[0]}
+        compare([pair[i] for pair in got], [pair[i] for pair in right], mistakes, off, tolerance=0)
 
 
 def _counted(inputs, filters, kernel, size, stride, padding) -> tuple[int, int]:

@@ -50,12 +50,7 @@ def _training(found, x, gamma, beta, mean, var, momentum, eps) -> None:
     right = F.batch_norm(x, new_mean, new_var, gamma, beta, True, momentum, eps)
     variance, middle = batch = _statistics(x)
     _own_epsilon(found[0], _channels(gamma) * (x - middle), variance, _channels(beta), eps)
-    compare(
-        found[0],
-        right,
-        _wrong_outputs(x, gamma, beta, (var, mean), (new_var, new_mean), eps),
-        "The output in training mode is off. Take the formula's parts one by one: mean, variance, root, γ, β.",
-    )
+    compare(found[0], right, _wrong_outputs(x, gamma, beta, (var, mean), (new_var, new_mean), eps))
     unbiased = _statistics(x, correction=1)[0].flatten()
     _running(found[1], "mean", new_mean, mean, batch[1].flatten(), momentum, {})
     wrong = {
@@ -107,37 +102,26 @@ def _own_epsilon(found, scaled, var, beta, eps: float) -> None:
 
 def _running(found, name: str, right, old, batch, momentum: float, wrong: dict) -> None:
     meaning = f"With a momentum of {momentum:g} this batch has the weight {momentum:g}"
-    compare(
-        found,
-        right,
-        {
-            f"The running {name} is not updated in training mode.": old,
-            f"The running {name} is this batch's alone. It should remember the batches before.": batch,
-            f"Momentum is the wrong way round in the running {name}. {meaning}.": torch.lerp(batch, old, momentum),
-        }
-        | wrong,
-        f"The running {name} is off. {meaning}, and what was there before the rest.",
-    )
+    mistakes = {
+        f"The running {name} is not updated in training mode.": old,
+        f"The running {name} is this batch's alone. It should remember the batches before.": batch,
+        f"Momentum is the wrong way round in the running {name}. {meaning}.": torch.lerp(batch, old, momentum),
+    }
+    off = f"The running {name} is off. {meaning}, and what was there before the rest."
+    compare(found, right, mistakes | wrong, off)
 
 
 def _evaluation(found, x, gamma, beta, mean, var, momentum, eps) -> None:
-    of_batch = F.batch_norm(x, None, None, gamma, beta, True, momentum, eps)
-    gamma_c, beta_c = _channels(gamma), _channels(beta)
-    x_hat = (x - _channels(mean)) / (_channels(var) + eps).sqrt()
-    _own_epsilon(found[0], gamma_c * (x - _channels(mean)), _channels(var), beta_c, eps)
-    compare(
-        found[0],
-        F.batch_norm(x, mean, var, gamma, beta, False, momentum, eps),
-        {
-            "evaluation-of-batch": of_batch,
-            "evaluation-no-affine": x_hat,
-            "evaluation-no-eps": gamma_c * (x - _channels(mean)) / _channels(var).sqrt() + beta_c,
-            "evaluation-by-variance": gamma_c * (x - _channels(mean)) / (_channels(var) + eps) + beta_c,
-        },
-        "The output in evaluation mode is off. It is the same formula with other statistics.",
-    )
-    sentence = "The running values change in evaluation mode. Looking at test images must leave no trace."
-    compare(tuple(found[1:]), (mean, var), {}, sentence)
+    scaled, beta_c = _channels(gamma) * (x - _channels(mean)), _channels(beta)
+    _own_epsilon(found[0], scaled, _channels(var), beta_c, eps)
+    mistakes = {
+        "evaluation-of-batch": F.batch_norm(x, None, None, gamma, beta, True, momentum, eps),
+        "evaluation-no-affine": (x - _channels(mean)) / (_channels(var) + eps).sqrt(),
+        "evaluation-no-eps": scaled / _channels(var).sqrt() + beta_c,
+        "evaluation-by-variance": scaled / (_channels(var) + eps) + beta_c,
+    }
+    compare(found[0], F.batch_norm(x, mean, var, gamma, beta, False, momentum, eps), mistakes, "evaluation-off")
+    compare(tuple(found[1:]), (mean, var), {}, "evaluation-running")
 
 
 # --- VGG-A with batch norm -----------------------------------------------------------------------------------------

@@ -33,11 +33,10 @@ def sgd(student) -> None:
         "late": _momentum(lr, mu, late=True),
         "nesterov": _momentum(lr, mu, ahead=True),
         "alias": _momentum(lr, mu, alias=True),
+        "shared": _momentum(lr, mu),
     }
-    shared = "One velocity serves all parameters. Each has a direction of its own.", _momentum(lr, mu)
-    otherwise = "The weights are not where v ← μ v + g and w ← w − lr · v lead."
-    _compare_with(torch.optim.SGD, student, (lr, mu), rules, shared, otherwise)
-    _compare_with(torch.optim.SGD, student, (0.05, 0.0), {}, None, FIXED)
+    _compare_with(torch.optim.SGD, student, (lr, mu), rules)
+    _compare_with(torch.optim.SGD, student, (0.05, 0.0), {}, FIXED)
     _compare_frozen(student, (lr, mu))
 
 
@@ -65,11 +64,10 @@ def adam(student) -> None:
         "mix-swapped": _adam(lr, betas, eps, mix=lambda beta, old, new: (1 - beta) * old + beta * new),
         "forgotten": _adam(lr, betas, eps, mix=lambda beta, old, new: (1 - beta) * new),
         "fixed": _adam(lr, (0.9, 0.999), 1e-8),
+        "shared": _adam(*setting),
     }
-    shared = "All parameters share their two means. Each has gradients of its own.", _adam(*setting)
-    otherwise = "The weights are not where the formulas of Adam lead."
-    _compare_with(torch.optim.Adam, student, setting, rules, shared, otherwise)
-    _compare_with(torch.optim.Adam, student, (0.05, (0.9, 0.999), 1e-8), {}, None, FIXED)
+    _compare_with(torch.optim.Adam, student, setting, rules)
+    _compare_with(torch.optim.Adam, student, (0.05, (0.9, 0.999), 1e-8), {}, FIXED)
     _compare_frozen(student, setting)
 
 
@@ -77,12 +75,9 @@ def adam(student) -> None:
 
 
 def _momentum(lr: float, keep: float, take=1.0, late=False, ahead=False, alias=False) -> Rule:
-    """v ← keep · v + take · g, then w ← w − lr · v.
+    """v ← keep · v + take · g, then w ← w − lr · v; or w − lr · the old v (late), or · (keep · v + g) (ahead).
 
-    Args:
-        late: w follows the old v.
-        ahead: w follows keep · v + g.
-        alias: in the second step the old v is the tensor that backward has written the gradient into.
+    Where it is an ``alias``, the old v is in the second step the tensor that backward has written the gradient into.
     """
 
     def rule(state: dict, t: int, w: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
@@ -97,21 +92,13 @@ def _adam(
     lr: float,
     betas,
     eps: float,
-    first: bool = True,
-    scale: Callable = lambda v, c, eps: (v / c) ** 0.5 + eps,
-    square: Callable = lambda g, m: g * g,
-    clock: Callable = lambda t: t,
+    first: bool = True,  # whether the first mean is freed of its start at zero
+    scale: Callable = lambda v, c, eps: (v / c) ** 0.5 + eps,  # divides the step; c frees v of its start at zero
+    square: Callable = lambda g, m: g * g,  # what the second mean is of
+    clock: Callable = lambda t: t,  # the step's number
     mix: Callable = lambda beta, old, new: beta * old + (1 - beta) * new,
 ) -> Rule:
-    """Adam with parts that can be exchanged.
-
-    Args:
-        first: whether the first mean is freed of its start at zero.
-        scale: of second mean v, its correction c and ε: what the step is divided by.
-        square: of gradient and first mean: what the second mean is of.
-        clock: step, counted from 1 → step as the rule counts.
-        mix: of β, old mean and new value: the new mean.
-    """
+    """Adam with parts that can be exchanged."""
 
     def rule(state: dict, t: int, w: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         (beta1, beta2), t = betas, clock(t)
@@ -125,30 +112,19 @@ def _adam(
 # --- Driving an optimizer ------------------------------------------------------------------------------------------
 
 
-def _compare_with(
-    oracle, student, setting: tuple, rules: Mapping[str, Rule], shared: tuple[str, Rule] | None, otherwise: str
-) -> None:
-    """Compare the weights after four steps with the oracle's.
-
-    Args:
-        oracle, student: (parameters, *setting) → optimizer.
-        rules: sentence → rule that this mistake follows.
-        shared: the sentence for one state in place of one for each parameter, and the rule.
-    """
+def _compare_with(oracle, student, setting: tuple, rules: Mapping[str, Rule], otherwise: str = "off") -> None:
+    """Compare the weights after four steps with the oracle's; the rule ``shared`` has one state for all parameters."""
     start = [torch.randn(shape, dtype=torch.double) for shape in 3 * [(2, 3)]]  # of one shape, as it hides most
     gradients = [[torch.randn_like(w) for w in start] for _ in range(STEPS)]
     for step in gradients:
         step[0][0, 0] = 0
     right = _drive(oracle, setting, start, gradients)
     mistakes = {UNMOVED: start, FIRST_ONLY: [right[0], *start[1:]]}
-    mistakes |= {sentence: _follow(rule, start, gradients) for sentence, rule in rules.items()}
-    if shared:
-        sentence, rule = shared
-        mistakes[sentence] = _follow(rule, start, gradients, shared=True)
+    mistakes |= {name: _follow(rule, start, gradients, name == "shared") for name, rule in rules.items()}
     compare(_drive(student, setting, start, gradients), right, mistakes, otherwise)
 
 
-def _follow(rule: Rule, weights: Tensors, gradients: list[Tensors], shared: bool = False) -> Tensors:
+def _follow(rule: Rule, weights: Tensors, gradients: list[Tensors], shared: bool) -> Tensors:
     """Where a rule leads; ``shared``: with one state for all parameters."""
     one: dict = {}
     states = [one if shared else {} for _ in weights]
@@ -158,11 +134,7 @@ def _follow(rule: Rule, weights: Tensors, gradients: list[Tensors], shared: bool
 
 
 def _drive(optimizer_class, setting: tuple, start: Tensors, gradients: list[Tensors]) -> Tensors:
-    """Where an optimizer leads.
-
-    Raises:
-        Mistake: it has no step, is watched by autograd, touches the gradients, or leaves what is no parameter.
-    """
+    """Where an optimizer leads, if it has a step, is not watched by autograd and leaves gradients and parameters be."""
     weights = [nn.Parameter(w.clone()) for w in start]
     optimizer = optimizer_class(weights, *setting)
     if not callable(getattr(optimizer, "step", None)):

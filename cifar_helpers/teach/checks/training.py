@@ -61,12 +61,7 @@ def training_step(student) -> None:
         _compare_loss(loss, right, images, labels)
         right.step(images, labels)
         forgetful.step(images, labels)
-        compare(
-            [w.detach() for w in net.parameters()],
-            right.weights(),
-            {"accumulated": forgetful.weights()},
-            "The loss is right, but the weights do not go where one step of the optimizer leads.",
-        )
+        compare([w.detach() for w in net.parameters()], right.weights(), {"accumulated": forgetful.weights()})
 
 
 def _compare_order(events: Sequence[str]) -> None:
@@ -95,18 +90,14 @@ def _compare_loss(loss, right: _Reference, images: torch.Tensor, labels: torch.T
     with torch.no_grad():
         logits, after = right.net(images), F.cross_entropy(later.net(images), labels)
         mean = F.cross_entropy(logits, labels)
-        compare(
-            loss,
-            mean,
-            {
-                "after": after,
-                "softmax": F.cross_entropy(logits.softmax(1), labels),
-                "log-probabilities": F.nll_loss(logits, labels),
-                "summed": mean * len(labels),
-                "twice-divided": mean / len(labels),
-            },
-            "The loss is not the mean cross-entropy of this batch.",
-        )
+        mistakes = {
+            "after": after,
+            "softmax": F.cross_entropy(logits.softmax(1), labels),
+            "log-probabilities": F.nll_loss(logits, labels),
+            "summed": mean * len(labels),
+            "twice-divided": mean / len(labels),
+        }
+        compare(loss, mean, mistakes, "loss-off")
 
 
 # --- L1 ------------------------------------------------------------------------------------------------------------
@@ -132,32 +123,23 @@ def _compare_penalty(student, net: nn.Module) -> None:
         raise Mistake("The network's weights are others afterwards. A penalty looks at them and leaves them alone.")
     weights = [w for w in before if w.dim() > 1]
     named = [w.detach() for name, w in net.named_parameters() if "weight" in name]
-    compare(
-        got,
-        sum(w.abs().sum() for w in weights),
-        {
-            "biases": sum(w.abs().sum() for w in before),
-            "scales": sum(w.abs().sum() for w in named),
-            "squares": sum((w**2).sum() for w in weights),
-            "half-squares": sum((w**2).sum() for w in weights) / 2,
-            "lengths": sum(w.norm() for w in weights),
-            "signed": sum(w.sum() for w in weights),
-            "signed-layers": sum(w.sum().abs() for w in weights),
-            "averaged": sum(w.abs().mean() for w in weights),
-            "last": weights[-1].abs().sum(),
-            "first": weights[0].abs().sum(),
-            "convolutions": sum(w.abs().sum() for w in weights if w.dim() > 2),
-            "linear": sum(w.abs().sum() for w in weights if w.dim() == 2),
-        },
-        "This is not the sum of the absolute values of all weights with two axes or more.",
-    )
+    mistakes = {
+        "biases": sum(w.abs().sum() for w in before),
+        "scales": sum(w.abs().sum() for w in named),
+        "squares": sum((w**2).sum() for w in weights),
+        "half-squares": sum((w**2).sum() for w in weights) / 2,
+        "lengths": sum(w.norm() for w in weights),
+        "signed": sum(w.sum() for w in weights),
+        "signed-layers": sum(w.sum().abs() for w in weights),
+        "averaged": sum(w.abs().mean() for w in weights),
+        "last": weights[-1].abs().sum(),
+        "first": weights[0].abs().sum(),
+        "convolutions": sum(w.abs().sum() for w in weights if w.dim() > 2),
+        "linear": sum(w.abs().sum() for w in weights if w.dim() == 2),
+    }
+    compare(got, sum(w.abs().sum() for w in weights), mistakes)
     if not isinstance(got, torch.Tensor) or not got.requires_grad:
         raise Mistake("The number is right, but it has lost its history: no gradient would ever reach the weights.")
     gradients = torch.autograd.grad(got, list(net.parameters()), materialize_grads=True)
     signs = [w.sign() if w.dim() > 1 else torch.zeros_like(w) for w in before]
-    compare(
-        list(gradients),
-        signs,
-        {},
-        "The number is right, but its gradient is not: there are weights that do not feel it.",
-    )
+    compare(list(gradients), signs, {}, "slope-off")
