@@ -60,11 +60,6 @@ class Bench:
         """The networks along which the shift is measured."""
         return {name: self.networks[name] for name in plans.batchnorm.WATCHED}
 
-    @property
-    def note(self) -> str:
-        """Which of their runs do not train, in words."""
-        return compare.stuck_runs([run for mine in self.watched.values() for run in mine])
-
     def along(self, measure, labels) -> dict[str, list]:
         """A measurement of ``inside.shift`` along every watched run: network → one result per seed."""
         found = {}
@@ -96,8 +91,9 @@ class Bench:
         """The shift by layer and step: ``l2``, ``relative`` to the gradient, or the ``cosine``."""
         name, what = SHIFTS[quantity]
         figure = figures.batchnorm.covariate_shift(inside.shift.series(self.shifts, LABELS, quantity), quantity)
-        caption = f"Internal covariate shift by layer and step{what}. {self.note}".strip()
-        self.page.figure(figure, name, caption, [run for mine in self.watched.values() for run in mine])
+        runs = [run for mine in self.watched.values() for run in mine]
+        caption = f"Internal covariate shift by layer and step{what}. {compare.stuck_runs(runs)}".strip()
+        self.page.figure(figure, name, caption, runs)
 
     @functools.cached_property
     def distributions(self) -> dict[str, list]:

@@ -10,7 +10,8 @@ import os
 import re
 import textwrap
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
 from html import escape
 from pathlib import Path
 
@@ -65,7 +66,7 @@ class Prediction:
 
     id: str
     asks: str
-    options: tuple[str, ...] = ()
+    options: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,9 @@ def load(path: Path = QUESTIONS) -> tuple[dict[str, Question], dict[str, Predict
     except (OSError, ValueError) as error:
         raise CourseError(f"{path.name} cannot be read: {error}.") from error
     questions = [_question(entry) for entry in found.get("questions", [])]
-    predictions = [_prediction(entry) for entry in found.get("predictions", [])]
+    predictions = [
+        _made(Prediction, e, f"Prediction {e.get('id', 'without an id')}") for e in found.get("predictions", [])
+    ]
     ids = [entry.id for entry in [*questions, *predictions]]
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:
@@ -115,32 +118,25 @@ def load(path: Path = QUESTIONS) -> tuple[dict[str, Question], dict[str, Predict
 
 def _question(entry: dict) -> Question:
     where = f"Question {entry.get('id', 'without an id')}"
-    _hold(entry, where, ("id", "notebook", "question", "options"), ("source", "contestable"))
-    options = []
-    for number, option in enumerate(entry["options"], 1):
-        _hold(option, f"{where}, option {number}", ("answer", "reason"), ("right",))
-        options.append(Option(option["answer"], option["reason"], option.get("right", False)))
+    question = _made(Question, entry, where)
+    options = [_made(Option, option, f"{where}, option {number}") for number, option in enumerate(question.options, 1)]
     if not 2 <= len(options) <= 4:
         raise CourseError(f"{where} has {len(options)} options; 2 to 4 are wanted.")
     if sum(option.right for option in options) != 1:
         raise CourseError(f"{where}: exactly one option must say `right = true`.")
-    optional = entry.get("source", ""), entry.get("contestable", "")
-    return Question(entry["id"], entry["notebook"], entry["question"], tuple(options), *optional)
+    return replace(question, options=tuple(options))
 
 
-def _prediction(entry: dict) -> Prediction:
-    _hold(entry, f"Prediction {entry.get('id', 'without an id')}", ("id", "asks"), ("options",))
-    return Prediction(entry["id"], entry["asks"], tuple(entry.get("options", ())))
-
-
-def _hold(entry: dict, where: str, needed: tuple[str, ...], optional: tuple[str, ...]) -> None:
-    """Refuse an entry of the file that lacks a field or has one that is not known."""
-    missing = [name for name in needed if not entry.get(name)]
-    unknown = [name for name in entry if name not in needed + optional]
+def _made(kind: type, entry: dict, where: str):
+    """An entry of the file as an instance of its class; refused where a field is missing or not known."""
+    names = [field.name for field in fields(kind)]
+    missing = [field.name for field in fields(kind) if field.default is MISSING and not entry.get(field.name)]
+    unknown = [name for name in entry if name not in names]
     if missing or unknown:
         said = [f"has no {' and no '.join(missing)}"] if missing else []
         said += [f"has {', '.join(unknown)}, which is not known here"] if unknown else []
-        raise CourseError(f"{where} {'; it '.join(said)}. It takes {', '.join(needed + optional)}.")
+        raise CourseError(f"{where} {'; it '.join(said)}. It takes {', '.join(names)}.")
+    return kind(**entry)
 
 
 # --- questions
@@ -166,13 +162,12 @@ def answers(*names: str) -> Shown:
     Raises:
         CourseError: a name is not known; the message lists those that are.
     """
-    lines, parts = [], []
+    lines, html = [], ""
     for number, question in enumerate(_chosen(names), 1):
         reasons = _reasons(question)
         lines += [_wrapped(f"{number}. {_asked(question)}"), *(_wrapped(f"   {line}") for line in reasons), ""]
-        shown = "".join(f"<li>{_html(line)}</li>" for line in reasons)
-        parts.append(f"<p><b>{number}.</b> {_html(_asked(question))}</p><ul>{shown}</ul>")
-    return Shown("\n".join(lines[:-1]), f"<div>{''.join(parts)}</div>")
+        html += f"<p><b>{number}.</b> {_html(_asked(question))}</p>{_items(reasons)}"
+    return Shown("\n".join(lines[:-1]), f"<div>{html}</div>")
 
 
 def _chosen(names: tuple[str, ...]) -> list[Question]:
@@ -200,9 +195,8 @@ def verdict(question: Question, index: int) -> str:
     """What the reader is told who chooses the option ``index``, as HTML: right or not, and the option's reason."""
     option = question.options[index]
     if question.contestable:
-        return _said(
-            "≈", f"{_mark(question, option).capitalize()}.", NEUTRAL, f"{option.reason} {question.contestable}"
-        )
+        mark = f"{_mark(question, option).capitalize()}."
+        return _said("≈", mark, NEUTRAL, f"{option.reason} {question.contestable}")
     if option.right:
         return _said("✓", "Right.", RIGHT, option.reason)
     return _said("✗", "Not right.", WRONG, f"{option.reason} Choose again.")
@@ -276,15 +270,15 @@ def _wrapped(text: str) -> str:
 
 
 def _as_html(questions: list[Question]) -> str:
-    parts = []
+    html, folded = "", "<details style='margin-bottom: 1em'><summary>Answer and reasons</summary>"
     for number, question in enumerate(questions, 1):
-        options = "".join(f"<li>{_html(option.answer)}</li>" for option in question.options)
-        reasons = "".join(f"<li>{_html(line)}</li>" for line in _reasons(question))
-        parts.append(f"<p><b>{number}.</b> {_html(_asked(question))}</p><ul>{options}</ul>")
-        parts.append(
-            f"<details style='margin-bottom: 1em'><summary>Answer and reasons</summary><ul>{reasons}</ul></details>"
-        )
-    return f"<div>{''.join(parts)}</div>"
+        html += f"<p><b>{number}.</b> {_html(_asked(question))}</p>{_items(o.answer for o in question.options)}"
+        html += f"{folded}{_items(_reasons(question))}</details>"
+    return f"<div>{html}</div>"
+
+
+def _items(lines: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{_html(line)}</li>' for line in lines)}</ul>"
 
 
 # --- hints

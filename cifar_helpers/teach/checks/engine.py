@@ -51,9 +51,7 @@ class Outcome:
     """What a check found.
 
     Attributes:
-        exercise: name of the check.
-        state: ``solved``, ``mistaken`` or ``unsolved``.
-        message: a sentence to the student.
+        exercise: name of the check; state: ``solved``, ``mistaken`` or ``unsolved``; message: to the student.
     """
 
     exercise: str
@@ -76,8 +74,7 @@ class Exercise:
 
     Attributes:
         name: of the check, ``checks.<name>``; the solution's cell has it as its ``grade_id``.
-        notebook: number of the notebook, such as ``"04"``.
-        answer: name of the function or class the student writes.
+        notebook: its number, such as ``"04"``; answer: name of the function or class the student writes.
         check: takes the student's object, returns an ``Outcome``.
     """
 
@@ -94,8 +91,7 @@ def exercise(notebook: str, answer: str) -> Callable:
     student's own code an error arose.
 
     Args:
-        notebook: number of the notebook that holds the exercise.
-        answer: name of the function or class the student writes.
+        notebook, answer: as in ``Exercise``.
     """
 
     def register(check: Callable[[object], None]) -> Callable[[object], Outcome]:
