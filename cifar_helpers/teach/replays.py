@@ -33,13 +33,10 @@ def _note(axis) -> Text:
 
 
 def curves_by_rate(outcomes: Iterable, span: int) -> dict[str, dict[float, list[np.ndarray]]]:
-    """Training losses of a sweep over rates and networks, each a mean of ``span`` steps.
+    """Training losses of a sweep, each a mean of ``span`` steps: network → rate → one array per seed.
 
     Args:
         outcomes: ``ranking.Outcome``, whose variant is (rate, network).
-
-    Returns:
-        Network → rate → one array per seed.
     """
     found = {}
     for outcome in outcomes:
@@ -50,13 +47,10 @@ def curves_by_rate(outcomes: Iterable, span: int) -> dict[str, dict[float, list[
 
 
 def rate_curves(figure: Figure, curves: Mapping[str, Mapping[float, Sequence]]) -> Show:
-    """Training loss at every rate in grey, at one rate in colour, a panel per network.
+    """Training loss at every rate in grey, at one in colour (``show(rate)``), a panel per network.
 
     Args:
         curves: what ``curves_by_rate`` returns; an array that ends before the longest belongs to a run that diverged.
-
-    Returns:
-        ``show(rate)``.
     """
     every = [curve for found in curves.values() for seeds in found.values() for curve in seeds]
     length, most = max(map(len, every)), max(len(seeds) for found in curves.values() for seeds in found.values())
@@ -94,13 +88,10 @@ def rate_curves(figure: Figure, curves: Mapping[str, Mapping[float, Sequence]]) 
 
 
 def band_at_step(figure: Figure, networks: Mapping, rates: Sequence[float]) -> Show:
-    """The band of the loss over the rates, and the loss of every rate's model at one step.
+    """The band of the loss over the rates, and the loss of every rate's model at one step: ``show(step)``.
 
     Args:
         networks: model → ``quantities.Band`` of the loss, a curve per rate, in the order of ``rates``.
-
-    Returns:
-        ``show(step)``.
     """
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     figure.subplots_adjust(**PANELS)
@@ -179,13 +170,10 @@ class Walk:
 
 
 def along_gradient(figure: Figure, walks: Mapping[int, Mapping[str, Walk]]) -> Show:
-    """Loss along the gradient from one step's weights, and what the gradient promised.
+    """Loss along the gradient from one step's weights, and what the gradient promised: ``show(step, seed)``.
 
     Args:
         walks: seed → model → ``Walk``.
-
-    Returns:
-        ``show(step, seed)``.
     """
     every = [walk for found in walks.values() for walk in found.values()]
     names = in_order(next(iter(walks.values())))

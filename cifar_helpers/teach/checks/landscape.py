@@ -1,6 +1,7 @@
 """Checks of the exercises on the loss landscape, its gradients and β (notebooks 05, 06 and 07)."""
 
 import copy
+import itertools
 import math
 import warnings
 
@@ -26,8 +27,7 @@ def min_max_curve(student) -> None:
     diverged[0][-1] = diverged[2][-1] = np.nan  # the last step has no value at all
     for losses in (even, uneven, diverged):
         table = _padded(losses)
-        steps = table.shape[1]
-        band = quantities.Band(np.arange(steps), table, ())
+        band = quantities.Band(np.arange(table.shape[1]), table, ())
         with warnings.catch_warnings():  # np.nanmin warns of a step without any value, and gives the NaN that is wanted
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
             got = call(student, losses)
@@ -37,8 +37,7 @@ def min_max_curve(student) -> None:
 def _wrong_curves(losses, band) -> dict[str, object]:
     """What the usual mistakes give; ``band``: the right curves."""
     table = band.curves
-    steps = table.shape[1]
-    held = np.stack([np.concatenate([loss, np.full(steps - len(loss), loss[-1])]) for loss in losses])
+    held = np.stack([np.pad(loss, (0, table.shape[1] - len(loss)), "edge") for loss in losses])
     known = np.ma.masked_invalid(table)
     mean, spread = known.mean(0).filled(np.nan), known.std(0).filled(np.nan)
     return {
@@ -60,10 +59,7 @@ def _wrong_curves(losses, band) -> dict[str, object]:
 
 
 def _padded(losses, value: float = np.nan) -> np.ndarray:
-    table = np.full((len(losses), max(map(len, losses))), value)
-    for row, loss in zip(table, losses, strict=True):
-        row[: len(loss)] = loss
-    return table
+    return np.array([*itertools.zip_longest(*losses, fillvalue=value)]).T
 
 
 def _extremes(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -153,12 +149,16 @@ def _flat(tensors) -> np.ndarray:
     return torch.cat([t.flatten() for t in tensors]).numpy()
 
 
-def _differences(steps, gap: int) -> np.ndarray:
-    """(n, parameters): every step minus the one ``gap`` before; NaN where there is none."""
-    flat = np.stack([_flat(tensors) for tensors in steps])
-    before = np.full_like(flat, np.nan)
-    before[gap:] = flat[:-gap]
-    return flat - before
+def _rows(steps) -> np.ndarray:
+    """(n, parameters) of every step."""
+    return np.stack([_flat(tensors) for tensors in steps])
+
+
+def _differences(rows: np.ndarray, gap: int) -> np.ndarray:
+    """Every row minus the one ``gap`` before; NaN where there is none."""
+    before = np.full_like(rows, np.nan)
+    before[gap:] = rows[:-gap]
+    return rows - before
 
 
 def _norms(rows) -> np.ndarray:
@@ -170,22 +170,20 @@ def gradient_predictiveness(student) -> None:
     """‖g_t − g_{t−gap}‖₂ of every step (handout: ``VGG_Grad_Pred``; oracle: the definition, in numpy)."""
     for steps, gap in ((5, 1), (6, 2), (7, 4)):
         gradients = _walk(steps)
-        changes = _differences(gradients, gap)
+        rows = _rows(gradients)
+        changes = _differences(rows, gap)
         right = _norms(changes)
         parts = _norms(changes[:, :6]), _norms(changes[:, 6:])  # of the matrix and of the vector
-        wrapped = np.array([_norms(_flat(gradients[t]) - _flat(gradients[t - gap])) for t in range(steps)])
-        length = np.array([_norms(_flat(tensors)) for tensors in gradients])
-        lengths = _differences([[torch.from_numpy(length[i : i + 1])] for i in range(steps)], gap)[:, 0]
         mistakes = {
-            "lengths": abs(lengths),
+            "lengths": abs(_differences(_norms(rows), gap)),
             "parts-added": sum(parts),
             "last-tensor": parts[1],
             "first-tensor": parts[0],
             "l1": abs(changes).sum(1),
             "squared": right**2,
             "averaged": right / math.sqrt(changes.shape[1]),
-            "no-gap": _norms(_differences(gradients, 1)),
-            "wrapped": wrapped,
+            "no-gap": _norms(_differences(rows, 1)),
+            "wrapped": _norms(rows - np.roll(rows, gap, axis=0)),
             "ahead": np.roll(right, -gap),
             "shortened": right[gap:],
             "zero": np.nan_to_num(right),
@@ -233,19 +231,19 @@ def beta_smoothness(student) -> None:
     bowl = [[6 * t for t in tensors] for tensors in weights]  # ½·6·‖w‖²: β is 6 everywhere
     still = [*weights[:3], weights[2], *weights[3:]]
     for w, g in ((weights, _walk(6)), (weights, bowl), (still, _walk(7))):
-        to_w, to_g = _differences(w, 1), _differences(g, 1)
-        moved, changed = _norms(to_w), _norms(to_g)
+        moved, changed = (_norms(_differences(_rows(steps), 1)) for steps in (w, g))
         right = np.divide(changed, moved, out=np.full_like(moved, np.nan), where=moved > 0)
         compare(call(student, w, g), right, _wrong_quotients(w, g, right))
 
 
 def _wrong_quotients(w, g, right: np.ndarray) -> dict[str, object]:
     """What the usual mistakes give; ``right``: β of every step."""
-    to_w, to_g = _differences(w, 1), _differences(g, 1)
+    rows = {"w": _rows(w), "g": _rows(g)}
+    to_w, to_g = (_differences(values, 1) for values in rows.values())
     moved, changed = _norms(to_w), _norms(to_g)
     parts = [(_norms(to_g[:, part]), _norms(to_w[:, part])) for part in (slice(6), slice(6, None))]
     tensors, sums = [of_g / of_w for of_g, of_w in parts], [sum(lengths) for lengths in zip(*parts, strict=True)]
-    size = {name: _norms(np.stack([_flat(each) for each in values])) for name, values in (("w", w), ("g", g))}
+    size = {name: _norms(values) for name, values in rows.items()}
     longer = {name: abs(np.diff(values, prepend=np.nan)) for name, values in size.items()}
     return {
         "numerator": changed,
@@ -286,29 +284,20 @@ class _Valley(nn.Module):
         return self.loss(self.w)
 
 
-def _bowl(w: torch.Tensor) -> torch.Tensor:
-    """A quadratic: along its gradient β is the same at every η."""
-    return (w[0] ** 2 + 6 * w[1] ** 2 + 3 * w[2] ** 2) / 2
-
-
-def _banana(w: torch.Tensor) -> torch.Tensor:
-    """A bent valley (Rosenbrock's)."""
-    return (1 - w[0]) ** 2 + 10 * (w[1] - w[0] ** 2) ** 2 + w[2] ** 4
-
-
-def _cone(w: torch.Tensor) -> torch.Tensor:
-    """Curved at the bottom, straight further out."""
-    return (6 * w).cosh().log().sum()
+LOSSES = (  # of three weights, and the η to go to
+    (lambda w: (w[0] ** 2 + 6 * w[1] ** 2 + 3 * w[2] ** 2) / 2, (0.1, 0.2, 0.4)),  # a bowl: β is the same at every η
+    (lambda w: (6 * w).cosh().log().sum(), (0.1, 0.05, 0.15, 0.12)),  # curved at the bottom, straight further out
+    (lambda w: (1 - w[0]) ** 2 + 10 * (w[1] - w[0] ** 2) ** 2 + w[2] ** 4, (0.1, 0.05, 0.2, 0.15)),  # a bent valley
+)
 
 
 @exercise("07", "my_effective_beta")
 def effective_beta(student) -> None:
     """max over η of ‖∇L(w − ηg) − g‖ / (η‖g‖) (oracle: ``probe.probe_along_gradient``)."""
     w = torch.tensor([0.8, 0.5, -0.3], dtype=torch.float64)
-    for loss, etas in ((_bowl, (0.1, 0.2, 0.4)), (_cone, (0.1, 0.05, 0.15, 0.12)), (_banana, (0.1, 0.05, 0.2, 0.15))):
-        probe = probe_along_gradient(
-            _Valley(loss, w), (torch.ones(1), torch.ones(1)), etas, lambda out, _: out, precision="fp64"
-        )
+    batch = torch.ones(1), torch.ones(1)
+    for loss, etas in LOSSES:
+        probe = probe_along_gradient(_Valley(loss, w), batch, etas, lambda out, _: out, precision="fp64")
         compare(call(student, torch.func.grad(loss), w, etas), probe.beta, _wrong_betas(loss, w, probe))
 
 
