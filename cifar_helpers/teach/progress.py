@@ -8,13 +8,12 @@ from ..env import NUMBERED, ROOT, figures_dir, number_of
 from .checks import EXERCISES
 from .quiz import Shown, kept, live
 
-# Which notebook builds on which, besides 01.
-BUILDS_ON = {"02b": "02", "03": "02", "04": "02", "05": "04", "06": "05", "07": "05", "08": "02", "10": "04"}
+NEEDS = re.compile(r"\*\*Needs\*\* (.+?)[.;] ")  # in a notebook's opening
 WORDS_A_MINUTE, SECONDS_A_LINE = 180, 5  # of text; of code
 
 
 def notebooks(root: Path = ROOT) -> list[dict]:
-    """Every notebook's ``number``, ``path``, ``question``, and about how many ``minutes`` reading it takes."""
+    """Every notebook's ``number``, ``path``, ``question``, what it ``needs``, and the ``minutes`` it takes to read."""
     found = []
     for path in sorted((root / "notebooks").glob(f"{NUMBERED}.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -25,13 +24,13 @@ def notebooks(root: Path = ROOT) -> list[dict]:
         minutes = max(5, 5 * round((words / WORDS_A_MINUTE + lines * SECONDS_A_LINE / 60) / 5))
         asked = set(re.findall(r'quiz\.predict\("([^"]+)"', "\n".join(texts["code"])))
         question = title.partition(" · ")[2] or title
-        number = number_of(path.stem)
-        found.append({"number": number, "path": path, "question": question, "minutes": minutes, "asked": asked})
+        book = {"number": number_of(path.stem), "path": path, "question": question, "minutes": minutes, "asked": asked}
+        found.append(book | {"needs": (NEEDS.search(texts["markdown"][0]) or ["", "–"])[1]})
     return found
 
 
 def course_map() -> Shown:
-    """The notebooks, what each builds on, and how far you are: run, predictions kept, exercises solved."""
+    """The notebooks, what each needs, and how far you are: run, predictions kept, exercises solved."""
     import pandas as pd
 
     predicted, solved = kept("predictions")[0], kept("solved")[0]
@@ -39,8 +38,7 @@ def course_map() -> Shown:
     for book in notebooks():
         number, asked = book["number"], book["asked"]
         exercises = {name for name, exercise in EXERCISES.items() if exercise.notebook == number}
-        row = {"": number, "question": book["question"], "builds on": BUILDS_ON.get(number, "–")}
-        row |= {"minutes to read": book["minutes"]}
+        row = {"": number, "question": book["question"], "needs": book["needs"], "minutes to read": book["minutes"]}
         row |= {"run": "✓" if any(figures_dir(".").glob(f"*/{number}_*.json")) else "–"}
         row |= {"predictions": f"{len(asked & set(predicted))} of {len(asked)}" if asked else "–"}
         row |= {"exercises": f"{len(exercises & set(solved))} of {len(exercises)}" if exercises else "–"}
