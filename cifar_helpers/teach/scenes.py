@@ -193,8 +193,7 @@ class Channel:
 def batch_norm(figure: Figure, channel: Channel) -> Show:
     """Values of a channel before and after batch norm, and where one and the same value ends up in 40 batches.
 
-    Returns:
-        ``show(scale, shift, size)``: γ, β, and images in a batch.
+    ``show(scale, shift, size)``: γ, β, and images in a batch.
     """
     everything = np.arange(len(channel.counts))
     followed = float(np.add(*channel.statistics(everything)))

@@ -31,35 +31,32 @@ WIDTH = f"{round(SIZE[0] * DPI)}px"
 WIDE = {"style": {"description_width": "6em"}, "layout": {"width": "24em"}}
 
 
-class Stage:
-    """A scene that is drawn once, and then only where it moves.
+def staged(scene: Callable[[Figure], Show], synthetic: bool) -> Callable[..., tuple[bytes, str]]:
+    """A function from a state to its picture as PNG and the sentence that says what it shows.
 
-    Args:
-        scene: draws what stays into the figure it is given and returns ``show``.
-        synthetic: stamp the picture.
+    The scene is drawn once, with a stamp where it is ``synthetic``, and then only where it moves.
     """
+    figure = Figure(figsize=SIZE, dpi=DPI)  # not pyplot's: nothing is left open
+    canvas = FigureCanvasAgg(figure)
+    with mpl.rc_context(LIVE):
+        show = scene(figure)
+        if synthetic:
+            stamp(figure)
+        canvas.draw()
+    still = canvas.copy_from_bbox(figure.bbox)
+    parts = [(axis, part) for axis in figure.axes for part in axis.get_children() if part.get_animated()]
+    moving = sorted(parts, key=lambda pair: pair[1].get_zorder())
 
-    def __init__(self, scene: Callable[[Figure], Show], synthetic: bool = False):
-        self.figure = Figure(figsize=SIZE, dpi=DPI)  # not pyplot's: nothing is left open
-        self.canvas = FigureCanvasAgg(self.figure)
-        with mpl.rc_context(LIVE):
-            self.show = scene(self.figure)
-            if synthetic:
-                stamp(self.figure)
-            self.canvas.draw()
-        self.still = self.canvas.copy_from_bbox(self.figure.bbox)
-        parts = [(axis, part) for axis in self.figure.axes for part in axis.get_children() if part.get_animated()]
-        self.moving = sorted(parts, key=lambda pair: pair[1].get_zorder())
-
-    def render(self, *state) -> tuple[bytes, str]:
-        """The picture of a state as PNG, and the sentence that says what it shows."""
-        words = self.show(*state)
-        self.canvas.restore_region(self.still)
-        for axis, part in self.moving:
+    def render(*state) -> tuple[bytes, str]:
+        words = show(*state)
+        canvas.restore_region(still)
+        for axis, part in moving:
             axis.draw_artist(part)
         picture = io.BytesIO()
-        Image.fromarray(np.asarray(self.canvas.buffer_rgba())).convert("RGB").save(picture, "png", compress_level=1)
+        Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(picture, "png", compress_level=1)
         return picture.getvalue(), words
+
+    return render
 
 
 class Explorer(ipywidgets.VBox):
@@ -113,8 +110,8 @@ class Explorer(ipywidgets.VBox):
         if moved not in names:
             raise CourseError(f"{self.title} has no control {moved!r} to play, but {', '.join(names) or 'none'}.")
         control = self.controls[names.index(moved)]
-        values = [value for _, value in control.options] if hasattr(control, "options") else None
-        values = values or list(range(control.min, control.max + 1))
+        stops = hasattr(control, "options")
+        values = [value for _, value in control.options] if stops else range(control.min, control.max + 1)
         values = [values[i] for i in sorted({round(i) for i in np.linspace(0, len(values) - 1, FRAMES)})]
         states = [[value if each is control else each.value for each in self.controls] for value in values]
         pictures = [Image.open(io.BytesIO(self.render(*state)[0])) for state in states[:: -1 if backwards else 1]]
@@ -145,7 +142,7 @@ def _explores(title: str) -> Callable:
         def built(images: ImageData, *found) -> Explorer:
             try:
                 scene, controls = build(images, *found)
-                render = Stage(scene, images.label == "SYNTHETIC").render
+                render = staged(scene, images.label == "SYNTHETIC")
             except Exception as error:  # shown by the explorer
                 render, controls = functools.partial(_refuse, error), ()
             return Explorer(title, render, controls)
