@@ -153,16 +153,15 @@ def controls(networks: Mapping[str, Sequence]) -> str:
     """Which norms end above batch norm's training loss, which are not told apart from it; where the noisy one is."""
     losses = {name: ends.end_losses(runs) for name, runs in networks.items()}
     gaps = {name: paired(losses["batch norm"], values) for name, values in losses.items() if name != "batch norm"}
-    worse = [name for name, gap in gaps.items() if gap.decided and gap.mean > 0]
-    level = [name for name, gap in gaps.items() if not gap.decided]
-    lower = [name for name, gap in gaps.items() if gap.decided and gap.mean < 0]
-    n, noisy, none = len(losses["batch norm"]), gaps["noisy batch norm"], gaps["no norm"]
+    worse = f"Worse than batch norm in training loss ({len(losses['batch norm'])} seeds)"
+    sides: dict[str, list[str]] = {worse: [], "Better": [], "Not told apart from it": []}
+    for name, gap in gaps.items():
+        sides[by_side(gap, "Better", worse, "Not told apart from it")].append(name)
+    noisy, none = gaps["noisy batch norm"], gaps["no norm"]
     last = {name: ends.at_end(runs) for name, runs in networks.items()}
     late, gone = (paired(last[name], last["noisy batch norm"]) for name in ("batch norm", "no norm"))
     return _paragraph(
-        f"Worse than batch norm in training loss ({n} seeds): {listed(worse)}." if worse else "",
-        f"Better: {listed(lower)}." if lower else "",
-        f"Not told apart from it: {listed(level)}." if level else "",
+        *(f"{side}: {listed(names)}." for side, names in sides.items() if names),
         f"The noise costs {noisy.mean:.2f} nats and the lack of any norm {none.mean:.2f}: shaken inputs do "
         f"{'less' if noisy.mean < none.mean else 'no less'} harm than no norm does.",
         "In evaluation mode the noise is off and the running averages are those of shaken inputs: there it ends "

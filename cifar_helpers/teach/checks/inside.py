@@ -47,16 +47,18 @@ def filter_normalise(student) -> None:
     """A direction with every filter as long as the network's (Li et al. 2018, section 4)."""
     for shape in ((4, 3, 3, 3), (5, 7), (6,)):
         drawn, weights = _normal(*shape), 2 * _normal(*shape)
-        mistakes, right = {}, torch.zeros_like(weights)
         if len(shape) == 1:
-            mistakes["one-filter"] = drawn / drawn.norm() * weights.norm()
-            mistakes["one-by-one"] = drawn * weights.abs() / drawn.abs()
-            mistakes["drawn"] = drawn
-            mistakes["weights"] = weights
+            right = torch.zeros_like(weights)
+            mistakes = {
+                "one-filter": drawn / drawn.norm() * weights.norm(),
+                "one-by-one": drawn * weights.abs() / drawn.abs(),
+                "drawn": drawn,
+                "weights": weights,
+            }
         else:
             ours, theirs = (t.flatten(1).norm(dim=1).view(-1, *[1] * (len(shape) - 1)) for t in (weights, drawn))
             right = drawn / theirs * ours
-            mistakes |= {
+            mistakes = {
                 "one-factor": drawn / drawn.norm() * weights.norm(),
                 "unit": drawn / theirs,
                 "undivided": drawn * ours,
@@ -94,14 +96,11 @@ LOST = {"does not require grad": "only-numbers", "only for scalar outputs": "no-
 def hessian_vector_product(student) -> None:
     """Hessian times a vector by differentiating twice (Pearlmutter 1994; oracle: the Hessian itself)."""
     x, y = _normal(20, 3), torch.randint(0, 4, (20,))
-
-    def cubes(w):
-        return (w**3).sum() / 3 + (w[0] * w[1]) ** 2
-
-    def cross_entropy(w):
-        return F.cross_entropy(torch.tanh(x) @ w, y)
-
-    for loss, w in ((cubes, _normal(3)), (cross_entropy, 3 * _normal(3, 4))):
+    losses = (
+        (lambda w: (w**3).sum() / 3 + (w[0] * w[1]) ** 2, _normal(3)),
+        (lambda w: F.cross_entropy(torch.tanh(x) @ w, y), 3 * _normal(3, 4)),
+    )
+    for loss, w in losses:
         w, v = w.requires_grad_(), _normal(*w.shape)
         hessian = torch.autograd.functional.hessian(loss, w).reshape(w.numel(), w.numel())
         (gradient,) = torch.autograd.grad(loss(w), w)

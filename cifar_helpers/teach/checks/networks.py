@@ -43,10 +43,7 @@ def _compare_slope(student, x: torch.Tensor) -> None:
     through_x, through_share = share, x * share * (1 - share)
     if got.isnan().any():
         raise Mistake("The values are right, but at ±100 the gradient is nan: a term on the way becomes infinite.")
-    mistakes = {
-        "no-sigmoid": through_x,
-        "no-factor": through_share,
-    }
+    mistakes = {"no-sigmoid": through_x, "no-factor": through_share}
     compare(got, through_x + through_share, mistakes, "slope-off")
 
 
