@@ -9,8 +9,6 @@ from matplotlib.figure import Figure
 
 from .style import COLOURS, DASHES, MARKERS, legend, styled, title_of
 
-# --- 09: automatic differentiation ---------------------------------------------------------------------------------
-
 
 @styled
 def computation_graph(nodes: Mapping, arrows: Sequence[tuple], operations: Collection, title: str) -> Figure:
@@ -20,14 +18,10 @@ def computation_graph(nodes: Mapping, arrows: Sequence[tuple], operations: Colle
         nodes: identity → label; arrows: (from, to); operations: which of the nodes are operations.
     """
     graph = nx.DiGraph(list(arrows))
-    for column, members in enumerate(nx.topological_generations(graph)):
-        for node in members:
-            graph.nodes[node]["column"] = column
-    columns = nx.get_node_attributes(graph, "column")
+    columns = {node: c for c, members in enumerate(nx.topological_generations(graph)) for node in members}
     for node in graph:  # an input stands just before its only use, not in the first column
         if not graph.in_degree(node):
-            graph.nodes[node]["column"] = min(columns[user] for user in graph.successors(node)) - 1
-    columns = nx.get_node_attributes(graph, "column")
+            columns[node] = min(columns[user] for user in graph.successors(node)) - 1
     layers = {c: [node for node in reversed(nodes) if columns[node] == c] for c in sorted(set(columns.values()))}
     place = nx.multipartite_layout(graph, subset_key=layers, scale=1)  # lists: sets are ordered anew in each process
     figure, axis = plt.subplots(figsize=(11, 3.8))
@@ -60,11 +54,7 @@ def bookkeeping() -> Figure:
 
 
 def graph_of(tensors: Sequence, named: Mapping) -> Figure:
-    """The computation graph behind a loss.
-
-    Args:
-        tensors: of notebook 09's library, in topological order; named: name → tensor, for those that have one.
-    """
+    """The graph behind a loss: tensors of 09's library in topological order; ``named``: name → those that have one."""
     called, nodes, arrows, operations = {id(tensor): name for name, tensor in named.items()}, {}, [], set()
     for tensor in tensors:
         shape = " × ".join(map(str, tensor.value.shape)) or "number"
@@ -117,14 +107,13 @@ def toy_rates(rates: Sequence[float], found: Mapping[str, Sequence], dead: Seque
         found: activation → accuracies of every seed, per rate; dead: shares of every seed, per rate.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
-    for number, (name, values) in enumerate(found.items()):
-        style = {"color": COLOURS[number], "linestyle": DASHES[number]}
+    lines = [(left, n, values, f"{name} (line: median)") for n, (name, values) in enumerate(found.items())]
+    for axis, number, values, label in [*lines, (right, 1, dead, None)]:
+        colour = COLOURS[number]
         for rate, seeds in zip(rates, values, strict=True):
-            left.plot([rate] * len(seeds), 100 * np.asarray(seeds), MARKERS[number], mfc="white", color=COLOURS[number])
-        left.plot(rates, [100 * np.median(seeds) for seeds in values], **style, label=f"{name} (line: median)")
-    for rate, seeds in zip(rates, dead, strict=True):
-        right.plot([rate] * len(seeds), 100 * np.asarray(seeds), MARKERS[1], mfc="white", color=COLOURS[1])
-    right.plot(rates, [100 * np.median(seeds) for seeds in dead], color=COLOURS[1], linestyle=DASHES[1])
+            axis.plot([rate] * len(seeds), 100 * np.asarray(seeds), MARKERS[number], mfc="white", color=colour)
+        middle = [100 * np.median(seeds) for seeds in values]
+        axis.plot(rates, middle, color=colour, linestyle=DASHES[number], label=label)
     left.set(ylabel="accuracy on other points (%)", title="after the last step, every seed")
     right.set(ylabel="dead units (% of the layer)", ylim=(-4, 104), title="ReLU units that are 0 for every point")
     for axis in (left, right):
@@ -136,11 +125,7 @@ def toy_rates(rates: Sequence[float], found: Mapping[str, Sequence], dead: Seque
 
 @styled
 def own_adam(small: Sequence, large: Sequence) -> Figure:
-    """Training loss under the course's Adam and torch's.
-
-    Args:
-        small, large: (ours, torch's) losses, one value per step.
-    """
+    """Training loss under the course's Adam and torch's; small, large: (ours, torch's), one value per step."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2))
     titles = "the numpy library's network, and torch's", "VGG-A + BN on images"
     for axis, pair, title in zip(axes, (small, large), titles, strict=True):

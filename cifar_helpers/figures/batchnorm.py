@@ -1,4 +1,4 @@
-"""Figures of the notebooks that look inside (8 to 10). Each takes what was measured, and draws."""
+"""Figures of notebook 10, why batch norm helps. Each takes what was measured, and draws."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +7,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .style import COLOURS, DASHES, MARKERS, legend, styled, title_of
-
-# --- 10: why batch norm helps --------------------------------------------------------------------------------------
 
 NORM_STYLES = {
     "no norm": ("#D55E00", "-"),
@@ -42,11 +40,10 @@ def norm_curves(found: Mapping[str, Sequence], smooth, span: int, title: str) ->
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), width_ratios=(1.35, 1))
     for place, (name, runs) in enumerate(found.items()):
-        whole = [run for run in runs if run.diverged_at is None]
+        whole, colour = [run for run in runs if run.diverged_at is None], NORM_STYLES[name][0]
         curves = [smooth(run.steps["loss"], span) for run in whole] or [[np.nan]]
         left.plot(np.median(curves, axis=0), **_style(name), label=name if whole else f"{name} (diverged)")
         ends = [run.epochs[-1]["validation_loss"] for run in whole]
-        colour = NORM_STYLES[name][0]
         right.plot(ends, [place] * len(ends), "o", color=colour, mfc="white", ms=7, mew=1.6)
         if ends:
             right.plot(np.mean(ends), place, "|", color=colour, ms=20, mew=3)
@@ -167,11 +164,7 @@ def tolerance(found: Mapping[str, np.ndarray], rates: Sequence[float], scales: S
 
 @styled
 def weight_decay(found: Mapping[float, tuple[object, Mapping[int, float]]], smooth, span: int) -> Figure:
-    """Norm of the filters, effective rate and loss of batch-norm networks under several weight decays.
-
-    Args:
-        found: strength → (run, {step: ‖w‖₂ over all convolutions}).
-    """
+    """Filters, effective rate and loss under weight decays: strength → (run, {step: ‖w‖₂ over all convolutions})."""
     figure, axes = plt.subplots(1, 3, figsize=(11.5, 4.2))
     for number, (decay, (run, norms)) in enumerate(found.items()):
         style = {"color": COLOURS[number], "linestyle": DASHES[number]}

@@ -58,14 +58,10 @@ def t_factor(seeds: int) -> float:
 
 
 @styled
-def intervals_of_seeds(few: int = 3, more: int = 5, experiments: int = 40, effect: float = 1.0) -> Figure:
-    """What a 95 % interval is: the same experiment again and again, and how wide an interval of n seeds is.
-
-    Args:
-        few, more: seeds of an experiment, left and middle; experiments: how many are drawn.
-        effect: the true difference, in units of the spread between seeds.
-    """
-    random = np.random.default_rng(4)
+def intervals_of_seeds() -> Figure:
+    """What a 95 % interval is: the same experiment again and again, and how wide an interval of n seeds is."""
+    random, few, more, experiments = np.random.default_rng(4), 3, 5, 40
+    effect = 1.0  # the true difference, in units of the spread between seeds
     figure, axes = plt.subplots(1, 3, figsize=(11, 4.4), width_ratios=(1, 1, 1.15))
     for axis, seeds in zip(axes, (few, more), strict=False):
         found = random.normal(effect, 1, (experiments, seeds))
@@ -102,14 +98,10 @@ def intervals_of_seeds(few: int = 3, more: int = 5, experiments: int = 40, effec
 
 
 @styled
-def moving_target(turn: float = 55.0) -> Figure:
-    """Internal covariate shift: a layer aims by its gradient, and meanwhile the layers below move the target.
-
-    Args:
-        turn: angle between the two gradients, degrees.
-    """
+def moving_target() -> Figure:
+    """Internal covariate shift: a layer aims by its gradient, and meanwhile the layers below move the target."""
     figure, axes = plt.subplots(1, 3, figsize=(11, 4.1), sharex=True, sharey=True)
-    here, target, angle = np.array([0.0, 0.0]), np.array([2.4, 0.9]), np.deg2rad(turn)
+    here, target, angle = np.array([0.0, 0.0]), np.array([2.4, 0.9]), np.deg2rad(55)
     turned = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) @ target
     aims = [0.62 * target, 0.8 * turned]
     titles = ("1. the layer aims: −G", "2. the layers below step", "3. it aims again: −G′")
@@ -140,27 +132,21 @@ def moving_target(turn: float = 55.0) -> Figure:
 
 
 @styled
-def growing_circle(steps: int = 6, push: float = 0.9) -> Figure:
-    """Scale-free weights: every step is a tangent, so the radius grows, and each step turns by a smaller angle.
-
-    Args:
-        steps: how many are drawn; push: length of a step at radius 1. The gradient goes as 1 / radius, and so do they.
-    """
+def growing_circle() -> Figure:
+    """Scale-free weights: every step is a tangent, so the radius grows, and each step turns by a smaller angle."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.6), width_ratios=(1.15, 1))
-    w, places = np.array([1.0, 0.0]), []
+    steps, w, places = 6, np.array([1.0, 0.0]), []
+    arc = np.linspace(-0.25, 2.6, 120)
     for number in range(steps + 1):
         radius, angle = np.hypot(*w), np.arctan2(w[1], w[0])
         places.append((radius, angle))
-        arc = np.linspace(-0.25, 2.6, 120)
         left.plot(radius * np.cos(arc), radius * np.sin(arc), color=GREY, linewidth=0.7, alpha=0.6)
-        if number == steps:
-            break
-        tangent = np.array([-w[1], w[0]]) / radius
-        moved = w + push / radius * tangent
         left.plot([0, w[0]], [0, w[1]], color=BLUE, linewidth=1, alpha=0.5)
-        _arrow(left, w, moved, ORANGE)
-        w = moved
-    left.plot([0, w[0]], [0, w[1]], color=BLUE, linewidth=1, alpha=0.5)
+        if number < steps:
+            tangent = np.array([-w[1], w[0]]) / radius
+            moved = w + 0.9 / radius * tangent  # the gradient goes as 1 / radius, and so does the step
+            _arrow(left, w, moved, ORANGE)
+            w = moved
     left.plot(0, 0, "ko", ms=5)
     left.text(0.5, -0.2, "w", color=BLUE, fontsize=13)
     left.text(-1.6, 1.95, "a step −η∇f, at a right angle to w", color=ORANGE, fontsize=11)

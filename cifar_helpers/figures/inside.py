@@ -20,11 +20,7 @@ def _tile(axis, image, **options) -> None:
 
 @styled
 def filters(found: Mapping, network: str) -> Figure:
-    """First-layer filters as colours and some deeper kernels as red and blue.
-
-    Args:
-        found: ``inside.features.filters``.
-    """
+    """Filters (of ``inside.features.filters``): the first layer's as colours, some deeper kernels as red and blue."""
     first, deeper = np.asarray(found["first"]), np.asarray(found["deeper"])
     columns = 8
     rows = [-(-len(part) // columns) for part in (first, deeper)]
@@ -46,13 +42,9 @@ def filters(found: Mapping, network: str) -> Figure:
 
 
 @styled
-def one_image(image: np.ndarray, outputs: Mapping[str, np.ndarray], units: int = 8) -> Figure:
-    """One image and what the first units of each layer answer to it.
-
-    Args:
-        image: (h, w, 3) in 0 to 1; outputs: layer → (units, h, w).
-    """
-    figure, axes = plt.subplots(len(outputs), units + 1, figsize=(1.15 * (units + 1), 1.25 * len(outputs) + 0.6))
+def one_image(image: np.ndarray, outputs: Mapping[str, np.ndarray]) -> Figure:
+    """One image, (h, w, 3) in 0 to 1, and what the first 8 units of each layer, (units, h, w), answer to it."""
+    figure, axes = plt.subplots(len(outputs), 9, figsize=(10.35, 1.25 * len(outputs) + 0.6))
     for row, (layer, values) in zip(axes, outputs.items(), strict=True):
         _tile(row[0], image)
         row[0].set_title(layer, loc="left", fontsize=9)
@@ -64,11 +56,7 @@ def one_image(image: np.ndarray, outputs: Mapping[str, np.ndarray], units: int =
 
 @styled
 def strongest(found: Mapping[int, Sequence[np.ndarray]], layer: str) -> Figure:
-    """The images to which units of a layer answer most, one unit per row.
-
-    Args:
-        found: unit → (h, w, 3) images in 0 to 1.
-    """
+    """The images to which units of a layer answer most, one unit per row: unit → (h, w, 3) images in 0 to 1."""
     width = len(next(iter(found.values())))
     figure, axes = plt.subplots(len(found), width, figsize=(1.1 * width, 1.2 * len(found) + 0.6), squeeze=False)
     for row, (unit, images) in zip(axes, found.items(), strict=True):
@@ -101,11 +89,7 @@ def attributions(images: Sequence[np.ndarray], titles: Sequence[str], maps: Mapp
 
 @styled
 def sanity(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Rank correlation of explanations of the trained network with those of other networks.
-
-    Args:
-        found: method → comparison → one value per image.
-    """
+    """Rank correlation of explanations with those of other networks: method → comparison → one value per image."""
     figure, axis = plt.subplots(figsize=(8, 0.55 * sum(map(len, found.values())) + 1.8))
     places, labels, names = [], [], list(next(iter(found.values())))
     for method, by_name in found.items():
@@ -126,17 +110,10 @@ def sanity(found: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
 
 @styled
 def feature_maps(found: Mapping, classes: Sequence[str]) -> Figure:
-    """Principal components and t-SNE of penultimate features, a colour and a marker per class.
-
-    Args:
-        found: ``inside.features.features``.
-    """
+    """Principal components and t-SNE of ``inside.features.features``, a colour and a marker per class."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 5.4))
     labels = np.asarray(found["labels"])
-    titles = {
-        "pca": f"principal components ({100 * found['explained']:.0f} % of the variance)",
-        "tsne": "t-SNE",
-    }
+    titles = {"pca": f"principal components ({100 * found['explained']:.0f} % of the variance)", "tsne": "t-SNE"}
     for axis, (kind, title) in zip(axes, titles.items(), strict=True):
         points = np.asarray(found[kind])
         for c, name in enumerate(classes):

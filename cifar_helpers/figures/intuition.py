@@ -39,11 +39,7 @@ def ravine(paths: Mapping[str, np.ndarray], curvatures: Sequence[float]) -> Figu
 
 @styled
 def ten_layers(found: Mapping[str, Sequence[float]]) -> Figure:
-    """How large the signal is behind each layer of a deep network, by how its weights were drawn.
-
-    Args:
-        found: initialisation → root mean square of the signal, layer by layer; the input's is 1.
-    """
+    """Root mean square of the signal behind each layer, by how the weights were drawn; the input's is 1."""
     figure, axis = plt.subplots(figsize=(8, 4))
     for (name, sizes), colour, marker in zip(found.items(), COLOURS, MARKERS, strict=False):
         axis.plot(range(len(sizes) + 1), [1, *sizes], marker, linestyle="-", color=colour, mfc="white", label=name)
@@ -63,9 +59,8 @@ def overshoot() -> Figure:
     """
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
     steps, way = np.array([0.25, 0.5, 1, 2]), np.linspace(-0.3, 2.35, 200)
-    for axis, name, curvature in zip(
-        axes, ("the slope changes slowly", "the slope changes fast"), (0.3, 2), strict=True
-    ):
+    valleys = {"the slope changes slowly": 0.3, "the slope changes fast": 2}
+    for axis, (name, curvature) in zip(axes, valleys.items(), strict=True):
         after = 2 - steps + curvature / 2 * steps**2
         axis.plot(way, 2 - way + curvature / 2 * way**2, color=GREY)
         axis.plot(way, 2 - way, color=GREEN, linestyle=(0, (5, 3)), linewidth=1.6, label="what the slope promises")
@@ -105,11 +100,8 @@ def cone() -> Figure:
     """A gradient that changes by at most β per unit of way stays in a cone; one that changes faster leaves it."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.9), sharey=True)
     way = np.linspace(0, 2, 200)
-    curves = (
-        ("β-smooth: it cannot leave", np.sin(2.2 * way) / 2.6),
-        ("not β-smooth: it left", 0.8 * np.sin(3.5 * way)),
-    )
-    for axis, (name, change) in zip(axes, curves, strict=True):
+    curves = {"β-smooth: it cannot leave": np.sin(2.2 * way) / 2.6, "not β-smooth: it left": 0.8 * np.sin(3.5 * way)}
+    for axis, (name, change) in zip(axes, curves.items(), strict=True):
         axis.fill_between(way, 1 - way, 1 + way, color=GREEN, alpha=0.2, linewidth=0, label="g ± β × way")
         outside = np.abs(change) > way
         axis.plot(way, 1 + change, color=BLUE, label="the gradient on the way")
@@ -262,11 +254,7 @@ def turning(vectors: Sequence[Sequence[float]], curvatures: Sequence[float]) -> 
 
 @styled
 def pixels(picture) -> Figure:
-    """A tiny picture and its three channels as tables of numbers.
-
-    Args:
-        picture: (3, h, w) numbers from 0 to 255, an array or a tensor.
-    """
+    """A tiny picture, (3, h, w) numbers from 0 to 255, and its three channels as tables of numbers."""
     values = np.asarray(picture)
     figure, axes = plt.subplots(1, 4, figsize=(10, 2.9))
     axes[0].imshow(values.transpose(1, 2, 0).astype("uint8"))

@@ -1,6 +1,6 @@
 """Figures of the loss landscape: bands of the handout's proxy and of the direct probe, comparisons, controls.
 
-As in ``figures``, a function takes records or arrays and returns the figure; it trains nothing and measures nothing.
+A function takes records or arrays and returns the figure; it trains nothing and measures nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,7 @@ CONTROLS = {  # condition → (legend, colour, line style, marker)
 
 
 def mark_idle(axis, idle: Mapping | None) -> None:
-    """Mark above a panel where networks are not training: a strip per network, as high as the share of its runs.
-
-    Args:
-        idle: model → (n,) share of the runs at every step.
-    """
+    """Mark above a panel where networks are not training: model → (n,) share of its runs, the height of its strip."""
     shares = {model: np.asarray(idle[model]) for model in in_order(idle or {}) if np.any(idle[model])}
     for row, (model, share) in enumerate(shares.items()):
         bottom = 1.01 + 0.035 * row
@@ -162,19 +158,14 @@ def probe_bands(
         log: logarithmic y axis; level: (value, label) of a line across; top: upper end of y where it is lower.
     """
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), sharex=True, sharey=True)
-    average = np.exp if log else (lambda x: x)
-    scale = np.log if log else (lambda x: x)
     for axis, model in zip(axes, in_order(networks), strict=True):
         style, found = line_style(model), networks[model]
         n = min(len(band.steps) for band in found)
         steps = found[0].steps[:n]
-        for name in ("min_curve", "max_curve"):
-            for band in found:
-                axis.plot(steps, getattr(band, name)[:n], color=style["color"], linewidth=0.7, alpha=0.7)
-        edges = [
-            average(np.mean([scale(getattr(band, name)[:n]) for band in found], axis=0))
-            for name in ("min_curve", "max_curve")
-        ]
+        each = np.array([[getattr(band, name)[:n] for band in found] for name in ("min_curve", "max_curve")])
+        for curve in np.concatenate(each):
+            axis.plot(steps, curve, color=style["color"], linewidth=0.7, alpha=0.7)
+        edges = np.exp(np.mean(np.log(each), axis=1)) if log else np.mean(each, axis=1)
         axis.fill_between(steps, *edges, color=style["color"], alpha=0.28, linewidth=0)
         for edge in edges:
             axis.plot(steps, edge, color=style["color"], linestyle=style["linestyle"], linewidth=1.8)
@@ -269,9 +260,10 @@ def over_time(found: Mapping[str, Sequence[Mapping]], title: str) -> Figure:
     Args:
         found: quantity in words → ``trends.over_time``.
     """
-    figure, axes = plt.subplots(1, len(found), figsize=(4.6 * len(found), 4.4), sharex=True, sharey=True)
+    size = (4.6 * len(found), 4.4)
+    figure, axes = plt.subplots(1, len(found), figsize=size, sharex=True, sharey=True, squeeze=False)
     colour = line_style("VGG_A_BatchNorm")["color"]
-    for axis, (quantity, rows) in zip(np.atleast_1d(axes), found.items(), strict=True):
+    for axis, (quantity, rows) in zip(axes[0], found.items(), strict=True):
         known = [row for row in rows if row["paired"]]
         steps, means = [row["step"] for row in known], [np.exp(row["paired"].mean) for row in known]
         count = max((len(row["paired"].values) for row in known), default=0)
@@ -285,14 +277,14 @@ def over_time(found: Mapping[str, Sequence[Mapping]], title: str) -> Figure:
         axis.axhline(1, color="#444444", linestyle=":", linewidth=1)
         axis.set_title(quantity)
         _log_y(axis)
-    steps_axis(*np.atleast_1d(axes))
-    np.atleast_1d(axes)[0].set_ylabel("BN / no BN at the same step")
+    steps_axis(*axes[0])
+    axes[0][0].set_ylabel("BN / no BN at the same step")
     title_of(figure, title)
     return figure
 
 
 @styled
-def controls(panels: Sequence[Mapping], ylabel: str, title: str, log: bool = True) -> Figure:
+def controls(panels: Sequence[Mapping], ylabel: str, title: str) -> Figure:
     """A quantity against η at a few steps of the trajectory, under every control; one row per network.
 
     Batch norm in eval mode leaves the others' range by decades: it has a row for itself, beside the dense grid.
@@ -300,7 +292,6 @@ def controls(panels: Sequence[Mapping], ylabel: str, title: str, log: bool = Tru
     Args:
         panels: one mapping per panel: ``model``, ``step``, and ``conditions`` {name in ``CONTROLS``: (etas (m,), values
             (seeds, m))}, ``stuck`` (what to say about seeds that are not training), as of ``evidence.control_panels``.
-        log: logarithmic y axis.
     """
     models = in_order(panel["model"] for panel in panels)
     steps = sorted({panel["step"] for panel in panels})
@@ -316,8 +307,7 @@ def controls(panels: Sequence[Mapping], ylabel: str, title: str, log: bool = Tru
             stuck = f" ({panel['stuck']})" if panel["stuck"] else ""
             mode = "eval mode, " if evaluated else ""
             axis.set_title(f"{NETWORKS[model][0]}, {mode}step {panel['step']}{stuck}", fontsize=11)
-            if log:
-                _log_y(axis)
+            _log_y(axis)
         row[0].set_ylabel(ylabel)
     for axis in axes[-1]:
         axis.set_xlabel("rate η")

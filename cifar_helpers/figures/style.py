@@ -54,8 +54,7 @@ STYLE = {
     "svg.hashsalt": "cifar-helpers",
     "svg.fonttype": "none",
 }
-# Okabe–Ito colours; every network keeps its colour, dash and place in the legend in all figures.
-NETWORKS = {
+NETWORKS = {  # model class → name, Okabe–Ito colour and dash, the same in all figures, in the order of every legend
     "VGG_A": ("VGG-A", "#D55E00", "-"),
     "VGG_A_BatchNorm": ("VGG-A + BN", "#0072B2", (0, (6, 1.5))),
     "VGG_A_Dropout": ("VGG-A + dropout", "#CC79A7", (0, (3, 1))),
@@ -122,14 +121,10 @@ def legend(axis, **options) -> None:
 def save(figure: Figure, name: str, caption: str, data, profile: str, runs: Sequence = (), private: bool = False):
     """Write PNG, SVG and a JSON of provenance to the profile's local figures, with a foot that says what it is made of.
 
-    The profile ``smoke``, which is never published, goes without SVG.
-
     Args:
         name: file name without suffix; begins with the notebook's number.
         caption: one sentence for the report, also the alternative text.
-        data: the ``ImageData`` used.
-        profile: the profile that was run.
-        runs: records shown.
+        data: the ``ImageData`` used; profile: the one that was run; runs: records shown.
         private: the figure reproduces images of the data set: it stays local and is never published.
 
     Raises:
@@ -145,20 +140,20 @@ def save(figure: Figure, name: str, caption: str, data, profile: str, runs: Sequ
     with mpl.rc_context(STYLE):
         write_atomically(folder / f"{name}.png", lambda path: figure.savefig(path, dpi=150, **options))
         if not private and profile != "smoke":  # which is never published
-            write_atomically(
-                folder / f"{name}.svg", lambda path: figure.savefig(path, metadata={"Date": None}, **options)
-            )
-    entry = {"kind": "figure", "name": name, "caption": caption, "private": private} | made_from
-    write_atomically(folder / f"{name}.json", json.dumps(entry, indent=1))
+            options["metadata"] = {"Date": None}
+            write_atomically(folder / f"{name}.svg", lambda path: figure.savefig(path, **options))
+    _keep({"kind": "figure", "name": name, "caption": caption, "private": private} | made_from, profile)
 
 
 def save_film(film: bytes, name: str, caption: str, data, profile: str, runs: Sequence = ()) -> None:
     """Write a GIF with its provenance beside the figures. Arguments and errors are those of ``save``."""
     entry = {"kind": "figure", "name": name, "caption": caption, "private": False, "suffix": ".gif"}
     write_atomically(figures_dir(profile) / f"{name}.gif", film)
-    write_atomically(
-        figures_dir(profile) / f"{name}.json", json.dumps(entry | provenance(data, profile, runs), indent=1)
-    )
+    _keep(entry | provenance(data, profile, runs), profile)
+
+
+def _keep(entry: Mapping, profile: str) -> None:
+    write_atomically(figures_dir(profile) / f"{entry['name']}.json", json.dumps(entry, indent=1))
 
 
 def file_of(entry: Mapping) -> str:
@@ -200,8 +195,7 @@ def save_table(rows: list[dict], name: str, caption: str, data, profile: str, ru
     found, rows = words.numbers(rows), words.shown(rows)
     entry = {"kind": "table", "name": name, "caption": caption, "rows": rows, "private": False}
     entry |= {"numbers": found} if found else {}
-    entry |= provenance(data, profile, runs)
-    write_atomically(figures_dir(profile) / f"{name}.json", json.dumps(entry, indent=1))
+    _keep(entry | provenance(data, profile, runs), profile)
     left = [{"selector": "th, td", "props": "text-align: left; vertical-align: top"}]
     return pd.DataFrame(rows).style.hide(axis="index").set_caption(caption).set_table_styles(left)
 

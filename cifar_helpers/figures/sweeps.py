@@ -85,13 +85,11 @@ def sweep_over_scale(found) -> Figure:
     for number, rest in enumerate(second):
         mine = sorted((o for o in found if o.variant[1:] == rest), key=lambda o: float(o.variant[0]))
         name = " · ".join(map(label_of, rest))
-        style = {"color": FIXED.get(name, COLOURS[number]), "marker": MARKERS[number]}
-        place = [float(o.variant[0]) for o in mine]
-        line = {"linestyle": DASHES[number % len(DASHES)], "color": style["color"], "label": name or None}
-        axis.plot(place, [100 * o.mean for o in mine], **line)
+        colour, place = FIXED.get(name, COLOURS[number]), [float(o.variant[0]) for o in mine]
+        axis.plot(place, [100 * o.mean for o in mine], c=colour, ls=DASHES[number % len(DASHES)], label=name or None)
         for x, o in zip(place, mine, strict=True):
             seeds = [100 * s if np.isfinite(s) else 10.0 for s in o.scores]  # what diverged only guesses
-            axis.plot([x] * len(seeds), seeds, linestyle="", mfc="white", mew=1.6, ms=7, **style)
+            axis.plot([x] * len(seeds), seeds, MARKERS[number], mfc="white", mew=1.6, ms=7, color=colour)
     axis.axhline(10, color="#777777", linestyle=":", linewidth=1)
     axis.annotate("guessing", (0.4, 10), xycoords=("axes fraction", "data"), va="bottom", size=10)
     axis.set(xscale="log", xlabel=f"{found.factors[0]}, log", ylabel="validation accuracy (%)", ylim=(5, None))
@@ -211,11 +209,7 @@ def weight_histograms(summaries: dict, value_range: float) -> Figure:
 
 @styled
 def depth_costs(rows: Sequence[dict]) -> Figure:
-    """Parameters of ResNets, and seconds per training step and operations relative to the first.
-
-    Args:
-        rows: ``timing.depth_times``.
-    """
+    """Parameters of ``timing.depth_times``' ResNets, and seconds per step and operations relative to the first."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
     names = [row["model"].removeprefix("resnet") for row in rows]
     left.bar(names, [row["parameters"] / 1e6 for row in rows], color=COLOURS[5])
@@ -236,11 +230,7 @@ def depth_costs(rows: Sequence[dict]) -> Figure:
 
 @styled
 def confusion_matrix(counts: np.ndarray, classes: Sequence[str], network: str) -> Figure:
-    """Heat map of true against predicted class, in percent of the true class.
-
-    Args:
-        counts: (classes, classes) of (true, predicted).
-    """
+    """Heat map of (true, predicted) counts, (classes, classes), in percent of the true class."""
     import seaborn as sns  # brings pandas, which takes a second to import
 
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -256,11 +246,7 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], network: str) -
 
 @styled
 def mistakes(found: Sequence[dict], classes: Sequence[str], network: str) -> Figure:
-    """The most confident mistakes: image, prediction with its probability, truth.
-
-    Args:
-        found: ``inside.mistakes.confident_mistakes``.
-    """
+    """The most confident mistakes (``inside.mistakes``): image, prediction with its probability, truth."""
     columns = 6
     rows = max(1, -(-len(found) // columns))
     figure, axes = plt.subplots(rows, columns, figsize=(10, 2.2 * rows + 0.6), squeeze=False)
@@ -276,11 +262,7 @@ def mistakes(found: Sequence[dict], classes: Sequence[str], network: str) -> Fig
 
 @styled
 def toy_curves(found: dict) -> Figure:
-    """Validation accuracy of small networks by epoch; every seed thin, their median thick.
-
-    Args:
-        found: variant → ``inside.toys.accuracies`` of every seed.
-    """
+    """Validation accuracy by epoch, variant → ``inside.toys.accuracies``; every seed thin, their median thick."""
     figure, axis = plt.subplots(figsize=(8, 4.4))
     for number, (name, seeds) in enumerate(found.items()):
         style = {"color": COLOURS[number], "linestyle": DASHES[number % len(DASHES)]}

@@ -1,7 +1,4 @@
-"""One style, one function per figure, one ``save``.
-
-A figure function takes records or arrays and returns the figure; it trains nothing and measures nothing.
-"""
+"""Figures of notebooks 01 and 04: images, training curves, two networks compared."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -19,22 +16,16 @@ CUT = 4.0  # nats; a higher training loss is written and not drawn
 
 
 @styled
-def sample_grid(images, labels, classes: Sequence[str], per_class: int = 10) -> Figure:
-    """Ten random-looking but fixed images of each class, one class per row.
-
-    Args:
-        images, labels: (n, 3, 32, 32) uint8 and (n,) tensors.
-    """
-    figure, axes = plt.subplots(len(classes), per_class, figsize=(8, 8.4))
-    for row, name in enumerate(classes):
-        members = (labels == row).nonzero().squeeze(1)[:per_class]
-        for column in range(per_class):
-            axis = axes[row, column]
+def sample_grid(images, labels, classes: Sequence[str]) -> Figure:
+    """The first ten images of each class, one class per row; images, labels: (n, 3, 32, 32) uint8 and (n,) tensors."""
+    figure, axes = plt.subplots(len(classes), 10, figsize=(8, 8.4))
+    for number, (row, name) in enumerate(zip(axes, classes, strict=True)):
+        for axis in row:
             axis.axis("off")
-            if column < len(members):
-                axis.imshow(images[members[column]].permute(1, 2, 0).numpy())
-        axes[row, 0].text(-6, 16, name, ha="right", va="center", fontsize=12)
-    title_of(figure, f"{per_class} training images of each class")
+        for axis, image in zip(row, images[labels == number][:10], strict=False):
+            axis.imshow(image.permute(1, 2, 0).numpy())
+        row[0].text(-6, 16, name, ha="right", va="center", fontsize=12)
+    title_of(figure, "10 training images of each class")
     return figure
 
 
@@ -61,11 +52,7 @@ def channel_histograms(images, mean, std) -> Figure:
 
 @styled
 def augmentation_grid(rows: dict) -> Figure:
-    """The same images under several augmentations, one augmentation per row.
-
-    Args:
-        rows: name → images (n, 3, 32, 32) float in [0, 1].
-    """
+    """The same images, (n, 3, 32, 32) float in [0, 1], under several augmentations, one augmentation per row."""
     n = min(len(images) for images in rows.values())
     figure, axes = plt.subplots(len(rows), n, figsize=(8, 1.05 * len(rows) + 0.5), squeeze=False)
     for axis_row, (name, images) in zip(axes, rows.items(), strict=True):
