@@ -305,7 +305,7 @@ def test_no_legend_hides_what_is_drawn():
     class_0 = torch.tensor([[-2.8, 2.7], [0, 0]])
     grid = np.stack(np.meshgrid([-3, 3], [-3, 3]), -1).reshape(-1, 2)
     edges = {"VGG_A": (1, 19), "VGG_A_BatchNorm": (1, 2)}
-    bands = {m: [quantities.Band(np.arange(9), np.outer(ends, np.ones(9)), ("", ""))] for m, ends in edges.items()}
+    bands = {m: [quantities.Band(np.arange(9), np.outer(ends, np.ones(9)))] for m, ends in edges.items()}
     for figure in (
         figures.autograd.plane(class_0, torch.tensor([0, 1]), grid, np.array([0, 1, 0, 1])),
         figures.landscape.probe_bands(bands, "β", "A title", level=(3, "2/η = 3")),

@@ -28,7 +28,7 @@ def runs(model, values, seeds=3):
 
 
 def quantity(found):
-    return quantities.Band(UNEVEN, np.stack([run.values for run in found]), ("",) * len(found))
+    return quantities.Band(UNEVEN, np.stack([run.values for run in found]))
 
 
 def test_the_window_is_a_share_of_the_run_however_often_it_was_measured():

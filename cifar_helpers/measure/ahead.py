@@ -115,9 +115,9 @@ def grid(tried: Mapping[tuple[str, float, float], object]) -> tuple[list[float],
     return rates, scales, by_name
 
 
-def norm_rows(networks: Mapping[str, Sequence], base: str = "batch norm") -> list[dict]:
-    """Training loss, validation loss and accuracy under every norm, and both losses minus those of ``base``."""
-    rows = []
+def norm_rows(networks: Mapping[str, Sequence]) -> list[dict]:
+    """Training loss, validation loss and accuracy under every norm, and both losses minus those of batch norm."""
+    rows, base = [], "batch norm"
     for name, runs in networks.items():
         row = {"norm": name, "seeds": str(len(runs))}
         for words, of in (("training loss", end_losses), ("validation loss, eval mode", at_end)):

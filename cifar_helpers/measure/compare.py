@@ -8,17 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from ..env import CourseError
 from ..intervals import Paired, paired
 from ..words import ahead_text, ratio_cell, ratio_text, rounded
 
 WINDOW = (0.8, 1.0)  # share of a run over which networks are compared, declared before looking
-
-
 NOT_TRAINING = 0.05  # nats: a training loss this close to ln 10 is that of guessing
 SPAN = 11  # steps over which a training loss is averaged before two nets are matched by it or called not training
 BINS = 5  # into which the range that two nets share is cut when they are matched
+WAYS = {"step": "the same step", "loss": "the same training loss", "distance": "the same relative distance"}
 
 
 def training_loss(run) -> np.ndarray:
@@ -101,11 +101,9 @@ def _compare(sides: Sequence[Sequence], value: Callable) -> dict:
 
 
 def _training(sides: Sequence[Sequence], value: Callable, window: tuple[float, float]) -> dict:
-    """``_compare`` over the seeds at which both networks train, or over all of them where there is no such seed.
+    """``_compare`` over the seeds at which both networks train, or over all where there is none (not ``trains``).
 
-    Returns:
-        Its dict, with ``trains`` (whether there is such a seed) and ``with_stuck`` (``Paired`` over all seeds where
-        some but not all are such; else None).
+    ``with_stuck``: ``Paired`` over all seeds where some but not all are such; else None.
     """
     both = [pair for pair in zip(*sides, strict=True) if all(is_training(run, window) for run in pair)]
     every = _compare(sides, value)
@@ -164,12 +162,15 @@ def ratio_rows(
         logs = _training(sides, log, window)
         row = {"rate": rate, "plain": np.exp(logs["plain"]), "other": np.exp(logs["other"]), "paired": logs["paired"]}
         row |= {"trains": logs["trains"]}
-        ratio, note = _in_words(ratio_text, logs), _stuck_note(sides, window)
-        rows.append(row | {"ratio": ratio, "note": note, "in_words": f"{ratio} — {note}" if note else ratio})
+        rows.append(_noted(row, _in_words(ratio_text, logs), _stuck_note(sides, window)))
     return rows
 
 
-def matched_rows(plain: Sequence, other: Sequence, points: Callable, bins: int = BINS) -> list[dict]:
+def _noted(row: dict, ratio: str, note: str) -> dict:
+    return row | {"ratio": ratio, "note": note, "in_words": f"{ratio} — {note}" if note else ratio}
+
+
+def matched_rows(plain: Sequence, other: Sequence, points: Callable) -> list[dict]:
     """Ratio of a quantity between two networks where some x is equal, for every rate, paired by seed.
 
     For each pair the range of x that both reach is cut into equal bins; a bin in which both were measured gives one
@@ -189,7 +190,7 @@ def matched_rows(plain: Sequence, other: Sequence, points: Callable, bins: int =
     rows = []
     for rate, *sides in _pairs(plain, other):
         pairs = [pair for pair in zip(*sides, strict=True) if not any(map(_diverged, pair))]
-        whole = [each for each in (_matched(*map(points, pair), bins) for pair in pairs) if each]
+        whole = [each for each in (_matched(*map(points, pair)) for pair in pairs) if each]
         seeds, gone = len(sides[0]), len(pairs) - len(whole)
         note = f"{gone} of {seeds} seeds share no range" if gone else ""
         note += f"{'; ' if note else ''}{seeds - len(pairs)} of {seeds} diverged" if len(pairs) < seeds else ""
@@ -201,28 +202,20 @@ def matched_rows(plain: Sequence, other: Sequence, points: Callable, bins: int =
             row |= {"paired": paired(logs[:, 0], logs[:, 1])}
             row |= {"over": (min(each[2] for each in whole), max(each[3] for each in whole))}
             ratio = ratio_text(row["paired"])
-        rows.append(row | {"ratio": ratio, "note": note, "in_words": f"{ratio} — {note}" if note else ratio})
+        rows.append(_noted(row, ratio, note))
     return rows
 
 
-def _matched(plain: tuple, other: tuple, bins: int) -> tuple[float, float, float, float] | None:
+def _matched(plain: tuple, other: tuple) -> tuple[float, float, float, float] | None:
     """Mean log of y over the shared bins for either side, and the ends of the shared range; None without one."""
-    sides = []
-    for x, y in (plain, other):
-        known = np.isfinite(x) & np.isfinite(y)
-        sides.append((np.asarray(x)[known], np.asarray(y)[known]))
-    if not all(len(x) for x, _ in sides):
+    sides = [np.array([x, y])[:, np.isfinite(x) & np.isfinite(y)] for x, y in (plain, other)]
+    if not all(x.size for x, _ in sides):
         return None
     low, high = max(x.min() for x, _ in sides), min(x.max() for x, _ in sides)
     if not low < high:
         return None
-    means = np.full((2, bins), np.nan)
-    for side, (x, y) in enumerate(sides):
-        inside = (x >= low) & (x <= high)
-        index = np.minimum(((x[inside] - low) / (high - low) * bins).astype(int), bins - 1)
-        count, total = np.bincount(index, minlength=bins), np.bincount(index, y[inside], minlength=bins)
-        means[side] = np.divide(total, count, out=np.full(bins, np.nan), where=count > 0)
-    logs = np.log(means[:, np.isfinite(means).all(axis=0) & (means > 0).all(axis=0)])
+    means = np.array([stats.binned_statistic(x, y, "mean", BINS, (low, high)).statistic for x, y in sides])
+    logs = np.log(means[:, (means > 0).all(axis=0)])  # an empty bin's mean is NaN
     return (*logs.mean(axis=1), float(low), float(high)) if logs.size else None
 
 
@@ -289,8 +282,7 @@ def distance_row(plain: Sequence, other: Sequence, cloud: Callable) -> dict:
 
     row = matched_rows(plain, other, logged)[0]
     (_, *sides), *_ = _pairs(plain, other)
-    note = "; ".join(filter(None, (row["note"], _stuck_note(sides, WINDOW))))
-    return row | {"note": note, "in_words": f"{row['ratio']} — {note}" if note else row["ratio"]}
+    return _noted(row, row["ratio"], "; ".join(filter(None, (row["note"], _stuck_note(sides, WINDOW)))))
 
 
 def _near(run, cloud: Callable) -> tuple[np.ndarray, np.ndarray]:
@@ -326,30 +318,21 @@ def three_ways(plain: Sequence, other: Sequence, series: Callable, cloud: Callab
         band = series([run])
         return band.steps, band.curves[0]
 
-    def near(run) -> tuple[np.ndarray, np.ndarray]:
-        return _near(run, cloud)
-
     def both(points: Callable) -> dict:
         return {runs[0].config.model: [points(run) for run in runs] for runs in (plain, other)}
 
     total = plain[0].config.steps
-    window = tuple(round(share * total) for share in WINDOW)
-    steps = window_steps(total)
-    at_step = ratio_rows(plain, other, series)[0]
-    at_equal_loss = loss_rows(plain, other, series)[0]
-    at_distance = distance_row(plain, other, cloud)
+    window, steps = tuple(round(share * total) for share in WINDOW), window_steps(total)
+    at_equal_loss, at_distance = loss_rows(plain, other, series)[0], distance_row(plain, other, cloud)
     ends = at_equal_loss["over"]
     loss = f"training loss {ends[0]:.2f} to {ends[1]:.2f} nats" if ends else "no shared training loss"
     reach = at_distance["over"] and tuple(np.exp(at_distance["over"]))
     far = f"η‖g‖/‖w‖ {reach[0]:.2g} to {reach[1]:.2g}, {steps}" if reach else f"no shared distance, {steps}"
     return [
-        Comparison("step", both(curve), at_step, steps, window),
+        Comparison("step", both(curve), ratio_rows(plain, other, series)[0], steps, window),
         Comparison("loss", both(lambda run: at_loss(run, *curve(run))), at_equal_loss, loss, ends),
-        Comparison("distance", both(near), at_distance, far, reach),
+        Comparison("distance", both(lambda run: _near(run, cloud)), at_distance, far, reach),
     ]
-
-
-WAYS = {"step": "the same step", "loss": "the same training loss", "distance": "the same relative distance"}
 
 
 def comparison_table(found: Sequence[Comparison], unit: str) -> list[dict]:

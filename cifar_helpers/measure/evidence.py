@@ -4,10 +4,10 @@ From records to table rows and to what ``landscape`` draws; nothing here trains.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
+from ..intervals import Paired
 from ..words import factor, listed, ratio_cell, ratio_text, rounded
 from . import compare, quantities
 
@@ -94,19 +94,17 @@ def control_rows(plain: Sequence, other: Sequence, grid, controls: Mapping, quan
     conditions["random direction"] = (controls["random"], "all")
     if quantity != "loss":
         conditions["output layer alone"] = (grid, "output")
+
+    def ratio(probe, layer: str, step: int) -> Paired | None:
+        def log(run) -> float:
+            with np.errstate(divide="ignore"):
+                return float(np.log(_summary(at_step(run, probe, quantity, step, layer), quantity)))
+
+        return compare.paired_by_seed(plain, other, log, lambda run: not _idle(run, step))
+
     rows, stuck = [], {step: _stuck_at((plain, other), step) for step in controls["dense"].at}
     for name, (probe, layer) in conditions.items():
-        ratios = {}
-        for step in controls["dense"].at:
-
-            def log(run, probe=probe, step=step, layer=layer) -> float:
-                with np.errstate(divide="ignore"):
-                    return float(np.log(_summary(at_step(run, probe, quantity, step, layer), quantity)))
-
-            def training(run, step=step) -> bool:
-                return not _idle(run, step)
-
-            ratios[step] = compare.paired_by_seed(plain, other, log, training)
+        ratios = {step: ratio(probe, layer, step) for step in controls["dense"].at}
         texts = {step: ratio_text(found) if found else "not compared" for step, found in ratios.items()}
         rows.append({"condition": name, "ratios": ratios, "texts": texts, "stuck": stuck})
     return rows
@@ -152,9 +150,8 @@ def floor_rows(runs: Sequence, grid, noise, quantity: str) -> list[dict]:
                     continue
                 if quantity == "loss":
                     found, where = run.probes[noise], _row(run.probes[noise], step)
-                    shares.append(
-                        _summary(values, quantity) / np.abs(found["loss"] - found["start_loss"][:, None])[where].mean()
-                    )
+                    other = np.abs(found["loss"] - found["start_loss"][:, None])[where].mean()
+                    shares.append(_summary(values, quantity) / other)
                 else:
                     best = int(np.nanargmax(values))
                     shares.append(values[best] / floor[best])
@@ -230,7 +227,7 @@ def peak_row(plain: Sequence, other: Sequence, quantity: Callable) -> dict:
     def largest(found: Sequence) -> object:
         names = {(sweep.config.model, sweep.config.seed) for sweep in found}
         band = quantity([run for run in (*plain, *other) if (run.config.model, run.config.seed) in names])
-        return replace(band, curves=band.max_curve[None], labels=("largest over the rates",))
+        return quantities.Band(band.steps, band.max_curve[None])
 
     return compare.ratio_rows(quantities.sweeps(plain), quantities.sweeps(other), largest)[0]
 
@@ -247,13 +244,13 @@ def seeds(runs: Sequence) -> str:
     return f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
 
 
-def noise_share(run, probe, layer: str = "all") -> float:
+def noise_share(run, probe) -> float:
     """Share of the squared two-batch gradient distance that is gone with both gradients on one batch, in the window.
 
     1 − mean d²(same batch) / mean d²(two batches), over the steps at which both were taken.
     """
-    one = quantities.same_batch([run], probe, "distance", layer)
-    two = quantities.at_steps(quantities.VGG_Grad_Pred([run], 1, layer), one.steps)
+    one = quantities.same_batch([run], probe, "distance")
+    two = quantities.at_steps(quantities.VGG_Grad_Pred([run]), one.steps)
     inside = compare.in_window(one.steps, run.config.steps)
     squares = [np.nanmean(band.curves[0][inside] ** 2) for band in (one, two)]
     return float(1 - squares[0] / squares[1])
@@ -343,32 +340,20 @@ def layer_rows(sweep: Sequence[Sequence], direct: Sequence[Sequence], one_batch,
     """
     probed = [[run for run in side if one_batch in run.probes] for side in sweep]
     proxy = quantities.VGG_Grad_Pred if quantity == "distance" else quantities.VGG_Beta_Smooth
-    ways = {
-        "proxy, same step": (compare.ratio_rows, sweep, lambda r, layer: proxy(r, layer=layer)),
-        "proxy, same training loss": (compare.loss_rows, sweep, lambda r, layer: proxy(r, layer=layer)),
-        "proxy on one batch, same step": (
-            compare.ratio_rows, probed, lambda r, layer: quantities.same_batch(r, one_batch, quantity, layer),
+    measured = {
+        "proxy": (sweep, lambda layer: lambda runs: proxy(runs, layer=layer)),
+        "proxy on one batch": (
+            probed,
+            lambda layer: lambda runs: quantities.same_batch(runs, one_batch, quantity, layer),
         ),
-        "proxy on one batch, same training loss": (
-            compare.loss_rows, probed, lambda r, layer: quantities.same_batch(r, one_batch, quantity, layer),
-        ),
-        "probe, same step": (
-            compare.ratio_rows, direct, lambda r, layer: quantities.probe_summary(r, grid, quantity, layer),
-        ),
-        "probe, same training loss": (
-            compare.loss_rows, direct, lambda r, layer: quantities.probe_summary(r, grid, quantity, layer),
-        ),
-    }  # fmt: skip
+        "probe": (direct, lambda layer: lambda runs: quantities.probe_summary(runs, grid, quantity, layer)),
+    }
     rows = []
-    for name, (rows_of, sides, value) in ways.items():
-        found = {
-            layer: rows_of(*sides, lambda r, layer=layer, value=value: value(r, layer))[0]
-            for layer in ("all", "output")
-        }
-        rows.append(
-            {"measured by": name, "paired": {layer: row["paired"] for layer, row in found.items()}}
-            | {"trains": {layer: row["trains"] for layer, row in found.items()}}
-            | {"all parameters": ratio_cell(found["all"]["paired"], found["all"]["in_words"])}
-            | {"output layer": ratio_cell(found["output"]["paired"], found["output"]["in_words"])}
-        )
+    for name, (sides, over) in measured.items():
+        for way, rows_of in {"same step": compare.ratio_rows, "same training loss": compare.loss_rows}.items():
+            found = {layer: rows_of(*sides, over(layer))[0] for layer in ("all", "output")}
+            row = {key: {layer: each[key] for layer, each in found.items()} for key in ("paired", "trains")}
+            cells = {layer: ratio_cell(each["paired"], each["in_words"]) for layer, each in found.items()}
+            row |= {"all parameters": cells["all"], "output layer": cells["output"]}
+            rows.append({"measured by": f"{name}, {way}"} | row)
     return rows

@@ -14,8 +14,6 @@ from ..training.config import RunConfig
 from ..training.loop import Recorder, train
 from ..training.store import Store
 
-# --- bf16 against fp32 ---------------------------------------------------------------------------------------------
-
 
 def precision_gap(model, first, second, lr: float, contexts: dict) -> dict:
     """How far bf16 recordings are from fp32 ones at identical weights and batches.
@@ -60,17 +58,9 @@ def precision_gap(model, first, second, lr: float, contexts: dict) -> dict:
 
 
 @usual_torch()
-def precision_gaps(config: RunConfig, data: ImageData, at: Sequence[int], device="auto", store: Store | None = None):
-    """How far bf16 recordings are from fp32 ones along one run (``precision.precision_gap``), stored and read again.
-
-    Args:
-        config: the run whose trajectory is followed, in fp32.
-        at: steps at which both precisions are compared, at identical weights and batches.
-
-    Returns:
-        One dict per step: ``step`` and the relative gaps.
-    """
-    store, device = store or Store(), choose_device(device)
+def precision_gaps(config: RunConfig, data: ImageData, at: Sequence[int], device, store: Store) -> list[dict]:
+    """``precision_gap`` along a run in fp32, stored and read again: a dict per step ``at``, ``step`` and the gaps."""
+    device = choose_device(device)
 
     def compute() -> dict:
         model = move(build_model(config), device).train()

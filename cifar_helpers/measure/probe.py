@@ -11,8 +11,6 @@ from ..env import CourseError
 from ..training.prober import Prober
 from .quantities import _envelope, _over
 
-# --- The direct probe ----------------------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True)
 class Probe:
@@ -61,8 +59,8 @@ def probe_along_gradient(
 
     Weights, buffers (running statistics of batch norm), gradients, mode and random state are never written to: the
     model is evaluated at a second set of weights, which together with g (if it is not given) is the memory taken,
-    beside one layer's gradient at a time. Every evaluation
-    draws the same random numbers, so the dropout mask is the same at every η.
+    beside one layer's gradient at a time. Every evaluation draws the same random numbers, so the dropout mask is the
+    same at every η.
 
     Args:
         model: any module of floating-point parameters; in training mode, as the paper's protocol has it.
@@ -74,10 +72,6 @@ def probe_along_gradient(
         start: (loss, gradients) at w on this batch if they are known, as after ``loss.backward()``; None among the
             gradients stands for zero. Used where they have this precision, else computed again.
         random: ``random_state`` before the forward pass of ``start``; the present one by default.
-
-    Returns:
-        A ``Probe``: ``loss``, ``gradient_distance`` and ``betas`` have a value per η, ``beta`` (the largest of them),
-        ``start_loss``, ``gradient_norm`` and ``weight_norm`` are one number each.
 
     Raises:
         CourseError: an η that is not positive, an unknown mode or precision, a model in eval mode where the mode is

@@ -20,12 +20,10 @@ class Band:
         steps: (n,) step numbers.
         curves: (runs, n); NaN where a run has no value (before its first, or after it diverged).
         min_curve, max_curve: (n,) smallest and largest value over the runs at the same step.
-        labels: one per curve.
     """
 
     steps: np.ndarray
     curves: np.ndarray
-    labels: tuple[str, ...]
 
     @property
     def min_curve(self) -> np.ndarray:
@@ -48,8 +46,7 @@ def _band(runs: Sequence, values: Callable) -> Band:
     padded = np.full((len(runs), length), np.nan)
     for row, curve in zip(padded, curves, strict=True):
         row[: len(curve)] = curve
-    labels = tuple(f"lr {run.config.lr:g}, seed {run.config.seed}" for run in runs)
-    return Band(np.arange(length), padded, labels)
+    return Band(np.arange(length), padded)
 
 
 def _column(run, name: str, layer: str) -> np.ndarray:
@@ -63,11 +60,7 @@ def _column(run, name: str, layer: str) -> np.ndarray:
 
 
 def loss_band(runs: Sequence, smooth: Callable = lambda loss: loss) -> Band:
-    """Loss landscape of the handout (§2.3.1): training loss of every run at the same step, with its envelope.
-
-    Args:
-        smooth: applied to every run's loss first.
-    """
+    """Loss landscape of the handout (§2.3.1): every run's training loss, first ``smooth``ed, at the same step."""
     return _band(runs, lambda run: smooth(run.steps["loss"]))
 
 
@@ -132,21 +125,18 @@ def VGG_Grad_Pred(runs: Sequence, gap: int = 1, layer: str = "all") -> Band:
     return _band(runs, lambda run: _column(run, f"grad_dist_{gap}", layer))
 
 
-def direction(runs: Sequence, layer: str = "all") -> Band:
+def direction(runs: Sequence) -> Band:
     """Cosine of the angle between the gradients of successive steps, of every run at every step.
 
     1 is the same direction. Recorded are lengths and distance, and the law of cosines gives the angle:
     ‖g_t − g_{t−1}‖² = ‖g_t‖² + ‖g_{t−1}‖² − 2 ‖g_t‖ ‖g_{t−1}‖ cos. NaN at the first step, and where a gradient is zero.
-
-    Args:
-        layer: ``all`` parameters, or the ``output`` layer alone.
 
     Raises:
         CourseError: no runs, or the quantity was not recorded.
     """
 
     def cosine(run) -> np.ndarray:
-        norm, distance = _column(run, "grad_norm", layer), _column(run, "grad_dist_1", layer)
+        norm, distance = _column(run, "grad_norm", "all"), _column(run, "grad_dist_1", "all")
         before = np.concatenate([[np.nan], norm[:-1]])
         return _over(norm**2 + before**2 - distance**2, 2 * norm * before)
 
@@ -232,8 +222,7 @@ def probe_band(run, probe, quantity: str, layer: str = "all") -> Band:
     The arguments are those of ``probe_values``, with the run and the ``ProbeConfig`` that was recorded.
     """
     found = _probe(run, probe)
-    labels = tuple(f"η = {eta:g}" for eta in probe.etas)
-    return Band(found["step"], probe_values(found, quantity, layer).T, labels)
+    return Band(found["step"], probe_values(found, quantity, layer).T)
 
 
 def probe_summary(runs: Sequence, probe, quantity: str, layer: str = "all") -> Band:
@@ -272,13 +261,13 @@ def same_batch(runs: Sequence, probe, quantity: str, layer: str = "all") -> Band
 def at_steps(band: Band, steps: np.ndarray) -> Band:
     """The part of a band at some of its steps."""
     where = np.searchsorted(band.steps, steps)
-    return Band(band.steps[where], band.curves[:, where], band.labels)
+    return Band(band.steps[where], band.curves[:, where])
 
 
 def _at_steps(runs: Sequence, values: Callable) -> Band:
     found = {id(run): values(run) for run in runs}
-    band = _band(runs, lambda run: found[id(run)][1])
-    return Band(max((steps for steps, _ in found.values()), key=len), band.curves, band.labels)
+    curves = _band(runs, lambda run: found[id(run)][1]).curves
+    return Band(max((steps for steps, _ in found.values()), key=len), curves)
 
 
 def _probe(run, probe):

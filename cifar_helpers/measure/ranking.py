@@ -5,6 +5,7 @@ difference from the best has an interval that includes zero is undecided; tied m
 not ranked, and a seed at chance enters no mean.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -96,9 +97,9 @@ def seconds_per_epoch(runs: Sequence, among: Sequence = ()) -> dict[str, float]:
     return dict(sorted(found.items()))
 
 
-def times_text(runs: Sequence, among: Sequence = ()) -> str:
+def times_text(runs: Sequence) -> str:
     """``seconds_per_epoch`` in words, each machine by itself."""
-    found = seconds_per_epoch(runs, among)
+    found = seconds_per_epoch(runs)
     return "; ".join(f"{seconds:.1f} s per epoch ({where})" for where, seconds in found.items()) or "–"
 
 
@@ -175,10 +176,8 @@ def rank(sweep, runs: Sequence) -> Ranked:
     Args:
         sweep: a ``plans.sweeps.Sweep``; runs: the records of ``sweep.configs``, in their order.
     """
-    found, position = {}, 0
-    for variant, configs in sweep.variants.items():
-        found[variant] = tuple(runs[position : position + len(configs)])
-        position += len(configs)
+    every = iter(runs)
+    found = {variant: tuple(itertools.islice(every, len(configs))) for variant, configs in sweep.variants.items()}
     return Ranked(sweep.title, sweep.factors, judged(found))
 
 
@@ -283,8 +282,7 @@ def in_words(found: Ranked) -> str:
     best = found.best
     if best is None:
         return f"{found.title}: no variant is above chance."
-    n = len(best.runs)
-    scores = accuracy_text(best.scores, best.stuck)
+    n, scores = len(best.runs), accuracy_text(best.scores, best.stuck)
     text = f"{found.title}: {' · '.join(best.variant)} is best with {scores} % on validation"
     text += f" after {epochs_trained(best.runs[0]):.1f} epochs, n = {n}"
     if n == 1:
@@ -314,8 +312,8 @@ def rounding_floor(found: Ranked) -> str:
         return ""
     each = "; ".join(f"{name} {', '.join(f'{gap:.1f}' for gap in gaps)}" for name, gaps in pairs.items())
     largest = max(gaps.max() for gaps in pairs.values())
-    text = (
+    return (
         f"Noise floor of {found.title}: one algorithm written twice, from the same weights on the same batches, ends "
+        f"apart by (points, each seed) {each}. What separates them began as rounding, so between other rows a gap "
+        f"of up to {largest:.1f} points in one seed says nothing."
     )
-    text += f"apart by (points, each seed) {each}. What separates them began as rounding, so between other rows a gap "
-    return f"{text}of up to {largest:.1f} points in one seed says nothing."

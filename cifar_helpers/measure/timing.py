@@ -114,24 +114,18 @@ def predict(configs: Sequence[RunConfig], data: ImageData, device="auto", store:
     return rows
 
 
-def prediction_table(rows: Sequence[dict], limit: int = 8) -> list[dict[str, str]]:
-    """The dearest kinds of run, and the sum over all; one row that says so where nothing is left to train."""
+def prediction_table(rows: Sequence[dict]) -> list[dict[str, str]]:
+    """The eight dearest kinds of run, and the sum over all; one row that says so where nothing is left to train."""
     if not rows:
         return [{"runs of": "nothing: all runs are recorded", "runs": "0", "steps": "0", "s per step": "–", "min": "0"}]
-    shown = sorted(rows, key=lambda row: -row["minutes"])
-    table = [
-        {
-            "runs of": row["what"],
-            "runs": str(row["runs"]),
-            "steps": f"{row['steps']:,}",
-            "s per step": f"{row['seconds_per_step']:.3g}",
-            "min": f"{row['minutes']:.1f}",
-        }
-        for row in shown[:limit]
+    dearest = sorted(rows, key=lambda row: -row["minutes"])[:8]
+    total = {key: sum(row[key] for row in rows) for key in ("runs", "steps", "minutes")}
+    each = [(row["what"], row, f"{row['seconds_per_step']:.3g}") for row in dearest]
+    return [
+        {"runs of": what, "runs": str(row["runs"]), "steps": f"{row['steps']:,}", "s per step": seconds}
+        | {"min": f"{row['minutes']:.1f}"}
+        for what, row, seconds in [*each, (f"all {len(rows)} kinds", total, "")]
     ]
-    runs, steps = sum(row["runs"] for row in rows), sum(row["steps"] for row in rows)
-    total = {"runs of": f"all {len(rows)} kinds", "runs": str(runs), "steps": f"{steps:,}", "s per step": ""}
-    return [*table, total | {"min": f"{sum(row['minutes'] for row in rows):.1f}"}]
 
 
 def depth_times(names: Sequence[str], data: ImageData, batch_size: int, steps: int, device, store: Store) -> list[dict]:

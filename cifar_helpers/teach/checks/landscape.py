@@ -27,7 +27,7 @@ def min_max_curve(student) -> None:
     diverged[0][-1] = diverged[2][-1] = np.nan  # the last step has no value at all
     for losses in (even, uneven, diverged):
         table = _padded(losses)
-        band = quantities.Band(np.arange(table.shape[1]), table, ())
+        band = quantities.Band(np.arange(table.shape[1]), table)
         with warnings.catch_warnings():  # np.nanmin warns of a step without any value, and gives the NaN that is wanted
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
             got = call(student, losses)
