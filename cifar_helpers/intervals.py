@@ -3,7 +3,7 @@
 A ``Number`` is what a row of a table carries: value, ends of the interval, how many seeds, unit. ``words`` says it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,29 +122,26 @@ class Number:
         return vars(self) | {"side": self.side, "decided": self.decided}
 
 
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else float(value)
+def _number(found: Paired, scale: Callable, unit: str, neutral: float | None) -> Number:
+    ends = (None, None) if found.interval is None else scale(found.interval)
+    tests = (None, None) if neutral is None else (found.p, found.sign_p)
+    known = [None if x is None or not np.isfinite(x) else float(x) for x in (scale(found.mean), *ends, *tests)]
+    return Number(*known[:3], len(found.values), unit, neutral, *known[3:])
 
 
 def difference(found: Paired, unit: str) -> Number:
     """The mean difference of a paired comparison."""
-    low, high = map(_finite, found.interval or (None, None))
-    return Number(_finite(found.mean), low, high, len(found.values), unit, 0.0, _finite(found.p), _finite(found.sign_p))
+    return _number(found, np.asarray, unit, 0.0)
 
 
 def ratio(found: Paired) -> Number:
     """The ratio that a paired comparison of logarithms stands for."""
-    ends = None if found.interval is None else np.exp(found.interval)
-    low, high = map(_finite, (None, None) if ends is None else ends)
-    value = _finite(np.exp(found.mean))
-    return Number(value, low, high, len(found.values), "", 1.0, _finite(found.p), _finite(found.sign_p))
+    return _number(found, np.exp, "", 1.0)
 
 
 def level(values: Sequence[float], unit: str) -> Number:
     """The mean of one value per seed, with its 95 % t interval where n ≥ 2."""
-    found = paired(np.zeros(len(values)), values)
-    low, high = map(_finite, found.interval or (None, None))
-    return Number(_finite(found.mean), low, high, len(values), unit)
+    return _number(paired(np.zeros(len(values)), values), np.asarray, unit, None)
 
 
 def holm(p_values: Sequence[float]) -> list[bool]:

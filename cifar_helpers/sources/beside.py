@@ -133,17 +133,13 @@ def _why(found: Paired) -> str:
     return "one seed" if found.interval is None else ""
 
 
-def _at_the_end(row: Row) -> Row:
-    """The row of an outcome at the end of a training: not comparable where the lengths differ."""
-    if not row.length.differs:
-        return row
-    remark = "; ".join(filter(None, (f"here: {row.verdict}", row.remark)))
-    return Row(row.name, row.ours, NOT_COMPARABLE, row.n, row.length, remark, row.numbers)
+def _joined(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
 
 
 def not_run(name: str, ours: str = "not run in this profile", remark: str = "") -> Row:
     """Row of what was not trained."""
-    return Row(name, ours, NOT_RUN, 0, length(name), remark)
+    return said(name, ours, NOT_RUN, 0, remark)
 
 
 def said(
@@ -154,14 +150,18 @@ def said(
     remark: str = "",
     trained: Sequence | float = (),
     at_end: bool = False,
+    numbers: Sequence[Number] = (),
 ) -> Row:
-    """Row whose words and verdict are the caller's, for what is not an interval over seeds.
+    """Row whose words, verdict and numbers are the caller's.
 
     Args:
-        trained: for the length, as in ``length``; at_end: whether it is about the end of a training.
+        trained: for the length, as in ``length``; at_end: whether it is about the end of a training, which is not
+            comparable where the lengths differ.
     """
-    row = Row(name, ours, verdict, n, length(name, trained), remark)
-    return _at_the_end(row) if at_end else row
+    lengths = length(name, trained)
+    if at_end and lengths.differs:
+        verdict, remark = NOT_COMPARABLE, _joined(f"here: {verdict}", remark)
+    return Row(name, ours, verdict, n, lengths, remark, tuple(numbers))
 
 
 def _part(name: str, runs: Sequence) -> str:
@@ -180,22 +180,19 @@ def accuracy(name: str, runs: Sequence | None) -> Row:
         return not_run(name)
     part = _part(name, runs)
     values = np.array([ranking.accuracy(run, part) for run in runs])
-    stuck = values <= CHANCE
+    lengths, stuck = length(name, runs), values <= CHANCE
     ours = f"{accuracy_text(values, stuck)} %" + {"validation": " (validation)"}.get(part, "")
     if REPORTED[name].best_on_test:
         best = [max((e["validation_accuracy"] for e in run.epochs), default=np.nan) for run in runs]
         ours = f"at the end {ours}; best on validation {accuracy_text(best, np.array(best) <= CHANCE)} %"
-    counted = 100 * (values if stuck.all() else values[~stuck])
-    found = intervals.level(counted, "%")
+    found, theirs = intervals.level(100 * (values if stuck.all() else values[~stuck]), "%"), REPORTED[name].value
     if not np.isfinite(values).all():
         verdict, remark = UNDECIDED, f"{int((~np.isfinite(values)).sum())} of {len(values)} seeds diverged"
     elif found.low is None:
-        verdict, remark = UNDECIDED, f"{found.value - REPORTED[name].value:+.1f} points, one seed: no interval"
+        verdict, remark = UNDECIDED, f"{found.value - theirs:+.1f} points, one seed: no interval"
     else:
-        verdict = AGREES if found.low <= REPORTED[name].value <= found.high else CONTRADICTS
-        half = (found.high - found.low) / 2
-        remark = f"{found.value - REPORTED[name].value:+.1f} points (± {half:.1f})"
-    lengths = length(name, runs)
+        verdict = AGREES if found.low <= theirs <= found.high else CONTRADICTS
+        remark = f"{found.value - theirs:+.1f} points (± {(found.high - found.low) / 2:.1f})"
     return Row(name, ours, NOT_COMPARABLE if lengths.differs else verdict, len(runs), lengths, remark, (found,))
 
 
@@ -209,20 +206,16 @@ def order(name: str, found: Ranked | None, claimed: Sequence[str], remark: str =
         return not_run(name)
     runs, best = next(outcome.runs for outcome in found if outcome.runs), found.best
     if best is None:
-        text = "; ".join(filter(None, ("nothing at chance is ranked", remark)))
-        return _at_the_end(Row(name, "no variant above chance", UNDECIDED, len(runs), length(name, runs), text))
+        text = _joined("nothing at chance is ranked", remark)
+        return said(name, "no variant above chance", UNDECIDED, len(runs), text, runs, at_end=True)
     ahead = [o.variant[0] for o in found if o.verdict in AHEAD]
     rivals = [variant for variant in ahead if variant != best.variant[0]]
     ours = f"best: {best.variant[0]}" + (f"; not told apart from it: {', '.join(rivals)}" if rivals else "")
-    if len(best.runs) < 2:
-        verdict, why = UNDECIDED, "one seed"
-    elif not set(claimed) & set(ahead):
-        verdict, why = CONTRADICTS, ""
-    else:
-        verdict, why = (AGREES if set(ahead) <= set(claimed) else UNDECIDED), ""
-    numbers = tuple(intervals.difference(o.behind, "points") for o in found if o.behind)
-    remark = "; ".join(filter(None, (why, remark)))
-    return _at_the_end(Row(name, ours, verdict, len(best.runs), length(name, best.runs), remark, numbers))
+    n = len(best.runs)
+    verdict = AGREES if set(ahead) <= set(claimed) else UNDECIDED if set(claimed) & set(ahead) else CONTRADICTS
+    remark = _joined("one seed" * (n < 2), remark)
+    numbers = [intervals.difference(o.behind, "points") for o in found if o.behind]
+    return said(name, ours, verdict if n > 1 else UNDECIDED, n, remark, best.runs, True, numbers)
 
 
 def equal(name: str, found: Ranked | None, claimed: Sequence[str], note: str = "") -> Row:
@@ -234,31 +227,26 @@ def equal(name: str, found: Ranked | None, claimed: Sequence[str], note: str = "
     apart = [o.variant[0] for o in mine if o.verdict not in AHEAD]
     verdict = CONTRADICTS if apart and n > 1 else UNDECIDED
     seen = "one seed" if n < 2 else f"{', '.join(apart)} apart" if apart else "no difference seen"
-    remark = "; ".join(filter(None, (seen, note)))
-    numbers = tuple(intervals.difference(o.behind, "points") for o in mine if o.behind)
-    return _at_the_end(Row(name, ours, verdict, n, length(name, mine[0].runs), remark, numbers))
+    numbers = [intervals.difference(o.behind, "points") for o in mine if o.behind]
+    return said(name, ours, verdict, n, _joined(seen, note), mine[0].runs, True, numbers)
 
 
 def difference(name: str, before: Outcome | None, after: Outcome | None) -> Row:
     """Row of the paired difference, in points, between two variants, over the seeds at which both train."""
     if before is None or after is None:
         return not_run(name)
-    both = [not (a or b) for a, b in zip(before.stuck, after.stuck, strict=True)]
-    part = _part(name, (*before.runs, *after.runs))
+    n, runs, part = len(after.runs), after.runs, _part(name, (*before.runs, *after.runs))
+    train = [not (a or b) for a, b in zip(before.stuck, after.stuck, strict=True)]
     scores = ([ranking.accuracy(run, part) for run in side.runs] for side in (before, after))
-    pairs = [pair for pair, train in zip(zip(*scores, strict=True), both, strict=True) if train]
-    n, lengths = len(after.runs), length(name, after.runs)
+    pairs = [pair for pair, able in zip(zip(*scores, strict=True), train, strict=True) if able]
     if not pairs or not np.isfinite(pairs).all():
-        return _at_the_end(
-            Row(name, f"{before.verdict} → {after.verdict}", UNDECIDED, n, lengths, "nothing to compare")
-        )
+        return said(name, f"{before.verdict} → {after.verdict}", UNDECIDED, n, "nothing to compare", runs, True)
     found = paired(*(100 * np.array(side) for side in zip(*pairs, strict=True)))
     left_out = f"{n - len(pairs)} of {n} seeds at chance" if len(pairs) < n else ""
-    ours_of = "" if part == REPORTED[name].images else f"ours on {part} images"
-    remark = "; ".join(filter(None, ("direction", ours_of, _why(found), left_out)))
-    verdict = judge(found, 1 if REPORTED[name].value > 0 else -1)
-    numbers = (intervals.difference(found, "points"),)
-    return _at_the_end(Row(name, f"{difference_text(found)} points", verdict, n, lengths, remark, numbers))
+    verdict, numbers = judge(found, 1 if REPORTED[name].value > 0 else -1), [intervals.difference(found, "points")]
+    images = f"ours on {part} images" if part != REPORTED[name].images else ""
+    remark = _joined("direction", images, _why(found), left_out)
+    return said(name, f"{difference_text(found)} points", verdict, n, remark, runs, True, numbers)
 
 
 def claim(
@@ -278,15 +266,14 @@ def claim(
     verdicts = {words: judge(*part) for words, part in parts.items()}
     whys = {words: _why(found) for words, (found, _) in parts.items()}
     each = [f"{words}: {verdict}" + (f" ({whys[words]})" if whys[words] else "") for words, verdict in verdicts.items()]
-    remark = "; ".join(filter(None, (note, *(each if len(each) > 1 or any(whys.values()) else ()))))
-    numbers = tuple(intervals.difference(found, "") for found, _ in parts.values())
+    remark = _joined(note, *(each if len(each) > 1 or any(whys.values()) else ()))
+    numbers = [intervals.difference(found, "") for found, _ in parts.values()]
     seeds = {run.config.seed for run in trained} if isinstance(trained, Sequence) else ()
     n = len(seeds) or max((len(found.values) for found, _ in parts.values()), default=0)
-    row = Row(name, ours, together(verdicts.values()), n, length(name, trained), remark, numbers)
-    return _at_the_end(row) if at_end else row
+    return said(name, ours, together(verdicts.values()), n, remark, trained, at_end, numbers)
 
 
-def ratio(name: str, where: str, row: Mapping, sign: int, runs: Sequence, remark: str = "") -> Row:
+def ratio(name: str, where: str, row: Mapping, sign: int, runs: Sequence) -> Row:
     """Row of a ratio BN / no BN.
 
     Args:
@@ -296,12 +283,11 @@ def ratio(name: str, where: str, row: Mapping, sign: int, runs: Sequence, remark
     found, n = row["paired"], len({run.config.seed for run in runs})
     ours = f"{where}: BN / no BN {row['in_words']}"
     if found is None:
-        return Row(name, ours, UNDECIDED, n, length(name, runs), remark or "not compared")
+        return said(name, ours, UNDECIDED, n, "not compared", runs)
+    verdict, remark = judge(found, sign), _why(found)
     if not row["trains"]:
-        text = "; ".join(filter(None, (remark, "not judged: no seed at which both networks train")))
-        return Row(name, ours, UNDECIDED, n, length(name, runs), text, (intervals.ratio(found),))
-    text = "; ".join(filter(None, (remark, _why(found))))
-    return Row(name, ours, judge(found, sign), n, length(name, runs), text, (intervals.ratio(found),))
+        verdict, remark = UNDECIDED, "not judged: no seed at which both networks train"
+    return said(name, ours, verdict, n, remark, runs, numbers=[intervals.ratio(found)])
 
 
 def time(name: str, variants: Sequence[Sequence], among: Sequence = ()) -> Row:
@@ -321,4 +307,4 @@ def time(name: str, variants: Sequence[Sequence], among: Sequence = ()) -> Row:
         seconds = ", ".join(f"{each[machine]:.1f}" if machine in each else "–" for each in found)
         ours.append(f"{seconds} s per epoch ({machine})")
     remark = "at most: the least of all runs with the same work on the same machine; other hardware than the source's"
-    return Row(name, "; ".join(ours) or "–", UNDECIDED, len(variants[0]), length(name, variants[0]), remark)
+    return said(name, "; ".join(ours) or "–", UNDECIDED, len(variants[0]), remark, variants[0])

@@ -15,7 +15,6 @@ from ..words import Cell, percent
 from . import beside
 
 SWEEPS = (sweeps.resnet_and_vgg, sweeps.resnets)  # what stands beside the sources
-NOT_READ = "not read in this profile"  # stands in place of a test error
 
 
 def network_of(run) -> str:
@@ -123,7 +122,7 @@ def final(candidates: Sequence, finals: Sequence) -> list[dict[str, str]]:
 def _error(errors: Sequence[float], how: str) -> Cell | str:
     """A test error as a cell with its number; words alone where it was not read."""
     if not np.isfinite(errors).all():
-        return NOT_READ
+        return "not read in this profile"
     return Cell(percent(errors) + how, intervals.level([100 * error for error in errors], "%").as_json())
 
 

@@ -151,10 +151,8 @@ def sparsity(page, seed: int) -> Iterator[Row]:
         layers = inside.features.weight_summary(outcome.runs[0], page.store)
         total, near = sum(row["size"] for row in layers), sum(row["near_zero"] * row["size"] for row in layers)
         skewed = " ".join(f"{inside.features.skewness(row):+.2f}" for row in layers)
-        mean = sum(row["l1"] for row in layers) / total
-        shares.append(
-            f"{outcome.variant[0]}: {100 * near / total:.1f} % near zero, mean size {mean:.4f}, skewness {skewed}"
-        )
+        weights = f"mean size {sum(row['l1'] for row in layers) / total:.4f}, skewness {skewed}"
+        shares.append(f"{outcome.variant[0]}: {100 * near / total:.1f} % near zero, {weights}")
     remark, runs = "first seed; L1 and L2 as strong stand side by side", page.found["02_penalties"]["none"].runs
     yield beside.said("lenet_l1", "; ".join(shares), UNDECIDED, 1, remark, runs)
 
@@ -172,3 +170,6 @@ def toys(page, seed: int) -> Iterator[Row]:
         parts = {claim: (gaps[epoch], sign) for claim, (epoch, sign) in halves.items()}
         trained = plan.toy / inside.toys.EPOCH
         yield beside.claim(name, ours, parts, trained, at_end=True, note="points drawn by us")
+
+
+ROWS = (rankings, optimizers, penalty, dropout, one_loss, times, untrained, overfitting, high_rate, sparsity, toys)

@@ -16,16 +16,7 @@ from .reported import PARTS, REPORTED
 MISSING = (NotPublishedError, MissingVariantError)  # raised where a run, a sweep or a variant of it is not recorded
 SWEEPS = {"small": small.SWEEPS, "large": networks.SWEEPS}  # part of the course → what ``Reported.ours`` names
 ALONE: dict[str, tuple[Callable[..., Iterator[Row]], ...]] = {  # part → what makes its other rows
-    "small": (
-        small.rankings,
-        small.optimizers,
-        small.penalty,
-        small.dropout,
-        small.one_loss,
-        small.times,
-        small.untrained,
-    )
-    + (small.overfitting, small.high_rate, small.sparsity, small.toys),
+    "small": small.ROWS,
     "large": (networks.tuning, networks.depths),
     "batch_norm": (batchnorm.rates, batchnorm.family, batchnorm.sgd),
     "landscape": (landscape.band, landscape.gradients, landscape.smoothness)
