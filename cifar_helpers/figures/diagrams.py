@@ -19,30 +19,21 @@ KINDS = {  # part of a layer's class name → (legend, colour)
 WIDE, NARROW = ("Conv", "Linear"), 0.22  # layers with weights are boxes, the others strips as wide as this
 
 
-def _kind(layer: str) -> str | None:
-    return next((kind for kind in KINDS if kind in layer), None)
-
-
 @styled
 def chains(networks: Mapping[str, Sequence[Mapping[str, str]]], title: str) -> Figure:
-    """Networks from left to right, one below the other: a box per layer with weights, a strip per layer without.
+    """Networks (name → ``models.tables.layer_table``), one below the other: a box per layer with weights, else a strip.
 
     A box is as high as the maps it gives are wide (on a logarithmic scale); below it stand kernel and channels.
     Activations are not drawn.
-
-    Args:
-        networks: name → rows of ``models.tables.layer_table``.
     """
     figure, axes = plt.subplots(len(networks), 1, figsize=(11, 0.6 + 2.3 * len(networks)), squeeze=False, sharex=True)
-    ends, seen = [], {}
+    ends, seen = [], set()
     for axis, (name, rows) in zip(axes[:, 0], networks.items(), strict=True):
         x = 0.0
         for row in rows:
-            kind = _kind(row["layer"])
-            if kind is None:
-                continue
-            seen[kind] = None
-            x = _draw_layer(axis, row, kind, x)
+            if kind := next((kind for kind in KINDS if kind in row["layer"]), None):
+                seen.add(kind)
+                x = _draw_layer(axis, row, kind, x)
         axis.text(-0.4, 0, name, ha="right", va="center", fontsize=12)
         axis.set_ylim(-1.9, 1.3)
         axis.set_axis_off()

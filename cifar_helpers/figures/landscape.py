@@ -253,12 +253,9 @@ def _draw_points(axis, seeds: Sequence, style: Mapping, way: str) -> None:
 
 @styled
 def over_time(found: Mapping[str, Sequence[Mapping]], title: str) -> Figure:
-    """How a ratio BN / no BN goes along the run, a panel for each quantity.
+    """How a ratio BN / no BN goes along the run: quantity in words → ``trends.over_time``, a panel for each.
 
     Thin: every seed. Thick: their geometric mean. Shaded: its 95 % interval. Below the line at 1: smaller with BN.
-
-    Args:
-        found: quantity in words → ``trends.over_time``.
     """
     size = (4.6 * len(found), 4.4)
     figure, axes = plt.subplots(1, len(found), figsize=size, sharex=True, sharey=True, squeeze=False)

@@ -28,11 +28,7 @@ def phrased(found):
 
 @styled
 def sweep_dots(found) -> Figure:
-    """Validation accuracy of every variant: each seed an open marker, their mean a bar; a second factor by colour.
-
-    Args:
-        found: a ``ranking.Ranked``.
-    """
+    """Validation accuracy in a ``ranking.Ranked``: each seed a marker, their mean a bar; a second factor by colour."""
     first = list(dict.fromkeys(o.variant[0] for o in found))
     second = list(dict.fromkeys(o.variant[1] for o in found)) if len(found.factors) == 2 else [None]
     figure, axis = plt.subplots(figsize=(8, 0.38 * len(found.outcomes) + 0.25 * len(first) + 1.7))
@@ -179,11 +175,7 @@ def greedy_steps(rows: Sequence[dict]) -> Figure:
 
 @styled
 def weight_histograms(summaries: dict, value_range: float) -> Figure:
-    """Distribution of the weights of every layer under several penalties.
-
-    Args:
-        summaries: name of the variant → ``features.weight_summary`` of one run; value_range: half the width shown.
-    """
+    """Weights by layer: penalty → ``features.weight_summary`` of one run; value_range: half the width shown."""
     first, *rest = summaries  # no penalty, shown grey behind every pair
     pairs = [rest[i : i + 2] for i in range(0, len(rest), 2)] or [[]]
     layers = [row["layer"] for row in summaries[first]]

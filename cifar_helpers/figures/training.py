@@ -155,11 +155,7 @@ def hard_settings(runs: Sequence, smooth, span: int, title: str) -> Figure:
 
 @styled
 def loss_gap(rows: list[dict], window: str) -> Figure:
-    """Difference in training loss at the same step, with BN minus without, at every rate.
-
-    Args:
-        rows: as ``compare.same_step_rows`` returns them; window: the steps compared, in words.
-    """
+    """Training loss with BN minus without, at every rate of ``compare.same_step_rows``; window: of steps, in words."""
     bars = []
     for row in rows:
         (both, every), name = row["by_seeds"], f"rate {row['rate']:g}"

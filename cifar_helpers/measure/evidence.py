@@ -201,11 +201,7 @@ def not_finite(sides: Sequence[Sequence], grid) -> str:
 
 
 def proxy_rows(plain: Sequence, other: Sequence, quantity: Callable, move: Callable) -> list[dict]:
-    """Table rows of the proxy at every rate: at the same step, at the same loss, and how far the steps went.
-
-    Args:
-        quantity, move: give the ``Band`` of a list of runs; ``move`` is ‖Δw‖/‖w‖.
-    """
+    """Table rows of the proxy at every rate: at the same step, at the same loss, and of ‖Δw‖/‖w‖ (``move``)."""
     by_step = compare.ratio_rows(plain, other, quantity)
     by_loss = compare.loss_rows(plain, other, quantity)
     moved = compare.ratio_rows(plain, other, move)
@@ -218,11 +214,7 @@ def proxy_rows(plain: Sequence, other: Sequence, quantity: Callable, move: Calla
 
 
 def peak_row(plain: Sequence, other: Sequence, quantity: Callable) -> dict:
-    """The largest value over the rates, BN over no BN at the same step by seed: a row of ``compare.ratio_rows``.
-
-    Args:
-        plain, other: runs of the two networks at several rates; quantity: gives the ``Band`` of a list of runs.
-    """
+    """The largest value over several rates, BN over no BN at the same step by seed: a row of ``compare.ratio_rows``."""
 
     def largest(found: Sequence) -> object:
         names = {(sweep.config.model, sweep.config.seed) for sweep in found}

@@ -1,6 +1,5 @@
 """How far reduced precision is from single precision, at identical weights and batches."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -40,7 +39,7 @@ def precision_gap(model, first, second, lr: float, contexts: dict) -> dict:
         return loss.item(), [g.detach() for g in torch.autograd.grad(loss, parameters)]
 
     def norm(tensors) -> float:
-        return math.sqrt(sum(value**2 for value in torch.stack([t.norm() for t in tensors]).tolist()))
+        return torch.nn.utils.get_total_norm(tensors).item()
 
     here = {name: gradient(first, context) for name, context in contexts.items()}
     with torch.no_grad():

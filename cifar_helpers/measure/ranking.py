@@ -97,12 +97,6 @@ def seconds_per_epoch(runs: Sequence, among: Sequence = ()) -> dict[str, float]:
     return dict(sorted(found.items()))
 
 
-def times_text(runs: Sequence) -> str:
-    """``seconds_per_epoch`` in words, each machine by itself."""
-    found = seconds_per_epoch(runs)
-    return "; ".join(f"{seconds:.1f} s per epoch ({where})" for where, seconds in found.items()) or "–"
-
-
 def _work(run) -> tuple:
     """What a step's time depends on: initial weights, seed and rate do not enter."""
     config = run.config
@@ -171,11 +165,7 @@ class Ranked:
 
 
 def rank(sweep, runs: Sequence) -> Ranked:
-    """Judge the variants of a sweep by validation accuracy.
-
-    Args:
-        sweep: a ``plans.sweeps.Sweep``; runs: the records of ``sweep.configs``, in their order.
-    """
+    """Judge the variants of a ``plans.sweeps.Sweep`` by validation accuracy; runs: of ``sweep.configs``, in order."""
     every = iter(runs)
     found = {variant: tuple(itertools.islice(every, len(configs))) for variant, configs in sweep.variants.items()}
     return Ranked(sweep.title, sweep.factors, judged(found))
@@ -257,19 +247,16 @@ def table(found: Ranked) -> list[dict[str, str]]:
 
     A column of times for each machine and thread count.
     """
-    rows, every = [], [run for outcome in found for run in outcome.runs]
-    seconds = {outcome.variant: seconds_per_epoch(outcome.runs, every) for outcome in found}
-    machines = sorted({name for each in seconds.values() for name in each})
-    for outcome in found:
-        row = dict(zip(found.factors, outcome.variant, strict=True))
-        row["seeds"] = str(len(outcome.runs))
+    rows, every = [], found.runs
+    seconds = [seconds_per_epoch(outcome.runs, every) for outcome in found]
+    machines = sorted({name for each in seconds for name in each})
+    for outcome, each in zip(found, seconds, strict=True):
+        row = dict(zip(found.factors, outcome.variant, strict=True)) | {"seeds": str(len(outcome.runs))}
         row["validation accuracy (%)"] = accuracy_text(outcome.scores, outcome.stuck)
-        tested = [accuracy(run, "test") for run in outcome.runs]
         if any(run.config.test for run in every):
+            tested = [accuracy(run, "test") for run in outcome.runs]
             row["test accuracy (%)"] = accuracy_text(tested, outcome.stuck)
-        row["from the best (points)"] = difference_text(outcome.behind)
-        row["verdict"] = outcome.verdict
-        each = seconds[outcome.variant]
+        row |= {"from the best (points)": difference_text(outcome.behind), "verdict": outcome.verdict}
         for name in machines:
             row[f"s per epoch, at most ({name})"] = f"{each[name]:.1f}" if name in each else "–"
         rows.append(row)
@@ -302,12 +289,10 @@ def rounding_floor(found: Ranked) -> str:
     Both start from the same weights and see the same batches, so no smaller gap between other rows means anything.
     Empty where the sweep has no such pair that ended.
     """
-    pairs, whole = {}, {o.variant[0]: o.scores for o in found if np.isfinite(o.scores).all()}
-    for name in whole:
-        algorithm = name.removesuffix(" (torch)")
-        if algorithm != name and f"{algorithm} (course)" in whole:
-            mine = paired(whole[name], whole[f"{algorithm} (course)"])
-            pairs[algorithm] = 100 * np.abs(mine.values)
+    whole = {o.variant[0]: np.array(o.scores) for o in found if np.isfinite(o.scores).all()}
+    names = [name.removesuffix(" (torch)") for name in whole if name.endswith(" (torch)")]
+    known = [name for name in names if f"{name} (course)" in whole]
+    pairs = {name: 100 * np.abs(whole[f"{name} (course)"] - whole[f"{name} (torch)"]) for name in known}
     if not pairs:
         return ""
     each = "; ".join(f"{name} {', '.join(f'{gap:.1f}' for gap in gaps)}" for name, gaps in pairs.items())

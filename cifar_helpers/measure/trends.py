@@ -46,11 +46,7 @@ def width_table(found: Mapping[str, tuple], unit: str) -> list[dict]:
 
 
 def nine_answers(found: Mapping[str, Sequence]) -> list[dict]:
-    """One row for each quantity and way of comparing: ratio, interval, whether it is decided, how many seeds say so.
-
-    Args:
-        found: quantity of ``QUANTITIES`` → ``compare.three_ways``.
-    """
+    """A row for each quantity (→ ``compare.three_ways``) and way: ratio, interval, what it decides, how many seeds."""
     rows = []
     for name, ways in found.items():
         for each in ways:

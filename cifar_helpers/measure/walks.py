@@ -13,14 +13,7 @@ NETWORKS = ("VGG_A", "VGG_A_BatchNorm")
 
 
 class Pair:
-    """Runs of VGG-A without and with batch norm.
-
-    Args:
-        runs: records of both networks, in any order.
-
-    Attributes:
-        plain, normed: those of one network, in the order given.
-    """
+    """Runs of VGG-A without and with batch norm, records in any order: ``plain`` and ``normed`` keep theirs."""
 
     def __init__(self, runs: Sequence):
         self.runs = list(runs)
@@ -63,11 +56,7 @@ class Pair:
 
 
 class Walks(Pair):
-    """A pair that was probed along the gradient.
-
-    Args:
-        runs: as of ``Pair``; grid: the ``ProbeConfig`` that they were probed with.
-    """
+    """A pair that was probed along the gradient; ``grid``: the ``ProbeConfig`` of it."""
 
     def __init__(self, runs: Sequence, grid):
         super().__init__(runs)
@@ -90,8 +79,6 @@ class Walks(Pair):
 
     def level(self, quantity: str, edge: str = "max_curve") -> tuple[float, float]:
         """Mean of an edge of the band over the last fifth of the steps and the seeds: without and with batch norm."""
-        found = self.along(quantity)
-        plain, normed = (
-            np.mean([compare.window_mean(getattr(band, edge)) for band in found[name]]) for name in NETWORKS
-        )
-        return float(plain), float(normed)
+        plain, normed = self.along(quantity).values()
+        edges = [[compare.window_mean(getattr(band, edge)) for band in bands] for bands in (plain, normed)]
+        return float(np.mean(edges[0])), float(np.mean(edges[1]))

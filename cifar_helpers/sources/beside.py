@@ -197,11 +197,7 @@ def accuracy(name: str, runs: Sequence | None) -> Row:
 
 
 def order(name: str, found: Ranked | None, claimed: Sequence[str], remark: str = "") -> Row:
-    """Row of a ranking.
-
-    Args:
-        found: a sweep with one factor, None where it was not trained; claimed: variants the source has ahead.
-    """
+    """Row of a ranking: a sweep with one factor, None where it was not trained; claimed: whom the source has ahead."""
     if found is None or not any(outcome.runs for outcome in found):
         return not_run(name)
     runs, best = next(outcome.runs for outcome in found if outcome.runs), found.best

@@ -57,11 +57,6 @@ def _mean(runs: Sequence) -> float:
     return float(np.mean([accuracy(run) for run in runs]))
 
 
-def ranked(runs: Sequence) -> list[list]:
-    """``competing`` without what is at chance, among which nothing is chosen."""
-    return [mine for mine in competing(runs) if _mean(mine) > CHANCE]
-
-
 def candidates(runs: Sequence) -> list[dict[str, str]]:
     """One row per network class at its best setting, chosen on validation images alone; what is at chance says so."""
     rows = []
@@ -95,20 +90,20 @@ def final(candidates: Sequence, finals: Sequence) -> list[dict[str, str]]:
         candidates: runs that competed.
         finals: runs on all training images; those of the winning network are reported in place of its own.
     """
-    order = ranked(candidates)
-    if not order:
+    order = competing(candidates)
+    if not order or _mean(order[0]) <= CHANCE:
         return [{"what": "result", "value": "no candidate above chance"}]
     winner = order[0]
     runs = [run for run in finals if run.config.model == winner[0].config.model] or winner
     errors = [1 - accuracy(run, "test") for run in runs]
-    model, config = build_model(runs[0].config), runs[0].config
+    config = runs[0].config
+    model = build_model(config)
     flops = forward_flops(model)
     mean = "mean " if len(winner) > 1 else ""
     chosen = f"{mean}validation accuracy {100 * np.mean([accuracy(run) for run in winner]):.1f} %{with_flips(winner)}"
     values = {
         "network": f"{network_of(runs[0])}, {models.parameter_count(model):,} parameters",
-        "chosen by": f"{chosen} among {len(competing(candidates))} networks, each at its best setting; "
-        + budget_text(candidates),
+        "chosen by": f"{chosen} among {len(order)} networks, each at its best setting; " + budget_text(candidates),
         "test error (%)": _error(errors, with_flips(runs)),
         "seeds": str(len(runs)),
         "operations": f"{flops / 1e6:,.0f} M per image forward, "

@@ -27,22 +27,14 @@ ALONE: dict[str, tuple[Callable[..., Iterator[Row]], ...]] = {  # part → what 
 
 
 class Tables:
-    """The tables, one after the other, and how their verdicts add up.
-
-    Args:
-        page: a ``Page`` that trains nothing; seed: as in the notebook's settings.
-    """
+    """The tables of a ``Page`` that trains nothing, one after the other, and how their verdicts add up."""
 
     def __init__(self, page, seed: int):
         self.page, self.seed = page, seed
         self.rows: dict[str, list[Row]] = {}
 
     def part(self, name: str, title: str):
-        """The table of a part of the course; what is not recorded is ``not run``.
-
-        Args:
-            name: a key of ``PARTS``; title: for the caption.
-        """
+        """The table of a part of the course, a key of ``PARTS``, by title; what is not recorded is ``not run``."""
         page, made = self.page, []
         with contextlib.redirect_stdout(None):  # how many runs each of them read
             for make in SWEEPS.get(name, ()):
