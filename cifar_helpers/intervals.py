@@ -16,13 +16,7 @@ LEVEL = 0.05  # of every test; intervals cover 95 %
 
 @dataclass(frozen=True)
 class Paired:
-    """Difference of paired values.
-
-    Attributes:
-        values: (n,) one difference per pair.
-        mean: their mean.
-        interval: 95 % confidence interval of the mean (Student's t over pairs); None for fewer than two pairs.
-    """
+    """The (n,) differences of paired values, their mean, and its 95 % interval: Student's t, None for n < 2."""
 
     values: np.ndarray
     mean: float

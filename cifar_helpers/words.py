@@ -15,12 +15,7 @@ from .intervals import Paired
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table: the words that are shown, and the numbers they stand for.
-
-    Attributes:
-        text: what is shown.
-        numbers: JSON-ready, most often ``Number.as_json()``; saved beside the table.
-    """
+    """A cell of a table: text that is shown, and its numbers, JSON-ready (often ``Number.as_json()``), saved beside."""
 
     text: str
     numbers: Mapping

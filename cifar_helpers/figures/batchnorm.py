@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from .style import COLOURS, DASHES, MARKERS, legend, styled, title_of
@@ -130,27 +131,15 @@ def tolerance(found: Mapping[str, np.ndarray], rates: Sequence[float], scales: S
     Args:
         found: network → (scales, rates) accuracies, 0 to 1; NaN where a run diverged. Above ``PASSES`` it trains.
     """
-    import seaborn as sns
-
     figure, axes = plt.subplots(1, len(found), figsize=(5.6 * len(found), 4.4), sharey=True, squeeze=False)
     top = max(0.11, *(np.nan_to_num(values).max() for values in found.values()))
     for axis, (name, values) in zip(axes[0], found.items(), strict=True):
-        shown = np.where(np.isnan(values), "×", np.char.mod("%.0f", 100 * np.nan_to_num(values)))
-        last = axis is axes[0][-1]
-        sns.heatmap(
-            100 * np.nan_to_num(values),
-            annot=shown,
-            fmt="",
-            cmap="cividis",
-            vmin=10,
-            vmax=100 * top,
-            ax=axis,
-            xticklabels=[f"{rate:g}" for rate in rates],
-            yticklabels=[f"{scale:g}" for scale in scales],
-            cbar=last,
-            cbar_kws={"label": "validation accuracy (%)"} if last else None,
-            annot_kws={"size": 10},
-        )
+        percents, last = 100 * np.nan_to_num(values), axis is axes[0][-1]
+        shown = np.where(np.isnan(values), "×", np.char.mod("%.0f", percents))
+        ticks = {"xticklabels": [f"{rate:g}" for rate in rates], "yticklabels": [f"{scale:g}" for scale in scales]}
+        style = {"cmap": "cividis", "vmin": 10, "vmax": 100 * top, "annot": shown, "fmt": "", "annot_kws": {"size": 10}}
+        bar = {"cbar": last, "cbar_kws": {"label": "validation accuracy (%)"} if last else None}
+        sns.heatmap(percents, ax=axis, **ticks, **style, **bar)
         axis.invert_yaxis()
         axis.grid(False)
         axis.tick_params(axis="y", labelrotation=0)

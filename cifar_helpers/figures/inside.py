@@ -124,10 +124,8 @@ def feature_maps(found: Mapping, classes: Sequence[str]) -> Figure:
                 edge = [patheffects.withStroke(linewidth=2.5, foreground="white")]
                 middle = np.median(mine, axis=0)
                 axis.annotate(name, middle, ha="center", size=10, weight="bold", path_effects=edge)
-        axis.set_xticks([])
-        axis.set_yticks([])
         axis.set_title(f"{title}; trustworthiness {found['trustworthiness'][kind]:.2f}", fontsize=11)
-        axis.set(xlabel="first axis (no unit)", ylabel="second axis (no unit)")
+        axis.set(xticks=[], yticks=[], xlabel="first axis (no unit)", ylabel="second axis (no unit)")
     figure.legend(loc="outside lower center", ncols=5, fontsize=10, markerscale=2)
     title_of(figure, "Features before the output layer, flattened two ways (validation images)")
     return figure

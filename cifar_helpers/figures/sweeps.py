@@ -141,18 +141,18 @@ def sweep_curves(found, span: int, smooth) -> Figure:
 @styled
 def greedy_steps(rows: Sequence[dict]) -> Figure:
     """The greedy tuning: every option tried with its accuracy, step by step, the chosen one filled."""
+    rows = [row | {"y": 100 * (row["accuracy"] or 0.0)} for row in rows]
     steps = list(dict.fromkeys(row["step"] for row in rows))
-    values = [100 * (row["accuracy"] or 0.0) for row in rows]
-    apart = max(0.5, 0.065 * (max(values) - min(values)))  # the height of a label
+    apart = max(0.5, 0.065 * np.ptp([row["y"] for row in rows]))  # the height of a label
     figure, axis = plt.subplots(figsize=(8, 4.2))
     for x, step in enumerate(steps):
         mine = [row for row in rows if row["step"] == step]
         labels: dict[float, str] = {}
         for row in sorted(mine, key=lambda row: row["chosen"]):  # the chosen one on top
-            y = 100 * (row["accuracy"] or 0.0)
-            axis.plot(x, y, "o", ms=10, color=COLOURS[0], mfc=COLOURS[0] if row["chosen"] else "white", mew=1.8)
+            inside = COLOURS[0] if row["chosen"] else "white"
+            axis.plot(x, row["y"], "o", ms=10, color=COLOURS[0], mfc=inside, mew=1.8)
         for row in mine:
-            y = 100 * (row["accuracy"] or 0.0)
+            y = row["y"]
             text = f"{row['option']}: {'diverged' if row['accuracy'] is None else format(y, '.1f')}"
             labels[y] = f"{labels[y]}\ntied: {text}" if y in labels else text
         top = float("-inf")
@@ -162,7 +162,7 @@ def greedy_steps(rows: Sequence[dict]) -> Figure:
             top = place + apart * (lines - 1) / 2
             style = {"boxstyle": "square,pad=0.05", "facecolor": "white", "edgecolor": "none"}
             axis.annotate(text, (x, place), (9, 0), textcoords="offset points", va="center", size=11, bbox=style)
-    chosen = [100 * row["accuracy"] for row in rows if row["chosen"]]
+    chosen = [row["y"] for row in rows if row["chosen"]]
     axis.plot(range(len(steps)), chosen, color=COLOURS[0], linewidth=1, alpha=0.6, zorder=0)
     axis.axhline(10, color="#777777", linestyle=":", linewidth=1)
     axis.set_xticks(range(len(steps)), steps)

@@ -36,10 +36,7 @@ def not_training(run) -> np.ndarray:
 
 
 def is_training(run, window: tuple[float, float] = WINDOW) -> bool:
-    """Whether the mean training loss over the window is below that of guessing, ln 10, by more than 0.05 nats.
-
-    The gradient quantities of a stuck net look smooth because nothing happens; a table has to say so.
-    """
+    """Whether the mean training loss over the window is below that of guessing, ln 10, by more than 0.05 nats."""
     return not _diverged(run) and window_mean(run.steps["loss"], window) < np.log(10) - NOT_TRAINING
 
 
@@ -112,16 +109,15 @@ def _training(sides: Sequence[Sequence], value: Callable, window: tuple[float, f
     return _compare(list(zip(*both, strict=True)), value) | {"trains": True, "with_stuck": every["paired"]}
 
 
-def paired_by_seed(plain: Sequence, other: Sequence, value: Callable, keep: Callable | None = None) -> Paired | None:
+def paired_by_seed(plain: Sequence, other: Sequence, value: Callable, keep: Callable) -> Paired | None:
     """Paired comparison of one number per run, over the seeds at which both are finite; None without any.
 
     Args:
         keep: whether a run counts; where no pair has two such runs, all count.
     """
     (_, *sides), *_ = _pairs(plain, other)
-    if keep and (kept := [pair for pair in zip(*sides, strict=True) if all(map(keep, pair))]):
-        sides = list(zip(*kept, strict=True))
-    return _compare(sides, value)["paired"]
+    kept = [pair for pair in zip(*sides, strict=True) if all(map(keep, pair))]
+    return _compare(list(zip(*kept, strict=True)) or sides, value)["paired"]
 
 
 def _stuck_note(sides: Sequence[Sequence], window: tuple[float, float]) -> str:

@@ -19,15 +19,21 @@ NETWORK = {"VGG_A": "no BN", "VGG_A_BatchNorm": "BN"}
 
 def at_step(run, probe, quantity: str, step: int, layer: str = "all") -> np.ndarray:
     """Values of a probe at one of its steps, (m,) over η; NaN where the run ended before."""
-    where = _row(run.probes[probe], step)
-    band = None if where is None else quantities.probe_band(run, probe, quantity, layer)
-    return np.full(len(probe.etas), np.nan) if band is None else band.curves[:, where]
+    where = _rows(run, probe, step)
+    if not len(where):
+        return np.full(len(probe.etas), np.nan)
+    return quantities.probe_band(run, probe, quantity, layer).curves[:, where[0]]
 
 
-def _row(found, step: int) -> int | None:
-    """Row of a step in a probe's arrays; None where the run ended before, so that they may even be empty."""
-    where = np.flatnonzero(found.values.get("step", ()) == np.int64(step))
-    return int(where[0]) if len(where) else None
+def _rows(run, probe, step: int) -> np.ndarray:
+    """Rows of a step in a probe's arrays; none where the run ended before, so that they may even be empty."""
+    return np.flatnonzero(run.probes[probe].values.get("step", ()) == np.int64(step))
+
+
+def _recorded(run, probe, step: int, name: str):
+    """What a probe recorded at a step; NaN where the run ended before."""
+    where = _rows(run, probe, step)
+    return run.probes[probe][name][where[0]] if len(where) else np.nan
 
 
 def noise_at(run, probe, quantity: str, step: int, etas: Sequence[float]) -> np.ndarray:
@@ -36,12 +42,9 @@ def noise_at(run, probe, quantity: str, step: int, etas: Sequence[float]) -> np.
     For the loss it is the loss of the other batches; for the distance that between two batches' gradients; for β that
     distance over η‖g‖. Means over the other batches.
     """
-    found, where = run.probes[probe], _row(run.probes[probe], step)
-    if where is None:
-        return np.full(len(etas), np.nan)
-    name = "loss" if quantity == "loss" else "gradient_distance"
-    floor = np.full(len(etas), found[name][where].mean(), dtype=np.float64)
-    return floor / (np.asarray(etas) * found["gradient_norm"][where]) if quantity == "beta" else floor
+    recorded = _recorded(run, probe, step, "loss" if quantity == "loss" else "gradient_distance")
+    floor = np.full(len(etas), np.mean(recorded), dtype=np.float64)
+    return floor / (np.asarray(etas) * _recorded(run, probe, step, "gradient_norm")) if quantity == "beta" else floor
 
 
 def control_panels(runs: Sequence, grid, controls: Mapping, quantity: str) -> list[dict]:
@@ -63,8 +66,7 @@ def control_panels(runs: Sequence, grid, controls: Mapping, quantity: str) -> li
             }
             etas = controls["dense"].etas
             if quantity == "loss":
-                found = [(run.probes[controls["noise"]], _row(run.probes[controls["noise"]], step)) for run in mine]
-                starts = [np.nan if row is None else probe["start_loss"][row] for probe, row in found]
+                starts = [_recorded(run, controls["noise"], step, "start_loss") for run in mine]
                 conditions["start"] = (etas, np.repeat(np.array(starts)[:, None], len(etas), axis=1))
             floors = np.stack([noise_at(run, controls["noise"], quantity, step, etas) for run in mine])
             stuck = sum(_idle(run, step) for run in mine)
@@ -149,9 +151,8 @@ def floor_rows(runs: Sequence, grid, noise, quantity: str) -> list[dict]:
                 if not np.isfinite(values).any():
                     continue
                 if quantity == "loss":
-                    found, where = run.probes[noise], _row(run.probes[noise], step)
-                    other = np.abs(found["loss"] - found["start_loss"][:, None])[where].mean()
-                    shares.append(_summary(values, quantity) / other)
+                    loss, start = (_recorded(run, noise, step, name) for name in ("loss", "start_loss"))
+                    shares.append(_summary(values, quantity) / np.abs(loss - start).mean())
                 else:
                     best = int(np.nanargmax(values))
                     shares.append(values[best] / floor[best])

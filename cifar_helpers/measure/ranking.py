@@ -107,12 +107,7 @@ def _work(run) -> tuple:
 
 @dataclass(frozen=True)
 class Ranked:
-    """The outcomes of a sweep, in its order.
-
-    Attributes:
-        title, factors: the sweep's.
-        outcomes: one per variant.
-    """
+    """The outcomes of a sweep, one per variant, in its order; title and factors are the sweep's."""
 
     title: str
     factors: tuple[str, ...]

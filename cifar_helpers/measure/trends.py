@@ -5,11 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from . import compare
 
 PARTS = 15  # equal parts of a run over which a ratio is averaged: 1 000 steps each of the paper's 15 000
-QUANTITIES = {  # of a probe along the gradient → (as a figure names it, unit)
-    "loss": ("variation of the loss", "nats"),
-    "distance": ("gradient distance", "nats per weight unit"),
-    "beta": ("effective β", "nats per weight unit²"),
-}
+# A quantity of a probe along the gradient → as a figure names it.
+QUANTITIES = {"loss": "variation of the loss", "distance": "gradient distance", "beta": "effective β"}
 
 
 def over_time(plain: Sequence, other: Sequence, quantity: Callable, parts: int = PARTS) -> list[dict]:
@@ -51,7 +48,7 @@ def nine_answers(found: Mapping[str, Sequence]) -> list[dict]:
     for name, ways in found.items():
         for each in ways:
             outcome = each.row["paired"]
-            row = {"quantity": QUANTITIES[name][0], "compared at": compare.WAYS[each.way], "BN / no BN": each.ratio}
+            row = {"quantity": QUANTITIES[name], "compared at": compare.WAYS[each.way], "BN / no BN": each.ratio}
             if outcome is None:
                 rows.append(row | {"n": "0", "smaller with BN": "–", "the interval says": "not compared"})
                 continue

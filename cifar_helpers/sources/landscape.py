@@ -30,7 +30,7 @@ def gradients(page, seed: int) -> Iterator[beside.Row]:
     study = Landscape(page, "06", page.profile, seed)
     for rate in sorted({run.config.lr for run in study.sweep.runs}):
         pair = study.sweep.where(lambda run, rate=rate: run.config.lr == rate)
-        found = compare.paired_by_seed(*pair.both, _late_cosine, keep=compare.is_training)
+        found = compare.paired_by_seed(*pair.both, _late_cosine, compare.is_training)
         ours = f"rate {rate:g}: BN − no BN {difference_text(found, 3)}"
         parts = {"the cosine is larger": (found, +1)} if found else {}
         yield beside.claim("grad_direction", ours, parts, study.sweep.runs)

@@ -96,6 +96,8 @@ def final(candidates: Sequence, finals: Sequence) -> list[dict[str, str]]:
     winner = order[0]
     runs = [run for run in finals if run.config.model == winner[0].config.model] or winner
     errors = [1 - accuracy(run, "test") for run in runs]
+    number, read = intervals.level([100 * each for each in errors], "%"), np.isfinite(errors).all()
+    error = Cell(percent(errors) + with_flips(runs), number.as_json()) if read else "not read in this profile"
     config = runs[0].config
     model = build_model(config)
     flops = forward_flops(model)
@@ -104,7 +106,7 @@ def final(candidates: Sequence, finals: Sequence) -> list[dict[str, str]]:
     values = {
         "network": f"{network_of(runs[0])}, {models.parameter_count(model):,} parameters",
         "chosen by": f"{chosen} among {len(order)} networks, each at its best setting; " + budget_text(candidates),
-        "test error (%)": _error(errors, with_flips(runs)),
+        "test error (%)": error,
         "seeds": str(len(runs)),
         "operations": f"{flops / 1e6:,.0f} M per image forward, "
         f"{3 * flops * config.steps * config.batch_size / 1e12:,.0f} T in all",
@@ -112,13 +114,6 @@ def final(candidates: Sequence, finals: Sequence) -> list[dict[str, str]]:
         "epochs": f"{epochs_trained(runs[0]):.1f}, on the split {config.split!r}",
     }
     return [{"what": name, "value": value} for name, value in values.items()]
-
-
-def _error(errors: Sequence[float], how: str) -> Cell | str:
-    """A test error as a cell with its number; words alone where it was not read."""
-    if not np.isfinite(errors).all():
-        return "not read in this profile"
-    return Cell(percent(errors) + how, intervals.level([100 * error for error in errors], "%").as_json())
 
 
 def in_words(candidates: Sequence, finals: Sequence) -> str:

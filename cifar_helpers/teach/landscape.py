@@ -193,7 +193,7 @@ class Landscape:
 
     def over_time(self) -> None:
         """The figure of the three ratios along the run."""
-        found = {heading: self.along_the_run(name) for name, (heading, _) in trends.QUANTITIES.items()}
+        found = {heading: self.along_the_run(name) for name, heading in trends.QUANTITIES.items()}
         figure = figures.landscape.over_time(found, "BN over no BN at the same step, along the run (⅛ of the width)")
         caption = "How the three quantities go along the run; thin: seeds, shaded: 95 % interval of the mean."
         self.page.figure(figure, f"{self.number}_over_time", caption, self.narrow.runs)
