@@ -43,9 +43,6 @@ def rounded(value: float, digits: int = 3) -> str:
     return f"{short:,.{max(0, digits - 1 - int(np.floor(np.log10(abs(short)))))}f}"
 
 
-# --- Comparisons -----------------------------------------------------------------------------------------------------
-
-
 def sign_text(found: Paired) -> str:
     """The sign test of a paired comparison: how many seeds have the sign of the mean, and its p value."""
     return f"{found.same_sign} of {len(found.values)} seeds on this side, sign test p = {found.sign_p:.2g}"
@@ -119,9 +116,6 @@ def listed(parts: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-# --- Levels ----------------------------------------------------------------------------------------------------------
-
-
 def percent(values: Sequence[float]) -> str:
     """Accuracies as text: their mean and, where there are several, every one of them."""
     known = [100 * value for value in values if np.isfinite(value)]
@@ -146,9 +140,6 @@ def length_text(trained: float | None, theirs: float | None, unit: str) -> str:
         return f"– of {theirs:,g} {unit}" if theirs else "–"
     ours = f"{trained:,.0f}" if unit == "steps" else f"{trained:.1f}"
     return f"{ours} of {theirs:,.0f} {unit}" if theirs else f"{ours} {unit}; the source's not given"
-
-
-# --- Sentences -------------------------------------------------------------------------------------------------------
 
 
 def say(text: str) -> None:

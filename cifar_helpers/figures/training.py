@@ -12,8 +12,6 @@ from .style import BLUE, CHANNELS, COLOURS, LN10, in_order, legend, line_style, 
 
 CUT = 4.0  # nats; a higher training loss is written and not drawn
 
-# --- 01: data ------------------------------------------------------------------------------------------------------
-
 
 @styled
 def sample_grid(images, labels, classes: Sequence[str]) -> Figure:
@@ -62,9 +60,6 @@ def augmentation_grid(rows: dict) -> Figure:
         axis_row[0].text(-4, 16, name, ha="right", va="center", fontsize=12)
     title_of(figure, "The same images under each augmentation")
     return figure
-
-
-# --- 04: comparison ------------------------------------------------------------------------------------------------
 
 
 @styled

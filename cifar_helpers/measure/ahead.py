@@ -1,4 +1,4 @@
-"""Two networks side by side after training (notebook 04): rows of its tables, from records and nothing else."""
+"""Networks side by side after training (two in notebook 04, more in 10): rows of tables, from records alone."""
 
 from collections.abc import Mapping, Sequence
 
@@ -76,22 +76,19 @@ def family_rows(runs: Sequence) -> list[dict]:
     return rows
 
 
-def settings_of(configs: Sequence) -> list[tuple[str, float]]:
+def settings_of(runs: Sequence) -> list[tuple[str, float]]:
     """(optimizer, rate) of these runs, each once, in their order."""
-    return list(dict.fromkeys((config.optimizer, config.lr) for config in configs))
+    return list(dict.fromkeys((run.config.optimizer, run.config.lr) for run in runs))
 
 
 def hard_rows(runs: Sequence) -> list[dict]:
     """What became of every network at every (optimizer, rate)."""
     rows, names = [], {model: network_name(model) for model in dict.fromkeys(run.config.model for run in runs)}
-    for optimizer, rate in settings_of([run.config for run in runs]):
+    for optimizer, rate in settings_of(runs):
         here = {run.config.model: run for run in runs if (run.config.optimizer, run.config.lr) == (optimizer, rate)}
         row = {"optimizer": optimizer, "rate": f"{rate:g}"}
         rows.append(row | {name: outcome(here[model]) for model, name in names.items()})
     return rows
-
-
-# --- More than two networks: notebook 10 ---------------------------------------------------------------------------
 
 
 def end_losses(runs: Sequence) -> list[float]:

@@ -111,7 +111,7 @@ def _trained(runs: Sequence) -> dict[str, int]:
 def hard_title(runs: Sequence) -> str:
     """The outcome of the hard settings as a title."""
     trains = _trained(runs)
-    of = len(ends.settings_of([run.config for run in runs]))
+    of = len(ends.settings_of(runs))
     return f"Of {of} hard settings, batch norm trains at {trains[BATCH_NORM]} and plain VGG-A at {trains[PLAIN]}"
 
 
