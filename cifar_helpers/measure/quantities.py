@@ -38,12 +38,11 @@ def _envelope(extreme: np.ufunc, curves: np.ndarray) -> np.ndarray:
     return extreme.reduce(curves, axis=0)  # fmin and fmax pass over NaN, and give NaN where there is nothing else
 
 
-def _band(runs: Sequence, values: Callable) -> Band:
-    if not runs:
+def _band(curves: Sequence) -> Band:
+    if not curves:
         raise CourseError("No runs to compare: give at least one record.")
-    curves = [np.asarray(values(run), dtype=np.float64) for run in runs]
     length = max(map(len, curves))
-    padded = np.full((len(runs), length), np.nan)
+    padded = np.full((len(curves), length), np.nan)
     for row, curve in zip(padded, curves, strict=True):
         row[: len(curve)] = curve
     return Band(np.arange(length), padded)
@@ -61,7 +60,7 @@ def _column(run, name: str, layer: str) -> np.ndarray:
 
 def loss_band(runs: Sequence, smooth: Callable = lambda loss: loss) -> Band:
     """Loss landscape of the handout (§2.3.1): every run's training loss, first ``smooth``ed, at the same step."""
-    return _band(runs, lambda run: smooth(run.steps["loss"]))
+    return _band([smooth(run.steps["loss"]) for run in runs])
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def sweeps(runs: Sequence) -> list[Sweep]:
 
 def sweep_width(found: Sequence[Sweep]) -> Band:
     """Width of the band over the rates at every step, a curve per sweep."""
-    return _band(found, lambda sweep: sweep.steps["width"])
+    return _band([sweep.steps["width"] for sweep in found])
 
 
 def VGG_Grad_Pred(runs: Sequence, gap: int = 1, layer: str = "all") -> Band:
@@ -122,7 +121,7 @@ def VGG_Grad_Pred(runs: Sequence, gap: int = 1, layer: str = "all") -> Band:
     """
     if runs and (recorded := runs[0].config.gaps) and gap not in recorded and f"grad_dist_{gap}" not in runs[0].steps:
         raise CourseError(f"A gap of {gap} was not recorded; choose one of {', '.join(map(str, recorded))}.")
-    return _band(runs, lambda run: _column(run, f"grad_dist_{gap}", layer))
+    return _band([_column(run, f"grad_dist_{gap}", layer) for run in runs])
 
 
 def direction(runs: Sequence) -> Band:
@@ -140,7 +139,7 @@ def direction(runs: Sequence) -> Band:
         before = np.concatenate([[np.nan], norm[:-1]])
         return _over(norm**2 + before**2 - distance**2, 2 * norm * before)
 
-    return _band(runs, cosine)
+    return _band([cosine(run) for run in runs])
 
 
 def VGG_Beta_Smooth(runs: Sequence, layer: str = "all") -> Band:
@@ -156,12 +155,12 @@ def VGG_Beta_Smooth(runs: Sequence, layer: str = "all") -> Band:
         moved = _column(run, "moved", layer)
         return np.divide(_column(run, "grad_dist_1", layer), moved, out=np.full_like(moved, np.nan), where=moved > 0)
 
-    return _band(runs, beta)
+    return _band([beta(run) for run in runs])
 
 
 def relative_move(runs: Sequence, layer: str = "all") -> Band:
     """‖w_t − w_{t−1}‖₂ / ‖w_t‖₂: how far a step went, in units of where it went from."""
-    return _band(runs, lambda run: _column(run, "moved", layer) / _column(run, "weight_norm", layer))
+    return _band([_column(run, "moved", layer) / _column(run, "weight_norm", layer) for run in runs])
 
 
 def _over(numerator, denominator) -> np.ndarray:
@@ -232,11 +231,9 @@ def probe_summary(runs: Sequence, probe, quantity: str, layer: str = "all") -> B
     (the paper's effective β).
     """
 
-    def values(run) -> tuple[np.ndarray, np.ndarray]:
-        band = probe_band(run, probe, quantity, layer)
-        return band.steps, band.max_curve - band.min_curve if quantity == "loss" else band.max_curve
-
-    return _at_steps(runs, values)
+    found = [probe_band(run, probe, quantity, layer) for run in runs]
+    curves = [band.max_curve - band.min_curve if quantity == "loss" else band.max_curve for band in found]
+    return _at_steps([band.steps for band in found], curves)
 
 
 def same_batch(runs: Sequence, probe, quantity: str, layer: str = "all") -> Band:
@@ -246,16 +243,15 @@ def same_batch(runs: Sequence, probe, quantity: str, layer: str = "all") -> Band
         probe: the ``same_batch`` probe of the runs.
         quantity: ``distance`` ‖∇L(w_t; B) − ∇L(w_{t−1}; B)‖₂ with B = B_{t−1}, or ``beta``, that over ‖w_t − w_{t−1}‖₂.
     """
-    part = _layer_suffix(layer)
-
-    def values(run) -> tuple[np.ndarray, np.ndarray]:
+    part, steps, curves = _layer_suffix(layer), [], []
+    for run in runs:
         found = _probe(run, probe)
         inside = found["step"] < len(run.steps["loss"])  # the last move has no step after it
         distance = found[f"gradient_distance{part}"].astype(np.float64)
         curve = _over(distance, found[f"moved{part}"]) if quantity == "beta" else distance
-        return found["step"][inside], curve[inside]
-
-    return _at_steps(runs, values)
+        steps.append(found["step"][inside])
+        curves.append(curve[inside])
+    return _at_steps(steps, curves)
 
 
 def at_steps(band: Band, steps: np.ndarray) -> Band:
@@ -264,10 +260,9 @@ def at_steps(band: Band, steps: np.ndarray) -> Band:
     return Band(band.steps[where], band.curves[:, where])
 
 
-def _at_steps(runs: Sequence, values: Callable) -> Band:
-    found = {id(run): values(run) for run in runs}
-    curves = _band(runs, lambda run: found[id(run)][1]).curves
-    return Band(max((steps for steps, _ in found.values()), key=len), curves)
+def _at_steps(steps: Sequence[np.ndarray], curves: Sequence[np.ndarray]) -> Band:
+    padded = _band(curves).curves
+    return Band(max(steps, key=len), padded)
 
 
 def _probe(run, probe):

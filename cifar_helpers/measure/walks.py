@@ -13,26 +13,21 @@ NETWORKS = ("VGG_A", "VGG_A_BatchNorm")
 
 
 class Pair:
-    """Runs of VGG-A without and with batch norm, records in any order: ``plain`` and ``normed`` keep theirs."""
+    """Runs of VGG-A without and with batch norm, records in any order.
+
+    Attributes:
+        plain, normed: those of one network, in the order given; both: of these; sides: model → its runs.
+    """
 
     def __init__(self, runs: Sequence):
         self.runs = list(runs)
-        self.plain, self.normed = ([run for run in runs if run.config.model == name] for name in NETWORKS)
+        self.sides = {name: [run for run in runs if run.config.model == name] for name in NETWORKS}
+        self.both = self.plain, self.normed = tuple(self.sides.values())
 
     @functools.cached_property
     def idle(self) -> dict:
         """Model → share of its runs that are not training, at every step."""
         return {name: compare.share_not_training(side) for name, side in self.sides.items() if side}
-
-    @property
-    def both(self) -> tuple[list, list]:
-        """The runs of the plain network, and those of the other."""
-        return self.plain, self.normed
-
-    @property
-    def sides(self) -> dict[str, list]:
-        """Model → its runs."""
-        return dict(zip(NETWORKS, (self.plain, self.normed), strict=True))
 
     @property
     def length(self) -> str:
