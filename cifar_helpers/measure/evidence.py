@@ -4,6 +4,7 @@ From records to table rows and to what ``landscape`` draws; nothing here trains.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -334,17 +335,14 @@ def layer_rows(sweep: Sequence[Sequence], direct: Sequence[Sequence], one_batch,
     probed = [[run for run in side if one_batch in run.probes] for side in sweep]
     proxy = quantities.VGG_Grad_Pred if quantity == "distance" else quantities.VGG_Beta_Smooth
     measured = {
-        "proxy": (sweep, lambda layer: lambda runs: proxy(runs, layer=layer)),
-        "proxy on one batch": (
-            probed,
-            lambda layer: lambda runs: quantities.same_batch(runs, one_batch, quantity, layer),
-        ),
-        "probe": (direct, lambda layer: lambda runs: quantities.probe_summary(runs, grid, quantity, layer)),
+        "proxy": (sweep, proxy),
+        "proxy on one batch": (probed, partial(quantities.same_batch, probe=one_batch, quantity=quantity)),
+        "probe": (direct, partial(quantities.probe_summary, probe=grid, quantity=quantity)),
     }
     rows = []
-    for name, (sides, over) in measured.items():
+    for name, (sides, values) in measured.items():
         for way, rows_of in {"same step": compare.ratio_rows, "same training loss": compare.loss_rows}.items():
-            found = {layer: rows_of(*sides, over(layer))[0] for layer in ("all", "output")}
+            found = {layer: rows_of(*sides, partial(values, layer=layer))[0] for layer in ("all", "output")}
             row = {key: {layer: each[key] for layer, each in found.items()} for key in ("paired", "trains")}
             cells = {layer: ratio_cell(each["paired"], each["in_words"]) for layer, each in found.items()}
             row |= {"all parameters": cells["all"], "output layer": cells["output"]}

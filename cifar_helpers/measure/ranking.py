@@ -135,7 +135,7 @@ class Ranked:
 
     def gap(self, before: str | tuple[str, ...], after: str | tuple[str, ...]) -> Paired | None:
         """Paired difference of two variants in points, over the seeds at which both train; None without such a seed."""
-        return _behind(self[before].scores, self[after].scores)
+        return points_behind(self[before].scores, self[after].scores)
 
     @property
     def runs(self) -> list:
@@ -196,13 +196,13 @@ def judged(found: Mapping[tuple[str, ...], Sequence]) -> tuple[Outcome, ...]:
     best = max(sure or able, key=lambda variant: _mean(able[variant]), default=None)
     result = []
     for variant, mine in found.items():
-        behind = _behind(able[best], able[variant]) if variant in able and variant != best else None
+        behind = points_behind(able[best], able[variant]) if variant in able and variant != best else None
         verdict = _verdict(mine, scores[variant], variant == best, behind, best is not None and _twins(best, variant))
         result.append(Outcome(variant, tuple(mine), scores[variant], behind, verdict))
     return tuple(result)
 
 
-def _behind(best: Sequence[float], mine: Sequence[float]) -> Paired | None:
+def points_behind(best: Sequence[float], mine: Sequence[float]) -> Paired | None:
     """Paired difference in points over the seeds at which both are above chance; None where there is no such seed."""
     pairs = [pair for pair in zip(best, mine, strict=True) if all(score > CHANCE for score in pair)]
     return paired(*(100 * np.array(side) for side in zip(*pairs, strict=True))) if pairs else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import intervals
-from ..intervals import Number, Paired, paired
+from ..intervals import Number, Paired
 from ..measure import ranking
 from ..measure.ranking import AHEAD, CHANCE, EQUAL_LENGTH, Outcome, Ranked
 from ..words import Cell, accuracy_text, difference_text, length_text
@@ -232,13 +232,11 @@ def difference(name: str, before: Outcome | None, after: Outcome | None) -> Row:
     if before is None or after is None:
         return not_run(name)
     n, runs, part = len(after.runs), after.runs, _part(name, (*before.runs, *after.runs))
-    train = [not (a or b) for a, b in zip(before.stuck, after.stuck, strict=True)]
-    scores = ([ranking.accuracy(run, part) for run in side.runs] for side in (before, after))
-    pairs = [pair for pair, able in zip(zip(*scores, strict=True), train, strict=True) if able]
-    if not pairs or not np.isfinite(pairs).all():
+    scores = [[ranking.accuracy(run, part) for run in side.runs] for side in (before, after)]
+    found = ranking.points_behind(*scores)
+    if found is None or not np.isfinite(scores).all():
         return said(name, f"{before.verdict} → {after.verdict}", UNDECIDED, n, "nothing to compare", runs, True)
-    found = paired(*(100 * np.array(side) for side in zip(*pairs, strict=True)))
-    left_out = f"{n - len(pairs)} of {n} seeds at chance" if len(pairs) < n else ""
+    left_out = f"{n - len(found.values)} of {n} seeds at chance" if len(found.values) < n else ""
     verdict, numbers = judge(found, 1 if REPORTED[name].value > 0 else -1), [intervals.difference(found, "points")]
     images = f"ours on {part} images" if part != REPORTED[name].images else ""
     remark = _joined("direction", images, _why(found), left_out)
