@@ -101,11 +101,7 @@ def plane(points, labels, grid, says) -> Figure:
 
 @styled
 def toy_rates(rates: Sequence[float], found: Mapping[str, Sequence], dead: Sequence) -> Figure:
-    """Final accuracy over learning rates, and the share of dead ReLU units.
-
-    Args:
-        found: activation → accuracies of every seed, per rate; dead: shares of every seed, per rate.
-    """
+    """Final accuracy (activation → every seed's, per rate) over rates, and the share of dead ReLU units (likewise)."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
     lines = [(left, n, values, f"{name} (line: median)") for n, (name, values) in enumerate(found.items())]
     for axis, number, values, label in [*lines, (right, 1, dead, None)]:

@@ -59,11 +59,7 @@ def norm_curves(found: Mapping[str, Sequence], smooth, span: int, title: str) ->
 
 @styled
 def covariate_shift(found: Mapping[str, Mapping[str, Sequence]], quantity: str) -> Figure:
-    """A quantity of internal covariate shift along training, one panel per layer.
-
-    Args:
-        found: layer → norm → one (steps, values) per seed; quantity: one of ``SHIFTS``.
-    """
+    """One of ``SHIFTS`` along training, a panel per layer: layer → norm → one (steps, values) per seed."""
     label, title = SHIFTS[quantity]
     figure, axes = plt.subplots(1, len(found), figsize=(3.3 * len(found), 4.2), sharey=True, squeeze=False)
     for axis, (layer, networks) in zip(axes[0], found.items(), strict=True):

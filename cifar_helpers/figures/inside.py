@@ -69,11 +69,7 @@ def strongest(found: Mapping[int, Sequence[np.ndarray]], layer: str) -> Figure:
 
 @styled
 def attributions(images: Sequence[np.ndarray], titles: Sequence[str], maps: Mapping[str, Sequence]) -> Figure:
-    """Images with the maps of several methods below them.
-
-    Args:
-        images: (h, w, 3) in 0 to 1; titles: one per image; maps: method → (n, h, w).
-    """
+    """Images, (h, w, 3) in 0 to 1, each with its title, and below them the maps: method → (n, h, w)."""
     figure, axes = plt.subplots(1 + len(maps), len(images), figsize=(1.35 * len(images), 1.5 * (1 + len(maps)) + 0.6))
     for axis, image, title in zip(axes[0], images, titles, strict=True):
         _tile(axis, image)
@@ -212,11 +208,7 @@ def paths(found: Mapping[str, Mapping]) -> Figure:
 
 @styled
 def eigenvalues(found: Mapping[str, tuple[Sequence[int], Sequence[Sequence[float]]]], bound: float | None) -> Figure:
-    """Largest Hessian eigenvalues along training.
-
-    Args:
-        found: network → (steps, eigenvalues of each step, the largest first); bound: 2 / rate of gradient descent.
-    """
+    """Largest Hessian eigenvalues: network → (steps, those of each step, the largest first); bound: 2 / rate."""
     figure, axis = plt.subplots(figsize=(7.5, 4.4))
     for number, (name, (steps, values)) in enumerate(found.items()):
         style = {"color": COLOURS[1 - number % 2], "linestyle": DASHES[number]}

@@ -116,11 +116,7 @@ def cone() -> Figure:
 
 @styled
 def ball(paths: Mapping[str, Sequence[float]], curvature: float) -> Figure:
-    """A ball that takes steps of gradient descent in the bowl L(w) = ½ β w², a panel for each step length.
-
-    Args:
-        paths: step length in words → (n,) places of the ball; curvature: β.
-    """
+    """A ball in the bowl L(w) = ½ β w² (curvature β), a panel per step length: in words → (n,) places of the ball."""
     figure, axes = plt.subplots(1, len(paths), figsize=(3.4 * len(paths), 3.9), sharex=True, sharey=True)
     side = 1.15 * max(np.abs(path[:6]).max() for path in paths.values())
     around = np.linspace(-side, side, 200)

@@ -102,11 +102,7 @@ def at_end(runs: Sequence, quantity: str = "validation_loss") -> list[float]:
 
 
 def grid(tried: Mapping[tuple[str, float, float], object]) -> tuple[list[float], list[float], dict[str, np.ndarray]]:
-    """Rates, scales, and network → (scales, rates) accuracies at the end; NaN where a run diverged.
-
-    Args:
-        tried: (network, rate, scale) → run.
-    """
+    """(network, rate, scale) → run as rates, scales, network → (scales, rates) accuracies; NaN where one diverged."""
     names, rates, scales = (list(dict.fromkeys(sorted(key[i] for key in tried))) for i in range(3))
     found = {key: at_end([run], "validation_accuracy")[0] for key, run in tried.items()}
     by_name = {name: np.array([[found[name, r, s] for r in rates] for s in scales]) for name in reversed(names)}

@@ -46,16 +46,9 @@ class Length:
 
 @dataclass(frozen=True)
 class Row:
-    """Our result beside a source's.
+    """Our result, in words, beside that of ``name``, a key of ``REPORTED``: one of ``VERDICTS``, and a remark.
 
-    Attributes:
-        name: key of ``REPORTED``.
-        ours: our result in words.
-        verdict: one of ``VERDICTS``.
-        n: seeds behind it.
-        length: of ours and of the source's.
-        remark: what else is to be said.
-        numbers: what the verdict rests on.
+    ``n`` seeds are behind it, ``numbers`` are what the verdict rests on.
     """
 
     name: str
@@ -84,11 +77,7 @@ def table(rows: Iterable[Row]) -> list[dict]:
 
 
 def length(name: str, trained: Sequence | float = ()) -> Length:
-    """How long ours trained and the source did, in steps where the source counts steps.
-
-    Args:
-        trained: records, of which the longest counts, or epochs.
-    """
+    """How long ours (records, of which the longest counts, or epochs) and the source trained, in its own unit."""
     theirs, width = REPORTED[name], 1.0
     if isinstance(trained, Sequence):
         width = min((run.config.model_args.get("width", 1.0) for run in trained), default=1.0)

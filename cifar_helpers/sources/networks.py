@@ -84,12 +84,7 @@ def _seconds_text(runs: Sequence) -> str:
 
 
 def final(candidates: Sequence, finals: Sequence) -> list[dict[str, str]]:
-    """The winner on validation images, with its test error.
-
-    Args:
-        candidates: runs that competed.
-        finals: runs on all training images; those of the winning network are reported in place of its own.
-    """
+    """The winner on validation images, with its test error, that of its ``finals``, on all training images, if any."""
     order = competing(candidates)
     if not order or _mean(order[0]) <= CHANCE:
         return [{"what": "result", "value": "no candidate above chance"}]
