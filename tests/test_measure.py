@@ -316,15 +316,11 @@ def test_a_pair_knows_whose_its_runs_are_and_walks_compare_them():
 
 
 def test_the_direction_is_the_cosine_of_the_gradients_themselves():
-    drawn = np.random.default_rng(0).normal(size=(6, 40)) + 1  # six gradients; the last four numbers: the output layer
+    drawn = np.random.default_rng(0).normal(size=(6, 40)) + 1  # six gradients
     drawn[3] = 2 * drawn[2]  # longer, and not turned
-    steps = {"loss": np.ones(6)}
-    for suffix, part in (("", drawn), ("_out", drawn[:, -4:])):
-        steps[f"grad_norm{suffix}"] = np.linalg.norm(part, axis=1)
-        steps[f"grad_dist_1{suffix}"] = np.r_[np.nan, np.linalg.norm(np.diff(part, axis=0), axis=1)]
-    run = SimpleNamespace(config=SimpleNamespace(lr=0.1, seed=0), steps=steps)
-    for layer, part in (("all", drawn), ("output", drawn[:, -4:])):
-        found = quantities.direction([run], layer).curves[0]
-        unit = part / np.linalg.norm(part, axis=1, keepdims=True)
-        assert np.isnan(found[0]) and found[1:] == pytest.approx((unit[1:] * unit[:-1]).sum(axis=1))
-        assert found[3] == pytest.approx(1)
+    lengths = np.linalg.norm(drawn, axis=1)
+    distances = np.r_[np.nan, np.linalg.norm(np.diff(drawn, axis=0), axis=1)]
+    found = quantities.direction([SimpleNamespace(steps={"grad_norm": lengths, "grad_dist_1": distances})]).curves[0]
+    unit = drawn / lengths[:, None]
+    assert np.isnan(found[0]) and found[1:] == pytest.approx((unit[1:] * unit[:-1]).sum(axis=1))
+    assert found[3] == pytest.approx(1)
