@@ -45,7 +45,7 @@ def still(scene: Callable[..., Show], found: Sequence, state: Sequence) -> Figur
         figure = plt.figure(figsize=SIZE, dpi=DPI)
         figure.set_label(scene(figure, *found)(*state))
         interactive = mpl.is_interactive()
-    mpl.interactive(interactive)  # as in figures.styled
+    mpl.interactive(interactive)  # as in figures.style.styled
     return figure
 
 
