@@ -174,6 +174,7 @@ def probe_bands(
         axis.set_title(style["label"])
         if log:
             _log_y(axis)
+    for axis, model in zip(axes, in_order(networks), strict=True):
         mark_idle(axis, {model: idle[model]} if idle else None)
     if level:
         legend(axes[1], loc="upper right")  # plain VGG-A's curves rise to where it would stand
