@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/read").glob("*.md"))]
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-FIGURES = {
-    "05_a": {"name": "05_a", "caption": "A [bold] figure.", "kind": "figure", "private": False},
-    "05_b": {"name": "05_b", "caption": "Images.", "kind": "figure", "private": True},
-}
+FIGURES = [
+    {"name": "05_a", "caption": "A [bold] figure.", "kind": "figure", "private": False, "made": "2026-01-01T00:00:01Z"},
+    {"name": "05_b", "caption": "Images.", "kind": "figure", "private": True, "made": "2026-01-01T00:00:02Z"},
+]
 
 
 def data(kind: str, content, plain: str = "") -> nbformat.NotebookNode:
@@ -29,8 +29,10 @@ def stream(text: str, name: str = "stdout") -> nbformat.NotebookNode:
     return new_output("stream", name=name, text=text)
 
 
-def code(source: str, *outputs) -> nbformat.NotebookNode:
-    return new_code_cell(source, outputs=list(outputs))
+def code(source: str, *outputs, seconds: str = "08") -> nbformat.NotebookNode:
+    """A cell that was executed from so many of the minute's seconds on, for half a second."""
+    times = {f"{name}_time": f"2026-01-01T00:00:{seconds}{part}Z" for name, part in (("start", ".0"), ("end", ".5"))}
+    return new_code_cell(source, outputs=list(outputs), metadata={"papermill": times})
 
 
 def made(*cells) -> str:
@@ -44,8 +46,8 @@ def made(*cells) -> str:
 def test_a_page_shows_published_figures_alone():
     figure = data("image/png", PNG, "<Figure>")
     text = made(
-        code('page.figure(figure, "05_a", caption, runs)', figure),
-        code('page.figure(figure, "05_b", caption, private=True)', figure),
+        code('page.figure(figure, "05_a", caption, runs)', figure, seconds="01"),
+        code('page.figure(figure, "05_b", caption, private=True)', figure, seconds="02"),
         code("plt.imshow(image)", figure),
         code("explore()", data("text/html", f'<p><img src="data:image/png;base64,{PNG}">A form.</p>')),
     )
@@ -63,22 +65,20 @@ def test_what_a_cell_says_stands_on_its_page():
 
 def test_a_cells_pictures_are_the_figures_saved_while_it_ran():
     """A call such as ``study.controls()`` names no figure; papermill's times and the figures' own do."""
-    times = (f"2026-01-01T00:00:0{i}.500+00:00" for i in range(9))
-    made_at = {name: entry | {"made": next(times)} for name, entry in FIGURES.items()}
-    later = {"05_c": {"name": "05_c", "caption": "Later.", "private": False, "made": "2026-01-01T00:01:00+00:00"}}
+    later = {"name": "05_c", "caption": "Later.", "private": False, "made": "2026-01-01T00:01:00+00:00"}
     picture = data("image/png", PNG, "<Figure>")
     cell = code("study.both()", picture, stream("said"), picture)
     cell.metadata["papermill"] = {"start_time": "2026-01-01T00:00:00+00:00", "end_time": "2026-01-01T00:00:09+00:00"}
     injected = code("# Parameters\nreuse = False")
     injected.metadata["tags"] = ["injected-parameters"]
     notebook = new_notebook(cells=[new_markdown_cell("# 5"), injected, cell])
-    text = pages.page(notebook, made_at | later, "../../figures", "*As published.*")
+    text = pages.page(notebook, [later, *reversed(FIGURES)], "../../figures", "*As published.*")
     assert text.index("05_a.png") < text.index("said") < text.index("*Images. This figure reproduces")
     assert "Later" not in text and "# Parameters" not in text
-    made_at["05_a"]["suffix"] = ".gif"
     cell.outputs = [data("image/gif", PNG, "<>")]
     notebook = new_notebook(cells=[new_markdown_cell("# 5"), cell])
-    assert "(../../figures/05_a.gif)" in pages.page(notebook, made_at, "../../figures", "*As published.*")
+    film = FIGURES[0] | {"suffix": ".gif"}
+    assert "(../../figures/05_a.gif)" in pages.page(notebook, [film], "../../figures", "*As published.*")
 
 
 def test_a_page_has_no_noise():
@@ -124,18 +124,13 @@ def test_a_published_page_shows_no_object_as_python_writes_it(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_notebook_becomes_a_page(path):
-    """All its formulas are found, every picture that it keeps is named, and its links lead on."""
+    """All its formulas are found, and its links lead on."""
     notebook = nbformat.read(path, as_version=4)
-    before, cells = "", [cell for cell in notebook.cells if cell.cell_type == "code"]
-    for cell in cells:
-        if re.search(r"\bpage\.(figure|sweep)\(", cell.source):
-            assert site.figure_in(cell.source, before)[0], cell.id
-        before += cell.source + "\n"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             bare = re.sub(r"```.*?```|\$`[^`]+`\$|`[^`]*`", "", pages.as_github_math(cell.source), flags=re.DOTALL)
             assert "$" not in bare, cell.id
-    text = pages.page(notebook, {}, "../../figures", "*As published.*")
+    text = pages.page(notebook, [], "../../figures", "*As published.*")
     for link in re.findall(r"\]\(([^)#:]+)[^):]*\)", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
         there = os.path.normpath(ROOT / pages.FOLDER / link)
         source = Path(there.replace("docs/read", "notebooks")).with_suffix(".ipynb")
@@ -149,7 +144,7 @@ def test_pages_are_written_and_old_ones_go(tmp_path):
     (folder / "09_old.md").write_text("gone")
     for name in ("01_a", "02_b"):
         nbformat.write(new_notebook(cells=[new_markdown_cell("# 1 · A?"), code("1")]), executed / f"{name}.ipynb")
-    found = pages.write(tmp_path, executed, tmp_path / "figures", list(FIGURES.values()), "As published.")
+    found = pages.write(tmp_path, executed, tmp_path / "figures", FIGURES, "As published.")
     assert [path.name for path in found] == sorted(path.name for path in folder.iterdir()) == ["01_a.md", "02_b.md"]
     text = found[0].read_text()
     ways = "[next](02_b.md) · [run it](../../notebooks/01_a.ipynb) · [the report](../../figures/REPORT.md)"

@@ -7,7 +7,6 @@ published there, since it reproduces images of the data set, is left out.
 import os
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 
 import nbformat
@@ -18,7 +17,7 @@ from cifar_helpers.env import NUMBERED, number_of, write_atomically
 from cifar_helpers.figures import file_of
 from cifar_helpers.teach import progress
 
-from .site import WIDGET, figure_in
+from .site import WIDGET, saved_in
 
 FOLDER = Path("docs", "read")
 SILENT = re.compile(r"^ {2}train .*\n?", re.MULTILINE)  # progress
@@ -42,14 +41,13 @@ def write(root: Path, executed: Path, figures: Path, entries: Sequence[Mapping],
     """
     folder, stems = root / FOLDER, [path.stem for path in sorted(executed.glob(f"{NUMBERED}.ipynb"))]
     link = Path(os.path.relpath(figures, folder)).as_posix()
-    known = {entry["name"]: entry for entry in entries if entry["kind"] == "figure"}
     written = []
     for place, stem in enumerate(stems):
         ways = [f"[{name}]({stems[other]}.md)" for name, other in (("before", place - 1), ("next", place + 1))
                 if 0 <= other < len(stems)]  # fmt: skip
         ways += [f"[run it](../../notebooks/{stem}.ipynb)", f"[the report]({link}/REPORT.md)"]
         notebook = nbformat.read(executed / f"{stem}.ipynb", as_version=4)
-        mine = {name: entry for name, entry in known.items() if number_of(name) == number_of(stem)}
+        mine = [e for e in entries if e["kind"] == "figure" and number_of(e["name"]) == number_of(stem)]
         text = page(notebook, mine, link, f"*{made_from}* {' · '.join(ways)}")
         written.append(write_atomically(folder / f"{stem}.md", text))
     for old in set(folder.glob("*.md")) - set(written):
@@ -57,40 +55,28 @@ def write(root: Path, executed: Path, figures: Path, entries: Sequence[Mapping],
     return written
 
 
-def page(notebook: NotebookNode, figures: Mapping[str, Mapping], link: str, note: str) -> str:
+def page(notebook: NotebookNode, figures: Sequence[Mapping], link: str, note: str) -> str:
     """An executed notebook as a Markdown page.
 
     Args:
-        figures: name → caption and whether it is private; link: the folder of the published ones, as the page names it.
-        note: stands below the first heading.
+        figures: what ``figures.save`` kept of this notebook's.
+        link: the folder of the published ones, as the page names it; note: stands below the first heading.
     """
     from nbconvert import MarkdownExporter
 
-    before = ""
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = LINK.sub(_moved, as_github_math(cell.source))
         elif cell.cell_type == "code":
-            saved = iter(saved_in(cell, figures) or [figures.get((figure_in(cell.source, before) or ("", ""))[0])])
+            saved = iter(saved_in(cell, figures))
             shown = (_shown(each, next(saved, None) if _is_picture(each) else None, link) for each in cell.outputs)
             shown = dict.fromkeys(filter(None, shown))
             cell.outputs = [new_output("display_data", data={"text/markdown": text}) for text in shown]
-            before += cell.source + "\n"
     notebook.cells.insert(1, new_markdown_cell(note))
     notebook.metadata["language_info"] = {"name": "python"}
     text, _ = MarkdownExporter().from_notebook_node(notebook)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-
-
-def saved_in(cell: NotebookNode, figures: Mapping[str, Mapping]) -> list[Mapping]:
-    """The figures that were saved while papermill executed a cell, in their order; empty where it does not say when."""
-    times = cell.metadata.get("papermill", {})
-    if not times.get("start_time") or not times.get("end_time"):
-        return []
-    begin, end = (datetime.fromisoformat(times[name]) for name in ("start_time", "end_time"))
-    made = {name: datetime.fromisoformat(entry["made"]) for name, entry in figures.items() if "made" in entry}
-    return [figures[name] for name in sorted(made, key=made.get) if begin <= made[name] <= end]
 
 
 def _is_picture(output: NotebookNode) -> bool:

@@ -4,31 +4,32 @@ python -m cifar_course.publish.site --profile quick --output site
 """
 
 import argparse
-import ast
 import importlib.util
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from cifar_helpers import plans
 from cifar_helpers.env import (
     NUMBERED,
     ROOT,
     CourseError,
     command_line,
     figures_dir,
-    read_json,
+    number_of,
     runs_dir,
     write_atomically,
 )
+
+from ..report.summary import load_entries
 
 SETTINGS = ROOT / "docs" / "site"
 GUIDES = (
@@ -103,14 +104,15 @@ def stage(profile: str, folder: Path) -> None:
     for source, target in ((figures_dir(), folder / "figures"), (local, folder / "report")):
         for path in [*source.glob("[0-9]*.png"), *source.glob("[0-9]*.gif"), source / "REPORT.md"]:
             _copy(path, target / path.name)
-    captions = figure_captions(local.glob("*.json"))
+    figures = [entry for entry in load_entries(local) if entry["kind"] == "figure"]
     (folder / "notebooks").mkdir()
     for source in sorted((ROOT / "notebooks").glob(f"{NUMBERED}.ipynb")):
         executed = runs_dir() / "notebooks" / profile / source.name
         notebook = nbformat.read(executed if executed.exists() else source, as_version=4)
         if not executed.exists():
             notebook.cells.insert(1, new_markdown_cell(NOT_RUN))
-        nbformat.write(readable(notebook, captions), folder / "notebooks" / source.name)
+        mine = [figure for figure in figures if number_of(figure["name"]) == number_of(source.stem)]
+        nbformat.write(readable(notebook, mine), folder / "notebooks" / source.name)
     text = f"Executed with profile `{profile}`; [the report](report/REPORT.md) says what was trained, on what and when."
     page = (SETTINGS / "index.md").read_text(encoding="utf-8").replace("{{ made_from }}", text)
     page = page.replace("{{ published }}", _stage_published(folder))
@@ -130,62 +132,29 @@ def as_plain_math(text: str) -> str:
     return re.sub(r"```math\n(.*?)\n```", r"$$\n\1\n$$", re.sub(r"\$`([^`]+)`\$", r"$\1$", text), flags=re.DOTALL)
 
 
-def figure_captions(entries: Iterable[Path]) -> dict[str, str]:
-    """Figure name → caption, from the JSON that ``figures.save`` writes beside each figure."""
-    read = [read_json(path, {}) for path in entries]
-    return {entry["name"]: entry["caption"] for entry in read if entry.get("kind") == "figure"}
-
-
-def readable(notebook: NotebookNode, captions: dict[str, str]) -> NotebookNode:
-    """Give every picture its alternative text, and take out what only a live widget would show."""
+def readable(notebook: NotebookNode, figures: Iterable[Mapping]) -> NotebookNode:
+    """Give every picture its caption as alternative text, and take out what only a live widget would show."""
     heading = ""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             heading = (re.findall(r"^#+ (.*)$", cell.source, re.MULTILINE) or [heading])[-1]
         elif cell.cell_type == "code":
-            text = caption_in(cell.source, captions) or f"Figure under the heading “{heading}”"
+            captions = " ".join(figure["caption"] for figure in saved_in(cell, figures))
+            text = captions or f"Figure under the heading “{heading}”"
             cell.metadata["mystnb"] = {"image": {"alt": text}}
             cell.outputs = [_static(output) for output in cell.outputs]
     notebook.metadata.pop("widgets", None)
     return notebook
 
 
-def figure_in(source: str, before: str = "") -> tuple[str | None, str | None] | None:
-    """Name and written caption of the figure that a cell saves, as far as they can be read; None where it saves none.
-
-    Args:
-        before: the code of the cells above it, where the sweep of a ``sweep.name`` may be made.
-    """
-    try:
-        nodes = list(ast.walk(ast.parse(source)))
-    except SyntaxError:  # a magic command
-        return None
-    texts = {}
-    if made := re.findall(r"^sweep = plans\.sweeps\.(\w+)\(", before, re.MULTILINE):
-        texts["sweep.name"] = getattr(plans.sweeps, made[-1])("smoke").name
-    for node in nodes:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-            texts[ast.unparse(node.targets[0])] = node.value.value
-    for node in nodes:
-        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-        if called in ("page.figure", "figures.save"):
-            name, caption = (_value(part, texts) for part in (*node.args, None, None, None)[1:3])
-            return name, caption
-        if called.startswith("plans.sweeps.") and "page.sweep(" in source:
-            sweep = getattr(plans.sweeps, called.rpartition(".")[2])("smoke")
-            return sweep.name, f"{sweep.title}."
-    return None
-
-
-def caption_in(source: str, captions: dict[str, str]) -> str | None:
-    """Caption of the figure that a cell saves: the recorded one where it names the figure, else the one it writes."""
-    name, caption = figure_in(source) or (None, None)
-    return captions.get(name, caption)
-
-
-def _value(node: ast.expr | None, texts: dict[str, str]) -> str | None:
-    """What an argument stands for, where that can be read: a literal, or a name that was given one."""
-    return node.value if isinstance(node, ast.Constant) else texts.get(ast.unparse(node)) if node else None
+def saved_in(cell: NotebookNode, figures: Iterable[Mapping]) -> list[Mapping]:
+    """Those of a notebook's figures that were saved while papermill executed a cell, in their order."""
+    times = cell.metadata.get("papermill", {})
+    if not times.get("start_time") or not times.get("end_time"):
+        return []
+    begin, end = (datetime.fromisoformat(times[name]) for name in ("start_time", "end_time"))
+    found = [figure for figure in figures if begin <= datetime.fromisoformat(figure["made"]) <= end]
+    return sorted(found, key=lambda figure: figure["made"])
 
 
 def _static(output: NotebookNode) -> NotebookNode:
