@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from cifar_course.cluster import pool, slurm, worker
-from cifar_course.report import after, cli, status
+from cifar_course.report import cli, status
 from cifar_helpers import plans, signals
 from cifar_helpers.data.images import load_cifar10
 from cifar_helpers.env import CourseError
@@ -469,39 +469,26 @@ def test_a_stopped_report_goes_back_only_where_it_is_told_its_job(arguments, ask
     assert (slurm_job / "asked").exists() == asked and ("Job 17" in capsys.readouterr().err) == asked
 
 
-def submitted(script: str, folder: Path, **environment: str) -> subprocess.CompletedProcess:
+def submitted(script: str, folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
     """What one of the submitted scripts starts, as words in ``stdout``."""
     python = fake(folder, "python", 'echo "$@"')
     environment = {"PATH": os.environ["PATH"], "COURSE_PYTHON": str(python), "COURSE_PLAN": "p.json"} | environment
-    command = ["bash", str(ROOT / "batch" / script)]
+    command = ["bash", str(ROOT / "batch" / script), *words]
     return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False)
 
 
-def test_the_submitted_scripts_name_their_own_job(tmp_path, monkeypatch):
+def test_the_submitted_scripts_name_their_own_job(tmp_path):
     array = {"SLURM_JOB_ID": "19", "SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "2"}
     said = submitted("train.sbatch", tmp_path, **array).stdout
     assert said == "-m cifar_course.cluster.worker p.json --task 2 --requeue 17_2\n"
-    said = submitted("notebooks.sbatch", tmp_path, SLURM_JOB_ID="18").stdout
-    assert said == "-m cifar_course.report.after p.json --requeue 18\n"
+    said = submitted("notebooks.sbatch", tmp_path, "--profile", "smoke", SLURM_JOB_ID="18").stdout
+    assert said == "-m cifar_course.report --profile smoke --requeue 18\n"
     for name in array:
         rest = {other: value for other, value in array.items() if other != name}
         ended = submitted("train.sbatch", tmp_path, **rest)
         assert bool(ended.stdout) == (name == "SLURM_JOB_ID") and ("is set by Slurm" in ended.stderr) != bool(
             ended.stdout
         )
-    given = []
-    monkeypatch.setattr(cli, "main", lambda arguments: given.append(arguments) or 0)
-    plan = tmp_path / "p.json"
-    plan.write_text(json.dumps({"report": ["--profile", "smoke"]}), encoding="utf-8")
-    assert after.main([str(plan), "--requeue", "18"]) == 0 == after.main([str(plan)])
-    assert given == [["--profile", "smoke", "--requeue", "18"], ["--profile", "smoke"]]
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"report": 3}', '{"report": [3]}'])
-def test_a_job_after_the_array_refuses_what_is_no_plan(content, tmp_path, capsys):
-    plan = tmp_path / "p.json"
-    plan.write_text(content, encoding="utf-8")
-    assert after.main([str(plan)]) == 2 and "is no plan with a report" in capsys.readouterr().err
 
 
 # 9 s each on a slow machine: a worker as Slurm starts it, from its first import to its last words.
@@ -623,6 +610,9 @@ def test_what_the_user_gives_reaches_sbatch_as_arguments_and_never_a_shell(clust
     assert f"--partition={nasty}" in train[0] and "--array=0-2%2" in train[0] and "--gpus-per-node=1" in train[0]
     assert "--dependency=afterany:17" in after[0] and train[1] == after[1]
     plan = json.loads(Path(train[1]).read_text(encoding="utf-8"))
+    assert train[0][-1].endswith("/train.sbatch")
+    assert after[0][-1 - len(plan["report"])].endswith("/notebooks.sbatch")
+    assert after[0][-len(plan["report"]) :] == plan["report"]
     assert plan["report"][:2] == ["--profile", "smoke"] and "--executor" not in plan["report"]
     assert sorted(i for share in plan["tasks"] for i in share) == list(range(len(plan["jobs"])))
     shown = capsys.readouterr().out
@@ -693,7 +683,7 @@ def test_a_refusal_where_nothing_is_left_to_train_is_sbatch_s_own_words(cluster,
     plan.parent.mkdir(parents=True)
     plan.write_text("{}", encoding="utf-8")
     with pytest.raises(CourseError, match="sbatch refused: invalid partition$"):
-        slurm.submit(plan, 0, [], gpu=False)
+        slurm.submit(plan, 0, [], [])
 
 
 def test_without_sbatch_it_says_so(monkeypatch, tmp_path, capsys):

@@ -7,10 +7,8 @@ imports torch, so it runs on a login node.
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +28,7 @@ HEADER = f"{'JOBID':>14} {'NAME':>20} {'STATE':>10} {'TIME':>10} NODELIST(REASON
 
 
 def split(jobs: Sequence[Job], store: Store, tasks: int | None = None, gpu: bool = True) -> list[list[int]]:
-    """Share the jobs out to the tasks of an array: indices of the jobs of each, the longest first, evenly by time.
+    """Indices of the jobs of each of an array's tasks, the longest first, shared out evenly by time.
 
     Args:
         tasks: how many; None takes as many as give each about half an hour, 32 where no time is known.
@@ -53,34 +51,30 @@ def split(jobs: Sequence[Job], store: Store, tasks: int | None = None, gpu: bool
     return shares
 
 
-def submit(plan: Path, tasks: int, passed: Sequence[str], gpu: bool, at_most: int | None = None) -> dict[str, str]:
-    """Submit the array (unless there is nothing to train) and the job after it, and keep their numbers beside the plan.
+def submit(plan: Path, tasks: int, options: Sequence[str], report: Sequence[str], at_most: int | None = None) -> dict:
+    """Submit the array (unless there is nothing to train) and the report after it; keep their numbers beside the plan.
 
     Args:
-        plan: file with ``jobs``, ``tasks`` and ``report``, the arguments of the report that follows.
-        tasks: length of the array.
-        passed: options of sbatch, each one argument.
-        gpu: whether every job asks for one.
-        at_most: tasks that may run at a time.
+        plan: file of ``pool.write_plan``; tasks: length of the array, of which ``at_most`` may run at a time.
+        options: of sbatch, for both; report: arguments of the report's command.
 
     Returns:
         Numbers of the jobs: ``train`` (where there is one) and ``report``.
 
     Raises:
-        CourseError: there is no sbatch here, or it refuses; its own words are in the message, and what is in the queue
-            all the same.
+        CourseError: there is no sbatch here, or it refuses: its own words, and what is in the queue all the same.
     """
-    common = (["--gpus-per-node=1"] if gpu else []) + list(passed)
     logs = plan.parent.parent / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     jobs = {}
     if tasks:
         span = f"--array=0-{tasks - 1}" + (f"%{at_most}" if at_most else "")
-        jobs["train"] = _sbatch(plan, "train.sbatch", [*common, span, f"--output={logs}/slurm-%A_%a.log"])
+        jobs["train"] = _sbatch(plan, [*options, span, f"--output={logs}/slurm-%A_%a.log"], "train.sbatch")
         _remember(plan, jobs)
     after = [f"--dependency=afterany:{jobs['train']}"] if jobs else []
     try:
-        jobs["report"] = _sbatch(plan, "notebooks.sbatch", [*common, *after, f"--output={logs}/slurm-%j.log"])
+        options = [*options, *after, f"--output={logs}/slurm-%j.log"]
+        jobs["report"] = _sbatch(plan, options, "notebooks.sbatch", report)
     except CourseError as error:
         train = jobs.get("train")  # nothing is trained where all is recorded
         stays = f"\nThe training, job {train}, stays in the queue: scancel it before you submit again." if train else ""
@@ -89,22 +83,24 @@ def submit(plan: Path, tasks: int, passed: Sequence[str], gpu: bool, at_most: in
     return jobs
 
 
-def _sbatch(plan: Path, script: str, arguments: Sequence[str]) -> str:
-    command = ["sbatch", "--parsable", "--export=ALL", f"--chdir={ROOT}", *arguments, str(ROOT / "batch" / script)]
+def ask(*command: str, **how) -> subprocess.CompletedProcess:
+    """Run one of Slurm's commands; what it prints is text, whatever its encoding."""
+    return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False, **how)
+
+
+def _sbatch(plan: Path, options: Sequence[str], script: str, arguments: Sequence[str] = ()) -> str:
+    """Number of the submitted job."""
+    common = ("--parsable", "--export=ALL", f"--chdir={ROOT}")
     environment = os.environ | {"COURSE_PYTHON": sys.executable, "COURSE_PLAN": str(plan)}
-    if not shutil.which("sbatch"):
-        raise CourseError("There is no sbatch here: --executor slurm is for the login node of a Slurm cluster.")
-    done = subprocess.run(
-        command, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
-    )
+    try:
+        done = ask("sbatch", *common, *options, str(ROOT / "batch" / script), *arguments, env=environment)
+    except OSError as error:
+        raise CourseError(
+            "There is no sbatch here: --executor slurm is for the login node of a Slurm cluster."
+        ) from error
     if done.returncode:
         raise CourseError(f"sbatch refused: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout.strip().split(";")[0]
-
-
-def plan_path(store: Store) -> Path:
-    """A new file for a submitted plan; it stays, since requeued tasks read it again."""
-    return store.root / ".batch" / f"slurm-{time.time_ns()}.json"
 
 
 def _remember(plan: Path, jobs: Mapping[str, str]) -> None:
@@ -127,18 +123,11 @@ def last_profile(store: Store) -> str | None:
 
 
 def _squeue(jobs: Sequence[str], *options: str) -> list[str]:
-    """Lines of squeue on these jobs, one per task; none on those that it no longer knows.
-
-    Raises:
-        CourseError: there is no squeue here, or it does not answer.
-    """
+    """Lines of squeue on these jobs, a task each, none on those it no longer knows; ``CourseError`` if it is silent."""
     if not jobs:
         return []
-    command = ["squeue", "-h", "-r", *options, "-j", ",".join(jobs)]
     try:
-        done = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=SQUEUE_SECONDS
-        )
+        done = ask("squeue", "-h", "-r", *options, "-j", ",".join(jobs), timeout=SQUEUE_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise CourseError(f"squeue says nothing within {SQUEUE_SECONDS:.0f} s") from error
     except OSError as error:

@@ -23,6 +23,8 @@ from cifar_helpers.env import CourseError, command_line, read_json
 from cifar_helpers.plans.jobs import Job, complete
 from cifar_helpers.training.store import BusyError, Store, failure, give_up, log_path
 
+from .slurm import ask
+
 POLL_SECONDS = 2.0  # between two looks at runs that others are training
 SOME_FAILED = 4  # exit status of a worker that came to its end, but not with every run
 SQUEUE_TRIES, SQUEUE_SECONDS = 4, 3.0  # until its silence is believed, and between them
@@ -126,22 +128,17 @@ def _into(log: Path) -> Iterator[None]:
 
 
 def requeue(job: str | None) -> tuple[bool, str]:
-    """Ask Slurm to start this process's own job again, unless a person has cancelled it.
+    """Ask Slurm to start this process's own job again, unless a person has cancelled it; whether it will, and a line.
 
     Args:
-        job: the number, or ``ARRAY_TASK``, that the script in ``batch/`` passes; None does nothing: the course did not
-            submit the job that this process may run in.
-
-    Returns:
-        Whether that was done, and a line that says so, or why not; no line without a job.
+        job: the number, or ``ARRAY_TASK``, that the script in ``batch/`` passes; None, for a job that the course did
+            not submit, does nothing and says nothing.
     """
     if job is None:
         return False, ""
     why = _why_not(job)
     if not why:
-        done = subprocess.run(
-            ["scontrol", "requeue", job], capture_output=True, encoding="utf-8", errors="replace", check=False
-        )
+        done = ask("scontrol", "requeue", job)
         if done.returncode == 0:
             return True, f"Job {job} was put back into the queue.\n"
         why = done.stderr.strip() or done.stdout.strip() or f"scontrol ended with status {done.returncode}"
@@ -175,10 +172,7 @@ def _slurm_state(job: str) -> str:
     for attempt in range(SQUEUE_TRIES):
         time.sleep(SQUEUE_SECONDS if attempt else 0)
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            command = ["squeue", "-h", "-j", job, "-o", "%T"]
-            found = subprocess.run(
-                command, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=SQUEUE_PATIENCE
-            )
+            found = ask("squeue", "-h", "-j", job, "-o", "%T", timeout=SQUEUE_PATIENCE)
             if found.stdout.strip():
                 return found.stdout.strip()
     return ""

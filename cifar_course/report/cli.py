@@ -244,14 +244,16 @@ def submit(report: Report, options: argparse.Namespace) -> None:
         report.read_images()
     todo = report.missing()
     shares = _shares(report, options, todo)
-    path, after = slurm.plan_path(report.store), report.arguments(options)
+    after = report.arguments(options)
+    path = report.store.root / ".batch" / f"slurm-{time.time_ns()}.json"  # it stays: requeued tasks read it again
     if not options.again:
         slurm.refuse_to_repeat(report.store, todo, report.fingerprint, after)
     write_plan(path, todo, report.source, report.fingerprint, report.device, tasks=shares, report=after)
     passed = {name: getattr(options, name.replace("-", "_")) for name in slurm.PASSED}
-    given = [f"--{name}={value}" for name, value in passed.items() if value] + options.sbatch
+    given = ["--gpus-per-node=1"] * (report.device != "cpu")
+    given += [f"--{name}={value}" for name, value in passed.items() if value] + options.sbatch
     try:
-        jobs = slurm.submit(path, len(shares), given, report.device != "cpu", options.at_most)
+        jobs = slurm.submit(path, len(shares), given, after, options.at_most)
     except CourseError:
         if path not in slurm.submissions(report.store):  # else its tasks will read it
             path.unlink()
