@@ -19,32 +19,15 @@ from pathlib import Path
 
 import torch
 
-from cifar_helpers import models, plans
-from cifar_helpers import signals as stopping
+from cifar_helpers import models, signals
 from cifar_helpers.data.images import load_cifar10
-from cifar_helpers.env import (
-    CourseError,
-    choose_device,
-    command_line,
-    keep_freed_memory,
-    machine_card,
-    read_json,
-    true_fp32,
-    write_atomically,
-)
+from cifar_helpers.env import CourseError, choose_device, command_line, machine_card, read_json, write_atomically
 from cifar_helpers.intervals import paired
-from cifar_helpers.measure import ranking
+from cifar_helpers.measure import ranking, timing
+from cifar_helpers.plans import jobs as planned
+from cifar_helpers.plans import landscape, recipes
 from cifar_helpers.plans.jobs import Job
-from cifar_helpers.training.build import (
-    build_criterion,
-    build_model,
-    build_optimizer,
-    forward_context,
-    move,
-    training_batches,
-)
 from cifar_helpers.training.config import RunConfig
-from cifar_helpers.training.loop import Recorder, train
 from cifar_helpers.training.run import get_run
 from cifar_helpers.training.store import Store
 
@@ -84,7 +67,7 @@ class Room:
     def record(self, job: Job):
         """The job's record with all its probes, or None."""
         record = self.store.get(job.config, self.images.fingerprint)
-        return record if record and plans.jobs.complete(record, job) else None
+        return record if record and planned.complete(record, job) else None
 
     def train(self, jobs: Sequence[Job]) -> list:
         """Train what is missing, seed by seed, several at a time; the records of all.
@@ -115,30 +98,11 @@ def times(room: Room) -> None:
             key = f"{name} {precision}"
             if name in SECOND_NAMES or key in room.raw:
                 continue
-            room.raw[key] = seconds_per_step(room, name, precision)
+            size, steps = (4, 1) if room.smoke else (128, 100)
+            config = RunConfig(name, optimizer="SGD", lr=0.01, batch_size=size, precision=precision)
+            room.raw[key] = timing.seconds_per_step(config, room.images, room.device, steps)
             room.keep(_time_rows(room))
             print(f"  {key}: {room.raw[key]:.4g} s", flush=True)
-
-
-def seconds_per_step(room: Room, name: str, precision: str) -> float:
-    """One uninterrupted stretch of the course's own loop; the flush at its end waits for the device."""
-    size, steps = (4, 1) if room.smoke else (128, 100)
-    config = RunConfig(name, optimizer="SGD", lr=0.01, batch_size=size, precision=precision)
-    if room.device.type == "cpu":
-        keep_freed_memory()
-    model = move(build_model(config), room.device).train()
-    optimizer, recorder = build_optimizer(config, model), Recorder(model, models.output_layer(model), gradients=False)
-    batches, context = training_batches(config, room.images, room.device), forward_context(precision, room.device)
-
-    def stretch(start: int, stop: int) -> float:
-        began = time.perf_counter()
-        train(model, batches, optimizer, stop, recorder, start, context, criterion=build_criterion(config))
-        recorder.flush()
-        return (time.perf_counter() - began) / (stop - start)
-
-    with true_fp32(room.device):
-        stretch(0, max(1, steps // 10))  # kernels are chosen and loaded
-        return stretch(max(1, steps // 10), max(1, steps // 10) + steps)
 
 
 def _time_rows(room: Room) -> list[dict]:
@@ -151,8 +115,9 @@ def _time_rows(room: Room) -> list[dict]:
     return rows
 
 
-def _campaign(room: Room, jobs: Sequence[Job]) -> None:
-    """Train the runs, and count what is recorded, also where the time was not enough."""
+def _campaign(room: Room, configs: Sequence[RunConfig], probes: Callable) -> None:
+    """Train the runs with their probes, and count what is recorded, also where the time was not enough."""
+    jobs = [Job(config, tuple(probes(config))) for config in configs]
     try:
         room.train(jobs)
     finally:
@@ -183,26 +148,24 @@ def _mean(accuracies: Sequence[float]) -> str:
 
 def direct(room: Room) -> None:
     """The direct probe of both networks; in ``full`` at the paper's 15 000 steps."""
-    probes = tuple(plans.landscape.direct_probes(room.call.profile))
-    _campaign(room, [Job(config, probes) for config in plans.landscape.direct_runs(room.call.profile)])
+    probes = landscape.direct_probes(room.call.profile)
+    _campaign(room, landscape.direct_runs(room.call.profile), lambda config: probes)
 
 
 def sweep(room: Room) -> None:
     """The handout's sweep over rates, with its same-batch probe."""
-    probes = plans.landscape.sweep_probes(room.call.profile)
-    _campaign(room, [Job(config, tuple(probes(config))) for config in plans.landscape.bn_sweep(room.call.profile)])
+    _campaign(room, landscape.bn_sweep(room.call.profile), landscape.sweep_probes(room.call.profile))
 
 
 def vgg(room: Room) -> None:
     """VGG-A without and with batch norm at the usual rate, every seed; in ``full`` for 20 epochs."""
-    probes = plans.landscape.sweep_probes(room.call.profile)
-    configs = plans.landscape.bn_sweep(room.call.profile, rates=[plans.landscape.BASE_RATE])
-    _campaign(room, [Job(config, tuple(probes(config))) for config in configs])
+    configs = landscape.bn_sweep(room.call.profile, rates=[landscape.BASE_RATE])
+    _campaign(room, configs, landscape.sweep_probes(room.call.profile))
 
 
 def fast(room: Room) -> None:
     """The fast recipe against 94 %, and wider and longer against 96 %: one run at a time, so that its time counts."""
-    short = plans.recipes.fast(room.call.profile, split="all", seeds=FAST_SEEDS)
+    short = recipes.fast(room.call.profile, split="all", seeds=FAST_SEEDS)
     narrow = {"model_args": {"widths": [8, 8, 8]}} if room.smoke else {}
     steps, part = round(WIDER_LONGER * short[0].steps), "test" if short[0].test else "train"
     longer = [dataclasses.replace(c, steps=steps, eval_every=steps, **WIDER | narrow) for c in short]
@@ -237,15 +200,13 @@ def packing(room: Room) -> None:
             raise CourseError(next(iter(failed.values())))
         room.raw[str(workers)] = time.perf_counter() - began
         what = f"{count} runs of LeNet-5, {steps} steps, s"
-        rows = [
-            {"jobs at a time": n, what: f"{s:.1f}", "quicker": f"{room.raw['1'] / s:.2f}×"} for n, s in room.raw.items()
-        ]
-        room.keep(rows)
+        first = room.raw["1"]
+        room.keep(
+            [{"jobs at a time": n, what: f"{s:.1f}", "quicker": f"{first / s:.2f}×"} for n, s in room.raw.items()]
+        )
 
 
-PARTS: dict[str, Callable[[Room], None]] = {
-    part.__name__: part for part in (data, times, direct, sweep, vgg, fast, packing)
-}
+PARTS = {part.__name__: part for part in (data, times, direct, sweep, vgg, fast, packing)}
 
 
 @command_line()
@@ -262,9 +223,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     call = Call(options.profile, options.data, options.device, options.jobs)
     # A run of this process ends with its checkpoint; a driver ends its workers, and they do the same.
-    signals = stopping.listening() if options.step == "fast" else stopping.interrupting()
+    stopping = signals.listening() if options.step == "fast" else signals.interrupting()
     try:
-        with signals:
+        with stopping:
             PARTS[options.step](Room(call, options.step))
     except torch.OutOfMemoryError as error:
         raise CourseError(str(error)) from error
