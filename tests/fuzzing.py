@@ -247,7 +247,7 @@ class Readers:
 
     def parameters(self, given: dict) -> None:
         with contextlib.suppress(CourseError):
-            execute.check_parameters(self.notebook, {n: execute.parse_parameter(v) for n, v in given.items()})
+            execute.check_parameters([self.notebook], {n: execute.parse_parameter(v) for n, v in given.items()})
 
     def stored(self, changes) -> None:
         index = cache_dir() / "data" / "index.json"

@@ -304,8 +304,7 @@ def test_a_worker_that_cannot_begin_says_why(images, store):
         pool.train([Job(SMALL)], "synthetic", images.fingerprint, ["cuda:7"], 1, store)
 
 
-def test_slots_and_threads():
-    assert pool.slots(["cuda:0", "cuda:1"], 2) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+def test_a_worker_has_a_thread():
     assert pool.threads_each(1000) == 1
 
 

@@ -52,12 +52,12 @@ def course(tmp_path, monkeypatch):
 
 def test_parameters_are_checked_by_name_and_type(tmp_path):
     notebook = write_notebook(tmp_path, "01_x")
-    execute.check_parameters(notebook, {"seed": 3, "data": "synthetic", "rate": 1})
-    with pytest.raises(CourseError, match="no parameter 'sed'; it has profile"):
-        execute.check_parameters(notebook, {"sed": 3})
+    execute.check_parameters([notebook], {"seed": 3, "data": "synthetic", "rate": 1})
+    with pytest.raises(CourseError, match=r"no parameter 'sed'; did you mean seed\? Known .*: profile"):
+        execute.check_parameters([notebook], {"sed": 3})
     for wrong in ({"seed": "3"}, {"seed": 0.5}, {"profile": 3}, {"reuse": "no"}, {"seed": True}, {"rate": "1e-3"}):
         with pytest.raises(CourseError, match="must be of type"):
-            execute.check_parameters(notebook, wrong)
+            execute.check_parameters([notebook], wrong)
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,11 @@ def test_a_misspelt_parameter_is_answered_with_those_of_all_chosen_notebooks(cou
     more = course / "notebooks" / "03_more.ipynb"
     more.write_text(more.read_text().replace("rate = 0.1", "own = 1"))
     both = [course / "notebooks" / "02_works.ipynb", more]
-    execute.check_all(both, {"own": 2, "rate": 0.2, "seed": 1})
+    execute.check_parameters(both, {"own": 2, "rate": 0.2, "seed": 1})
     with pytest.raises(CourseError, match=r"'rats'; did you mean rate\? .*profile, .* rate, own\."):
-        execute.check_all(both, {"rats": 2})
+        execute.check_parameters(both, {"rats": 2})
     with pytest.raises(CourseError, match="03_more: own must be of type int"):
-        execute.check_all(both, {"own": "x"})
+        execute.check_parameters(both, {"own": "x"})
 
 
 def test_an_unwritable_runs_folder_stops_before_anything_runs(tmp_path, monkeypatch, capsys):

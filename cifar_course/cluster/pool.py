@@ -25,11 +25,6 @@ DEATHS = 2  # of workers over one run, until it is given up
 CAME_TO_ITS_END = (0, SOME_FAILED)  # a worker's exit status
 
 
-def slots(devices: Sequence[str], per_device: int) -> list[str]:
-    """Device of every worker: ``per_device`` workers on each."""
-    return [device for device in devices for _ in range(per_device)]
-
-
 def visible_devices(device) -> list[str]:
     """All CUDA devices this process may use where ``device`` is one of them by default, else the one device."""
     import torch
@@ -96,18 +91,12 @@ class Worker:
         """Its current run and the last line of that run's log."""
         if not self.current:
             return f"worker {self.number} ({self.device}): starting"
-        last = ""
-        log = self.store.root / "logs" / f"{self.current}.log"
+        last, log = "", self.store.root / "logs" / f"{self.current}.log"
         with contextlib.suppress(OSError, IndexError), open(log, "rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 400))
             last = file.read().decode(errors="replace").strip().splitlines()[-1]
         step = last.partition(" · step ")[2].partition(" · ")[0]
         return f"worker {self.number} ({self.device}): {f'step {step} · ' if step else ''}{self.title}"
-
-    def ask_to_end(self) -> None:
-        """SIGTERM: it writes a checkpoint after the step it is at."""
-        with contextlib.suppress(OSError):
-            self.process.send_signal(signal.SIGTERM)
 
 
 class Board:
@@ -184,12 +173,10 @@ def train(
         KeyboardInterrupt: was asked for; every worker has written a checkpoint.
     """
     store = store or Store()
-    if per_device < 1:
-        raise CourseError(f"--jobs-per-gpu must be at least 1, not {per_device}.")
     for job in jobs:
         try_again(store, job.config, fingerprint)
     by_name = {job.config.folder_name(fingerprint): job for job in jobs}
-    places = slots(devices, per_device)[: max(1, len(jobs))]
+    places = [device for device in devices for _ in range(per_device)][: max(1, len(jobs))]
     if threads is None and len(places) > 1:
         threads = threads_each(len(places))
     plan = write_plan(store.root / ".batch" / f"plan-{os.getpid()}.json", jobs, data, fingerprint, devices[0])
@@ -234,7 +221,8 @@ def _bury(worker: Worker, jobs: Mapping[str, Job], deaths: Counter, at_most: int
     reason += " (often: out of memory)" if code == -signal.SIGKILL else ""
     if job is None:
         if code > 0 or deaths[job] > at_most:
-            raise CourseError(_last_lines(worker.log) or f"A worker {reason} before it began a run.")
+            last = worker.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+            raise CourseError("\n".join(last) or f"A worker {reason} before it began a run.")
         return
     reason = f"its worker {reason}, {deaths[job]} of {DEATHS} times"
     worker.say(f"{job.config.describe()}: {reason}; its log: {log_path(worker.store, job.config, fingerprint)}")
@@ -244,7 +232,7 @@ def _bury(worker: Worker, jobs: Mapping[str, Job], deaths: Counter, at_most: int
 
 def _end(workers: Sequence[Worker]) -> None:
     for worker in workers:
-        worker.ask_to_end()
+        worker.process.terminate()  # it writes a checkpoint after the step it is at
     until = time.monotonic() + STOP_SECONDS
     for worker in workers:
         try:
@@ -254,9 +242,3 @@ def _end(workers: Sequence[Worker]) -> None:
             worker.process.wait()
         worker.process.stdin.close()
         worker.reader.join(5)
-
-
-def _last_lines(log: Path) -> str:
-    with contextlib.suppress(OSError):
-        return "\n".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:])
-    return ""

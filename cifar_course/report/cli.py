@@ -35,11 +35,11 @@ from cifar_helpers.plans.profiles import PROFILES, PUBLISHED, get_profile, only_
 from cifar_helpers.training.store import Store, try_again
 
 from ..cluster import slurm
-from ..cluster.pool import threads_each, visible_devices
+from ..cluster.pool import threads_each, visible_devices, write_plan
 from ..cluster.worker import REQUEUE_HELP, requeue
 from ..hand import pdf
 from . import status
-from .execute import Group, check_all, choose, execute, notebook_parameters, parse_parameter, several
+from .execute import Group, check_parameters, choose, execute, notebook_parameters, parse_parameter, several
 from .status import tidy
 from .training import announce, train_missing, workers_on
 
@@ -63,7 +63,8 @@ class Report:
     """
 
     def __init__(self, options: argparse.Namespace):
-        self.profile, self.device, self.chosen = options.profile, options.device, choose(options.only)
+        self.options, self.chosen = options, choose(options.only)
+        self.profile, self.device = options.profile, options.device
         self.extra = {name: parse_parameter(value) for name, value in options.parameter}
         taken = sorted(set(self.extra) & {"profile", "data", "device"})
         if taken:
@@ -74,16 +75,16 @@ class Report:
         self.data = given if given in (None, *NAMES) else _absolute(given)
         self.parameters = {"profile": self.profile, "data": self.data, "device": self.device, "reuse": False}
         self.parameters |= self.extra
-        check_all(self.chosen, self.parameters)
+        check_parameters(self.chosen, self.parameters)
         plans.settings.check(self.parameters)
         if os.environ.get("CIFAR10_ROOT"):
             os.environ["CIFAR10_ROOT"] = _absolute(os.environ["CIFAR10_ROOT"])
         self.store, self.label, self.fingerprint = Store(), "", None
         self.source = self.data or get_profile(self.profile).data
 
-    def arguments(self, options: argparse.Namespace) -> list[str]:
+    def arguments(self) -> list[str]:
         """The command line that makes this report on the machine it is run on."""
-        given = ["--profile", self.profile, "--device", self.device]
+        options, given = self.options, ["--profile", self.profile, "--device", self.device]
         given += ["--jobs-per-gpu", str(options.jobs_per_gpu)] if options.jobs_per_gpu else []
         given += ["--data", self.data] if self.data else []
         given += ["--only", *options.only] if options.only else []
@@ -131,9 +132,7 @@ class Report:
         return [job for job in self.jobs() if plans.jobs.state(job, self.fingerprint, self.store) != "recorded"]
 
 
-def run_report(
-    report: Report, per_device: int | None = None, publish: bool = False, cell_minutes: float | None = None
-) -> int:
+def run_report(report: Report) -> int:
     """Train what is missing, execute the notebooks, print the table, write the local report; 0 if all is well.
 
     Raises:
@@ -141,29 +140,27 @@ def run_report(
     """
     target = choose_device(report.device)
     report.read_images()
-    if publish and report.label == SYNTHETIC:
+    if report.options.publish and report.label == SYNTHETIC:
         raise CourseError(
             "A report on synthetic data is not published: name a copy of CIFAR-10 (--data), or leave --publish out."
         )
     for folder in (runs_dir(), figures_dir(report.profile)):
         write_atomically(folder / ".writable", "")
     devices = visible_devices(target) if report.device in ("auto", "cuda") else [str(target)]
-    per_device = per_device or workers_on(target, report.profile)
+    per_device = report.options.jobs_per_gpu or workers_on(target, report.profile)
     began = datetime.now(UTC).isoformat(timespec="seconds")
     forecast = announce(report, devices, per_device)
     unfinished = train_missing(report, devices, per_device, forecast)
     two = target.type == "cpu" and threads_each(1) > 1  # notebooks at a time, each with half the cores
     tasks = [
-        functools.partial(_execute, report, notebook, cell_minutes, threads_each(2) if two else None, forecast)
+        functools.partial(_execute, report, notebook, threads_each(2) if two else None, forecast)
         for notebook in report.chosen
     ]
     results = several(tasks, 2 if two else 1)
     return _conclude(report, results, began, target, unfinished, forecast)
 
 
-def _execute(
-    report: Report, notebook: Path, cell_minutes: float | None, threads: int | None, forecast: Forecast, group: Group
-) -> dict:
+def _execute(report: Report, notebook: Path, threads: int | None, forecast: Forecast, group: Group) -> dict:
     from . import summary
 
     title = f"[{report.chosen.index(notebook) + 1}/{len(report.chosen)}] {notebook.stem}"
@@ -175,7 +172,7 @@ def _execute(
     shown = only_shows(report.profile, notebook.stem)
     if shown:
         given["profile"] = PUBLISHED
-    result = execute(notebook, output, given, cell_minutes, threads, group) | {"shown": shown}
+    result = execute(notebook, output, given, report.options.cell_minutes, threads, group) | {"shown": shown}
     result["without_training"] = max(0.0, result["minutes"] - summary.trained_minutes(began))
     forecast.to_execute -= 1 / len(report.chosen)
     status.keep_verdict(result, report.profile, report.fingerprint, report.store)
@@ -209,10 +206,10 @@ def _conclude(
     return 1 if failed or unfinished else 0
 
 
-def show_plan(report: Report, options: argparse.Namespace) -> None:
+def show_plan(report: Report) -> None:
     """Print what the notebooks need, what of it is recorded, the predicted minutes, and what Slurm would be given."""
     report.look_up_images()
-    jobs, notes = report.jobs(), []
+    options, jobs, notes = report.options, report.jobs(), []
     if report.fingerprint is None:
         notes.append("The images have not been read here yet, so nothing counts as recorded; --only 01 reads them.")
     if any("03" in job.notebooks and job.config.model == "AlexNet" for job in jobs):
@@ -223,7 +220,7 @@ def show_plan(report: Report, options: argparse.Namespace) -> None:
         except CourseError:
             notes.append(f"Planned for {options.device}, which this machine does not have: train where there is one.")
     if options.executor == "slurm":
-        tasks = len(_shares(report, options, report.missing() if report.fingerprint else jobs))
+        tasks = len(_shares(report, report.missing() if report.fingerprint else jobs))
         count = f"{tasks} array task{'s' * (tasks != 1)}"
         notes.append(f"--executor slurm would submit {count}, and after them the job for the notebooks.")
     for_gpu = options.profile == "full" or options.executor == "slurm"
@@ -231,20 +228,17 @@ def show_plan(report: Report, options: argparse.Namespace) -> None:
     print("\n".join(plans.forecast.lines(jobs, report.fingerprint, report.store, notes, gpu)))
 
 
-def _shares(report: Report, options: argparse.Namespace, todo: Sequence[Job]) -> list[list[int]]:
-    return slurm.split(todo, report.store, options.tasks, report.device != "cpu") if todo else []
+def _shares(report: Report, todo: Sequence[Job]) -> list[list[int]]:
+    return slurm.split(todo, report.store, report.options.tasks, report.device != "cpu") if todo else []
 
 
-def submit(report: Report, options: argparse.Namespace) -> None:
+def submit(report: Report) -> None:
     """Write the plan of what is missing and hand it to Slurm, with the report after it."""
-    from ..cluster.pool import write_plan
-
     report.look_up_images()
     if report.fingerprint is None:
         report.read_images()
-    todo = report.missing()
-    shares = _shares(report, options, todo)
-    after = report.arguments(options)
+    options, todo, after = report.options, report.missing(), report.arguments()
+    shares = _shares(report, todo)
     path = report.store.root / ".batch" / f"slurm-{time.time_ns()}.json"  # it stays: requeued tasks read it again
     if not options.again:
         slurm.refuse_to_repeat(report.store, todo, report.fingerprint, after)
@@ -381,35 +375,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         get_profile(options.profile)
         report = Report(options)
         if options.plan:
-            show_plan(report, options)
+            show_plan(report)
             return 0
         if options.status:
             report.look_up_images()
             stems = [path.stem for path in report.chosen]
             return status.show(stems, report.profile, report.jobs(), report.fingerprint, report.store)
         if options.executor == "slurm":
-            submit(report, options)
+            submit(report)
             return 0
         with signals.interrupting():
-            return _run(report, options)
+            return _run(report)
     except BrokenPipeError:  # | head
         return 0
 
 
-def _run(report: Report, options: argparse.Namespace) -> int:
+def _run(report: Report) -> int:
     try:
-        code = run_report(report, options.jobs_per_gpu, options.publish, options.cell_minutes)
+        code = run_report(report)
     except signals.Stopped:
-        print(requeue(options.requeue)[1], end="", file=sys.stderr)
+        print(requeue(report.options.requeue)[1], end="", file=sys.stderr)
         raise
-    if options.pdf:
+    if report.options.pdf:
         print(f"PDF: {pdf.make(figures_dir(report.profile) / 'REPORT.md')}")
-    if options.publish and code == 0:
+    if report.options.publish and code == 0:
         from ..publish.publish import publish
 
         print(f"Published: {publish(report.profile, report.store)}")
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

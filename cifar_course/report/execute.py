@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
+from traitlets.config import Config
 
 from cifar_helpers import signals
 from cifar_helpers.env import (
@@ -71,26 +72,8 @@ def notebook_parameters(notebook: Path) -> dict[str, object]:
     return {}
 
 
-def check_parameters(notebook: Path, given: dict[str, object]) -> None:
-    """Compare given parameters with the notebook's: papermill itself only warns about an unknown one.
-
-    Raises:
-        CourseError: a name the notebook does not have, or a value of another type than its default.
-    """
-    known = notebook_parameters(notebook)
-    for name, value in given.items():
-        if name not in known:
-            raise CourseError(f"{notebook.stem} has no parameter {name!r}; it has {', '.join(known)}.")
-        default = known[name]
-        fits = default is None or value is None or isinstance(value, type(default))
-        fits = fits or (isinstance(default, float) and isinstance(value, int))
-        if not fits or (isinstance(value, bool) and not isinstance(default, bool | None)):
-            expected = type(default).__name__
-            raise CourseError(f"{notebook.stem}: {name} must be of type {expected}, like {default!r}, not {value!r}.")
-
-
-def check_all(notebooks: Sequence[Path], given: dict[str, object]) -> None:
-    """Compare given parameters with those of several notebooks: each goes to the notebooks that have it.
+def check_parameters(notebooks: Sequence[Path], given: dict[str, object]) -> None:
+    """Compare given parameters with the notebooks', of which papermill only warns; each goes to those that have it.
 
     Raises:
         CourseError: a name that none of them has, or a value of another type than a notebook's default.
@@ -103,7 +86,13 @@ def check_all(notebooks: Sequence[Path], given: dict[str, object]) -> None:
             meant = f"; did you mean {close[0]}?" if close else "."
             raise CourseError(f"There is no parameter {name!r}{meant} Known to these notebooks: {', '.join(every)}.")
     for notebook, mine in known.items():
-        check_parameters(notebook, {name: value for name, value in given.items() if name in mine})
+        for name, default in mine.items():
+            value = given.get(name)
+            fits = default is None or value is None or isinstance(value, type(default))
+            fits = fits or (isinstance(default, float) and isinstance(value, int))
+            if not fits or (isinstance(value, bool) and not isinstance(default, bool | None)):
+                right = f"must be of type {type(default).__name__}, like {default!r}"
+                raise CourseError(f"{notebook.stem}: {name} {right}, not {value!r}.")
 
 
 def verdict(notebook) -> str:
@@ -148,33 +137,19 @@ class _Echo:
         pass
 
 
-@contextlib.contextmanager
-def this_environments_kernel() -> Iterator[None]:
-    """Offer this interpreter as a kernel under a name of its own: a user's ``python3`` kernel may be another Python."""
-    with tempfile.TemporaryDirectory() as folder:
-        spec = {  # a kernel's own log would fill the terminal at a Ctrl-C; errors of cells are in the notebook
-            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"],
-            "display_name": "Python (course)",
-            "language": "python",
-        }
-        write_atomically(Path(folder) / "kernels" / KERNEL / "kernel.json", json.dumps(spec))
-        before = os.environ.get("JUPYTER_PATH")
-        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (folder, before)))
-        try:
-            yield
-        finally:
-            os.environ.pop("JUPYTER_PATH")
-            if before is not None:
-                os.environ["JUPYTER_PATH"] = before
+def _offer_kernel(folder: Path) -> Config:
+    """Make this interpreter a kernel under a name of its own: a user's ``python3`` kernel may be another Python.
 
-
-def _kernel_config(folder: str):
-    """Talk to the kernel over sockets in a private folder: other users of a shared node cannot reach them."""
-    from traitlets.config import Config
-
-    if os.name != "posix":
-        return Config()
-    return Config(KernelManager={"transport": "ipc", "ip": str(Path(folder) / "kernel")})
+    The private folder also holds its sockets: other users of a shared node cannot reach them.
+    """
+    spec = {  # a kernel's own log would fill the terminal at a Ctrl-C; errors of cells are in the notebook
+        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"],
+        "display_name": "Python (course)",
+        "language": "python",
+    }
+    write_atomically(folder / "kernels" / KERNEL / "kernel.json", json.dumps(spec))
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, (str(folder), os.environ.get("JUPYTER_PATH"))))
+    return Config(KernelManager={"transport": "ipc", "ip": str(folder / "kernel")} if os.name == "posix" else {})
 
 
 class Group:
@@ -186,11 +161,7 @@ class Group:
 
     @contextlib.contextmanager
     def member(self, child: subprocess.Popen) -> Iterator[None]:
-        """Around all that is done with a child: whatever interrupts that, or ends the group, ends the child.
-
-        Raises:
-            Stopped: the group is ended.
-        """
+        """Around all that is done with a child: what interrupts that, such as the group's end, ends the child."""
         self.children.add(child)
         try:
             self._go_on()
@@ -217,10 +188,7 @@ class Group:
 
 
 def several(tasks: Sequence[Callable[[Group], dict]], at_a_time: int) -> list[dict]:
-    """Call functions that each execute a notebook in the group they are given, so many at a time.
-
-    Returns:
-        Their results in order.
+    """Results of functions that each execute a notebook in the group they are given, so many at a time.
 
     Raises:
         KeyboardInterrupt: was asked for; all notebooks and their kernels have ended.
@@ -323,21 +291,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output_path = Path(output)
     output_path.unlink(missing_ok=True)  # an earlier execution is not taken for this one
     try:
-        with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="kernel-") as folder:
             warnings.simplefilter("ignore")
-            with this_environments_kernel():
-                papermill.execute_notebook(
-                    notebook,
-                    output,
-                    parameters=json.loads(parameters),
-                    kernel_name=KERNEL,
-                    language="python",
-                    cwd=Path(notebook).parent,
-                    progress_bar=False,
-                    config=_kernel_config(sockets),
-                    stdout_file=_Echo(),
-                    execution_timeout=int(float(timeout[0])) if timeout else None,
-                )
+            papermill.execute_notebook(
+                notebook,
+                output,
+                parameters=json.loads(parameters),
+                kernel_name=KERNEL,
+                language="python",
+                cwd=Path(notebook).parent,
+                progress_bar=False,
+                config=_offer_kernel(Path(folder)),
+                stdout_file=_Echo(),
+                execution_timeout=int(float(timeout[0])) if timeout else None,
+            )
     except OSError as error:
         print(f"{FAILURE}{_first_line(str(disk_error(output_path, error)))}", flush=True)
     except Exception as error:

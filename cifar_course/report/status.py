@@ -23,8 +23,7 @@ from .execute import choose, parse_parameter
 def tidy(options: argparse.Namespace) -> None:
     """Print which weights and checkpoints no profile's notebooks need, and delete them if told so.
 
-    Raises:
-        CourseError: no images have been read here, so that nobody knows which runs are needed.
+    ``CourseError`` where no images have been read, so that nobody knows which runs are needed.
     """
     store, known = Store(), [entry["fingerprint"] for entry in index().values()]
     if not known:
@@ -34,7 +33,7 @@ def tidy(options: argparse.Namespace) -> None:
     for fingerprint in known:
         for profile in PROFILES:
             for more in ({}, {"fast": True}, given):
-                read = functools.partial(_recorded, store, fingerprint)
+                read = functools.partial(store.get, fingerprint=fingerprint)
                 jobs = plans.jobs.plan(stems, {"profile": profile} | more, read)
                 needed |= {job.config.folder_name(fingerprint) for job in jobs}
     files = prune(store, needed) if options.yes else prunable(store, needed)
@@ -48,34 +47,22 @@ def tidy(options: argparse.Namespace) -> None:
     )
 
 
-def _recorded(store: Store, fingerprint: str, config):
-    return store.get(config, fingerprint)
-
-
 def verdict_path(store: Store, profile: str, notebook: str) -> Path:
     """File with the verdict on the last execution of a notebook, beside its executed copy."""
     return store.root / "notebooks" / profile / f"{notebook}.json"
 
 
 def keep_verdict(result: Mapping, profile: str, fingerprint: str, store: Store) -> None:
-    """Keep what ``execute.execute`` found, with the images it was executed on.
-
-    Args:
-        result: ``notebook``, ``verdict`` and ``ended``, a Unix time in seconds.
-        fingerprint: of the images.
-    """
+    """Keep what ``execute.execute`` returned, with the fingerprint of the images it was executed on."""
     with contextlib.suppress(CourseError):  # on a full disk the verdict itself says it, and the other notebooks go on
         path = verdict_path(store, profile, result["notebook"])
         write_atomically(path, json.dumps({**result, "fingerprint": fingerprint}, indent=1))
 
 
 def notebook_line(notebook: str, profile: str, jobs: Sequence[Job], fingerprint: str | None, store: Store) -> str:
-    """One notebook's verdict in this folder of runs and on these images, and whether its runs have changed since.
+    """A notebook's verdict on these images, and whether one of these recorded runs that it needs is newer.
 
-    Args:
-        notebook: its stem.
-        jobs: the recorded runs; those that the notebook does not need are passed over.
-        fingerprint: of the images; None where they have not been read.
+    ``notebook`` is its stem; the fingerprint is None where the images have not been read.
     """
     found = read_json(verdict_path(store, profile, notebook)) or {}
     if fingerprint is None or found.get("fingerprint") != fingerprint:
@@ -99,10 +86,8 @@ def finished(job: Job, fingerprint: str, store: Store) -> float:
 def show(notebooks: Sequence[str], profile: str, jobs: Sequence[Job], fingerprint: str | None, store: Store) -> int:
     """Print how many runs are recorded, each that is not (and why it failed), and Slurm's queue; 0 if all is recorded.
 
-    Args:
-        notebooks: stems of those asked about.
-        jobs: the runs they need.
-        fingerprint: of the images; None where they have not been read, so that nothing is known to be recorded.
+    Notebooks go by their stems, the jobs are what they need. Where the images have not been read, and the fingerprint
+    is None, nothing is known to be recorded.
     """
     states = {job: plans.jobs.state(job, fingerprint, store) if fingerprint else "missing" for job in jobs}
     counts = ", ".join(f"{list(states.values()).count(s)} {s}" for s in dict.fromkeys(states.values()))
