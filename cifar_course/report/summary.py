@@ -188,56 +188,28 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
 def protocol(report: dict) -> list[str]:
     """What was fixed before any outcome was looked at, from the configs that the notebooks ask for."""
     budget, configs = get_profile(report["profile"]), bn_sweep(report["profile"])
-    convnet = ", ".join(f"{steps} at batch {size}" for size, steps in budget.convnet.items())
-    config = configs[0]
-    direct, probe = direct_runs(report["profile"])[0], direct_probe(report["profile"])
-    rates = ", ".join(f"{rate:g}" for rate in dict.fromkeys(c.lr for c in configs))
-    images = f"{config.n_items} training images" if config.n_items else "all training images but the validation tenth"
-    wide = "" if budget.width == 1 else f", {budget.width:g} of their width,"
+    sweep, direct, probe = configs[0], direct_runs(report["profile"])[0], direct_probe(report["profile"])
+    text = (Path(__file__).parent / "protocol.md").read_text(encoding="utf-8")
+    filled = text.format(
+        **{"budget": budget, "sweep": sweep, "direct": direct, "probe": probe},
+        **{"BASE_RATE": BASE_RATE, "PAPER_RATE": PAPER_RATE, "BINS": BINS, "SPAN": SPAN, "NOT_TRAINING": NOT_TRAINING},
+        networks=" and ".join(NETWORKS),
+        wide="" if budget.width == 1 else f", {budget.width:g} of their width,",
+        rates=", ".join(f"{rate:g}" for rate in dict.fromkeys(c.lr for c in configs)),
+        images=f"{sweep.n_items} training images" if sweep.n_items else "all training images but the validation tenth",
+        augmentation=", ".join(sweep.augmentation) or "none",
+        **{"lengths": len(probe.etas), "shortest": probe.etas[0], "longest": probe.etas[-1]},
+        direct_seeds=f"{budget.direct_seeds} seed{'s' * (budget.direct_seeds > 1)}",
+        controls=", ".join(map(str, budget.control_steps)),
+        sweep_window=window_steps(sweep.steps),
+        direct_window=window_steps(direct.steps),
+        convnet=", ".join(f"{steps} at batch {size}" for size, steps in budget.convnet.items()),
+        narrow=plans.batchnorm.WIDTH,
+        norm_seeds=f"{budget.norm_seeds} seed{'s' * (budget.norm_seeds > 1)}",
+    )
     changed = ", ".join(f"{name} = {value!r}" for name, value in report["changed"].items())
-    return [
-        "## Protocol",
-        "",
-        *([f"- **Settings changed by hand:** {changed}."] if changed else []),
-        *answer.what_is_shown(report["profile"]),
-        f"- {' and '.join(NETWORKS)}{wide} (Xavier-normal weights), {config.optimizer} at rates {rates}, batch "
-        f"{config.batch_size}, {config.steps} steps, {images}, normalisation {config.normalisation}, augmentation "
-        f"{', '.join(config.augmentation) or 'none'}, recorded in {config.precision}.",
-        f"- The direct probe (05 to 07): {direct.optimizer} at rate {direct.lr:g}, batch {direct.batch_size}, "
-        f"{direct.steps} steps, the same weights, images and precision. Every {probe.every} steps {len(probe.etas)} "
-        f"step lengths from {probe.etas[0]:g} to {probe.etas[-1]:g} along the step's own gradient, on its batch, in "
-        f"training mode; {budget.direct_seeds} seed{'s' * (budget.direct_seeds > 1)}, controls at steps "
-        f"{', '.join(map(str, budget.control_steps))}.",
-        f"- One number per probe: width of the band of the loss (max − min over the step lengths), largest gradient "
-        f"distance, largest β. At the same loss (mean of {SPAN} batches, training steps only) and at the same relative "
-        f"distance the shared range is cut into {BINS} bins, and the log-ratio is the mean over them.",
-        f"- Seeds: {budget.bn_seeds} at rate {BASE_RATE:g}, {budget.rate_seeds} at the others. A seed sets initial "
-        "weights and data order; both networks and all rates of a seed see the same batches.",
-        f"- One window for every comparison: the last fifth of a run's steps ({window_steps(config.steps)} of the "
-        f"sweep, {window_steps(direct.steps)} of the runs with the direct probe). Losses are compared "
-        "as BN − no BN, gradient quantities as ratios BN / no BN on logarithms; both paired by seed, with 95 % t "
-        "intervals where there are two seeds or more, and a sign test over the seeds beside them. An interval that "
-        "includes no effect is reported as undecided. Intervals are not widened for their number; the landscape's "
-        "table says how many it holds, and how many stand with Holm's correction.",
-        f"- A run is *not training* if its mean loss over the window is not more than {NOT_TRAINING} nats below ln 10. "
-        "It is counted and named: a comparison is over the seeds at which both networks train, and "
-        "beside it stands that over all seeds. Where they train together at no seed, all are compared, and it is said. "
-        f"The strips above the figures mark single steps in the same way, by the mean over {SPAN} steps.",
-        f"- The sweeps of 02 and 03 (batch {budget.batch_size}): MyNet {budget.mynet} steps, LeNet-5 "
-        f"{budget.lenet} (until it overfits: {budget.overfit}), the ConvNet {convnet}; seeds: "
-        f"{budget.small_seeds} for these, {budget.large_seeds} for larger networks. Ranked by validation accuracy; a "
-        "variant is undecided against the best where the 95 % interval of their paired difference includes zero, and "
-        "tied only where all values are equal, or where it is the same algorithm written twice. What is at chance is "
-        "not ranked, and a seed at chance enters no mean.",
-        f"- 08 and 10: VGG-A at {plans.batchnorm.WIDTH:g} of its width, fp32. 10 trains plain SGD at {PAPER_RATE:g}, "
-        f"batch {budget.batch_size}, {budget.norm_steps} steps, {budget.norm_seeds} "
-        f"seed{'s' * (budget.norm_seeds > 1)}; internal covariate shift is the mean over the "
-        "measured layers and the last half of the measured steps, both gradients under the "
-        "same noise. Noisy batch norm: per step and channel μ ~ U(−0.5, 0.5), σ ~ U(1, 1.25), per image m ~ U(μ ± 0.1) "
-        "and s ~ N(σ, 0.1). The map of rates and scales has one seed per cell.",
-        "- The test split was read once per run, at its end; nothing was chosen by it.",
-        "",
-    ]
+    by_hand = [f"- **Settings changed by hand:** {changed}."] if changed else []
+    return ["## Protocol", "", *by_hand, *answer.what_is_shown(report["profile"]), *filled.splitlines(), ""]
 
 
 def notebook_title(path: Path) -> str:
