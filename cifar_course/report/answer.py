@@ -1,5 +1,6 @@
 """What a report says first: the course's question answered in three sentences, and what is shown and not trained."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -14,34 +15,36 @@ from cifar_helpers.words import rounded
 from .digest import QUANTITIES, WAYS, table_rows
 
 
-def nine(entries: Sequence[dict]) -> dict[tuple[str, str], dict]:
-    """(quantity, way of comparing) → ``value``, ``low`` and ``high`` of BN over no BN; what has no interval is absent.
+def nine(entries: Sequence[dict], profile: str) -> tuple[dict[tuple[str, str], dict], str]:
+    """(quantity, way of comparing) → ``value``, ``low`` and ``high`` of BN over no BN, and whose they are, in words.
 
     They are those of the narrow networks, trained as long as the paper's, where all have intervals, else the others'.
+    What has no interval is absent.
 
     Args:
-        entries: saved figures and tables.
+        entries: saved figures and tables; profile: what they were made with.
     """
-    narrow = {(q, row["compared at"]): ratio for q, row, ratio in _narrow(entries)}
+    narrow = _measured(entries, "width")
     if len(narrow) == len(QUANTITIES) * len(WAYS):
-        return narrow
-    found = {}
-    for number, quantity in QUANTITIES:
-        for row, numbers in table_rows(entries, f"{number}_probe_table"):
-            ratio = numbers.get("BN / no BN", {})
-            if row["compared at"] in WAYS and ratio.get("low") is not None:
-                found[quantity, row["compared at"]] = ratio
-    return found
+        row = next(iter(narrow.values()))[0]
+        whose = f"VGG-A at {row['width']} of its width, {row['steps']} steps, {row['seeds']} seeds"
+        return {place: ratio for place, (_, ratio) in narrow.items()}, whose
+    runs = direct_runs(profile)
+    width = runs[0].model_args.get("width", 1)
+    wide = "at full width" if width == 1 else f"at 1/{1 / width:.0f} of its width"
+    whose = f"VGG-A {wide}, {runs[0].steps:,} steps, {len(runs) // 2} seeds"
+    return {place: ratio for place, (_, ratio) in _measured(entries, "probe").items()}, whose
 
 
-def _narrow(entries: Sequence[dict]) -> list[tuple[str, dict, dict]]:
-    """(quantity, row, ratio) of the networks of another width than 1, where there is an interval."""
-    return [
-        (quantity, row, numbers["BN / no BN"])
+def _measured(entries: Sequence[dict], table: str) -> dict[tuple[str, str], tuple[dict, dict]]:
+    """(quantity, way) → row and ratio, where there is an interval; of several widths those of another than 1."""
+    return {
+        (quantity, row["compared at"]): (row, numbers["BN / no BN"])
         for number, quantity in QUANTITIES
-        for row, numbers in table_rows(entries, f"{number}_width_table")
-        if row["width"] != "1" and numbers.get("BN / no BN", {}).get("low") is not None
-    ]
+        for row, numbers in table_rows(entries, f"{number}_{table}_table")
+        if row["compared at"] in WAYS and row.get("width") != "1"
+        if numbers.get("BN / no BN", {}).get("low") is not None
+    }
 
 
 def fair(profile: str, fingerprint: str) -> list[dict]:
@@ -83,11 +86,6 @@ def _published_accuracy(config: RunConfig) -> str:
     return f"{100 * nearest['validation_accuracy']:.1f} after {nearest['step']} steps"
 
 
-def side(ratio: Mapping) -> str:
-    """Which side of no effect an interval is on."""
-    return "smaller" if ratio["high"] < 1 else "larger" if ratio["low"] > 1 else "undecided"
-
-
 def sentences(entries: Sequence[dict], profile: str, published: Sequence[dict] = ()) -> list[str]:
     """Does batch norm smooth the landscape, how far is that decided, and does the published report agree?
 
@@ -95,54 +93,39 @@ def sentences(entries: Sequence[dict], profile: str, published: Sequence[dict] =
         entries: the report's figures and tables; profile: its profile.
         published: those of the published report; empty leaves the third sentence out.
     """
-    ours = nine(entries)
+    ours, whose = nine(entries, profile)
     if not ours:
         return []
     said, parts = [], [f"the {q} {_text(ours[q, WAYS[1]])}" for _, q in QUANTITIES if (q, WAYS[1]) in ours]
     if parts:
         said.append(
             f"Along the gradient, where both networks have the same training loss, with batch norm over without: "
-            f"{', '.join(parts)} (95 % intervals, each by itself; {_networks(entries, profile)})."
+            f"{', '.join(parts)} (95 % intervals, each by itself; {whose})."
         )
-    sides = {place: side(ratio) for place, ratio in ours.items()}
-    counts = {name: list(sides.values()).count(name) for name in ("smaller", "larger", "undecided")}
-    larger = [f"{q} at {way}, {_text(ours[q, way])}" for (q, way), where in sides.items() if where == "larger"]
+    counts = Counter(ratio["side"] for ratio in ours.values())
+    larger = [f"{q} at {way}, {_text(ratio)}" for (q, way), ratio in ours.items() if ratio["side"] == "above"]
     named = f" ({'; '.join(larger)})" if larger else ""
     said.append(
-        f"Of {len(ours)} comparisons (at {', at '.join(WAYS)}) {counts['smaller']} are decided as smaller with batch "
-        f"norm, {counts['larger']} as larger{named}, and "
-        f"{counts['undecided']} are undecided."
+        f"Of {len(ours)} comparisons (at {', at '.join(WAYS)}) {counts['below']} are decided as smaller with batch "
+        f"norm, {counts['above']} as larger{named}, and {counts['undecided']} are undecided."
     )
-    theirs = nine(published)
+    source = next((e["profile"] for e in published if e["name"].endswith("_probe_table")), profile)
+    theirs, whose = nine(published, source)
     both = [place for place in ours if place in theirs]
-    if both:
-        said.append(_beside(ours, theirs, both, profile, published))
-    return said
+    return [*said, _beside(ours, theirs, both, whose)] if both else said
 
 
-def _beside(ours: Mapping, theirs: Mapping, both: Sequence[tuple], profile: str, published: Sequence[dict]) -> str:
+def _beside(ours: Mapping, theirs: Mapping, both: Sequence[tuple], whose: str) -> str:
     """Whether the published report agrees: on which side of 1 the ratios are, and whether the intervals meet."""
     other = [place for place in both if (ours[place]["value"] < 1) != (theirs[place]["value"] < 1)]
     meet = sum(ours[p]["low"] <= theirs[p]["high"] and theirs[p]["low"] <= ours[p]["high"] for p in both)
-    source = next(e["profile"] for e in published if e["name"].endswith("_probe_table"))
     text = (
-        f"The published report ({_networks(published, source)}) has the same sign in "
+        f"The published report ({whose}) has the same sign in "
         f"{len(both) - len(other)} of {len(both)}, and its intervals meet these in {meet}"
     )
     named = [f"{q} at {way}: {_text(ours[q, way])} here, {_text(theirs[q, way])} there" for q, way in other]
     why = f"; other sign: {'; '.join(named)}; the two differ in width or in length" if other else ""
     return f"{text}{why}."
-
-
-def _networks(entries: Sequence[dict], profile: str) -> str:
-    """Which networks the nine answers are of."""
-    if len(narrow := _narrow(entries)) == len(QUANTITIES) * len(WAYS):
-        row = narrow[0][1]
-        return f"VGG-A at {row['width']} of its width, {row['steps']} steps, {row['seeds']} seeds"
-    runs = direct_runs(profile)
-    width = runs[0].model_args.get("width", 1)
-    wide = "at full width" if width == 1 else f"at 1/{1 / width:.0f} of its width"
-    return f"VGG-A {wide}, {runs[0].steps:,} steps, {len(runs) // 2} seeds"
 
 
 def _text(ratio: Mapping) -> str:
