@@ -13,6 +13,7 @@ from cifar_helpers.data.source import SYNTHETIC
 from cifar_helpers.env import ROOT, CourseError, figures_dir, number_of, read_json, write_atomically
 from cifar_helpers.figures import file_of
 
+from ..report.benchmarks import table
 from .edition import MANIFEST, STUB, delivered, hash_of, walk
 
 REPORTS = ("report.pdf", "report.md", "report.docx", "report.odt", "report.tex", "report.html")
@@ -30,10 +31,7 @@ IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def local_profile(profile: str | None) -> tuple[str, list[str]]:
-    """The profile whose local figures are used: the given one, else that of the newest.
-
-    Returns:
-        Its name, and those of the others that have figures here.
+    """The profile whose local figures are used, the given one or that of the newest; and the others that have some.
 
     Raises:
         CourseError: there are none.
@@ -47,17 +45,6 @@ def local_profile(profile: str | None) -> tuple[str, list[str]]:
         raise CourseError(f"No figures {asked}in {folder}. Run a notebook first, for instance with `make lab`.{have}")
     chosen = profile or names[-1]
     return chosen, [name for name in names if name != chosen]
-
-
-def markdown_table(rows: list[dict]) -> str:
-    """Rows as a Markdown table."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [columns, ["---"] * len(columns), *[[row.get(key, "") for key in columns] for row in rows]]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in cells)
-
-
-def _cell(value) -> str:
-    return " ".join(str(value).replace("|", "\\|").split())
 
 
 def filled(template: str, folder: Path, link: str) -> str:
@@ -76,7 +63,7 @@ def filled(template: str, folder: Path, link: str) -> str:
         caption = " ".join(str(found.get("caption", name)).split())
         source = f"*{caption}* Profile {found.get('profile')}, data: {found.get('data_label')}."
         if kind == "table":
-            return f"{markdown_table(found.get('rows', []))}\n\n{source}"
+            return "\n".join([*table(found.get("rows", [])), source])
         return f"![{re.sub(r'[][]', '', caption)}]({link}/{file_of(found | {'name': name})})\n\n{source}"
 
     return FIELD.sub(put, template)
@@ -151,13 +138,8 @@ def report_files(root: Path) -> list[str]:
     found = [name for name in REPORTS if (root / name).is_file()]
     text = (root / "report.md").read_text(encoding="utf-8", errors="replace") if "report.md" in found else ""
     images = [(root / link).resolve() for link in dict.fromkeys(IMAGE.findall(text))]
-    inside = [path.relative_to(root.resolve()) for path in images if path.is_relative_to(root.resolve())]
-    shown = [
-        path.as_posix()
-        for path in inside
-        if path.suffix in (".png", ".jpg", ".svg", ".gif") and (root / path).is_file()
-    ]
-    return found + shown
+    shown = [path for path in images if path.is_file() and path.suffix in (".png", ".jpg", ".svg", ".gif")]
+    return found + [p.relative_to(root.resolve()).as_posix() for p in shown if p.is_relative_to(root.resolve())]
 
 
 def _open_points(root: Path, report: list[str]) -> list[str]:
@@ -169,9 +151,7 @@ def _open_points(root: Path, report: list[str]) -> list[str]:
         found.append("no write-up yet: `python -m cifar_course.hand report` starts one with your figures.")
     found += [f"{name} is empty." for name in report if not (root / name).stat().st_size]
     if "report.pdf" in report and (start := (root / "report.pdf").read_bytes()[:1024]) and b"%PDF" not in start:
-        found.append(
-            "report.pdf is no PDF, whatever its name says. `python -m cifar_course.hand report --pdf` makes one."
-        )
+        found.append("report.pdf is no PDF; `python -m cifar_course.hand report --pdf` makes one.")
     text = (root / "report.md").read_text(encoding="utf-8", errors="replace") if "report.md" in report else ""
     if blanks := len(PLACEHOLDER.findall(text)):
         found.append(f"report.md: {blanks} × … where your own words belong; delete the parts that you did not do.")
@@ -188,47 +168,38 @@ def shortcomings(path: Path) -> list[str]:
     Raises:
         CourseError: it is not a notebook.
     """
+    found = {"not solved yet": [], "does not parse": [], "its check says ✗": []}
     try:
         cells = [cell for cell in json.loads(path.read_bytes())["cells"] if cell["cell_type"] == "code"]
-        cells = [_Cell(cell) for cell in cells if "".join(cell["source"]).strip()]
+        cells = [cell for cell in cells if "".join(cell["source"]).strip()]
+        for cell in cells:
+            source, nbgrader = "".join(cell["source"]), cell.get("metadata", {}).get("nbgrader", {})
+            name = nbgrader.get("grade_id", "")
+            if nbgrader.get("solution", False):
+                found["not solved yet"] += [name] * (STUB[1] in source)
+                found["does not parse"] += [name] * (not _parses(source))
+            shown = ["".join(o["data"].get("text/plain", "")) for o in cell.get("outputs", []) if "data" in o]
+            if nbgrader.get("grade", False) and any(text.startswith("✗") for text in shown):
+                found["its check says ✗"].append(name.removeprefix("check_"))
+        not_run = _not_run(cells)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CourseError(f"{path} is not a readable notebook: open and save it in JupyterLab.") from error
-    answers = [cell for cell in cells if cell.is_answer]
-    found = {
-        "not solved yet": [cell.grade_id for cell in answers if STUB[1] in cell.source],
-        "does not parse": [cell.grade_id for cell in answers if not cell.parses],
-        "its check says ✗": [cell.grade_id.removeprefix("check_") for cell in cells if cell.is_wrong],
-    }
-    return _not_run(cells) + [f"{what}: {', '.join(names)}" for what, names in found.items() if names]
+    return not_run + [f"{what}: {', '.join(names)}" for what, names in found.items() if names]
 
 
-class _Cell:
-    """What is asked of a code cell, as nbformat stores it."""
-
-    def __init__(self, stored: dict):
-        self.source = "".join(stored["source"])
-        self.count = stored.get("execution_count")
-        nbgrader = stored.get("metadata", {}).get("nbgrader", {})
-        self.is_answer, self.grade_id = nbgrader.get("solution", False), nbgrader.get("grade_id", "")
-        outputs = stored.get("outputs", [])
-        self.failed = any(output["output_type"] == "error" for output in outputs)
-        shown = ["".join(output["data"].get("text/plain", "")) for output in outputs if "data" in output]
-        self.is_wrong = nbgrader.get("grade", False) and any(text.startswith("✗") for text in shown)
-
-    @property
-    def parses(self) -> bool:
-        try:
-            ast.parse(self.source)
-        except (SyntaxError, ValueError):
-            return False
-        return True
+def _parses(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError):
+        return False
+    return True
 
 
-def _not_run(cells: list[_Cell]) -> list[str]:
-    counts = [cell.count for cell in cells if cell.count]
+def _not_run(cells: list[dict]) -> list[str]:
+    counts = [cell["execution_count"] for cell in cells if cell.get("execution_count")]
     if cells and not counts:
         return ["has not been run"]
-    if any(cell.failed for cell in cells):
+    if any(output["output_type"] == "error" for cell in cells for output in cell.get("outputs", [])):
         return ["a cell ends with an error"]
     if len(counts) < len(cells) or counts != sorted(set(counts)):
         return ["was not run from top to bottom (Restart Kernel and Run All Cells)"]
@@ -249,13 +220,9 @@ def gather(root: Path) -> tuple[list[str], list[str]]:
     for name in notebooks:
         faults = shortcomings(root / name)
         missing += [f"{name}: {'; '.join(faults)}."] if faults else []
-    if (root / MANIFEST).is_file():
-        code = changed_code(root)
-    else:
-        code = []
-        missing.append(
-            f"the code you changed, as there is no {MANIFEST} here to tell it by: add it to the zip yourself."
-        )
+    code = changed_code(root) if (root / MANIFEST).is_file() else []
+    if not (root / MANIFEST).is_file():
+        missing.append(f"the code you changed, as there is no {MANIFEST} to tell it by: add it to the zip yourself.")
     chosen = list(dict.fromkeys([*notebooks, *report, *code]))
     large = [name for name in chosen if (root / name).stat().st_size > MOST_BYTES]
     missing += [f"{name} is left out: larger than {MOST_BYTES / 2**20:.0f} MB. Clear its outputs." for name in large]
@@ -268,7 +235,7 @@ def pack(identity: str | None = None, name: str | None = None, root: Path = ROOT
     Without id and name it only says what would be in it. Data, weights, records and caches are never in it.
 
     Raises:
-        CourseError: only one of id and name is given, or ``check_names`` refuses them, or a notebook cannot be read.
+        CourseError: one of id and name is missing or refused by ``check_names``, or a notebook cannot be read.
     """
     if (identity is None) != (name is None):
         raise CourseError("Give both --id and --name, or neither to see what would be packed.")

@@ -7,12 +7,13 @@ from cifar_helpers.env import read_json
 
 
 def table(rows: Sequence[dict]) -> list[str]:
-    """Lines of a Markdown table with a blank one after it; none without rows, which all have the same keys."""
+    """Lines of a Markdown table with a blank one after it, none without rows; a cell that a row lacks stays empty."""
     if not rows:
         return []
-    text = [[str(cell).replace("|", "\\|") for cell in row.values()] for row in rows]
-    head = [list(rows[0]), ["---"] * len(rows[0])]
-    return [f"| {' | '.join(row)} |" for row in [*head, *text]] + [""]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [columns, ["---"] * len(columns), *([row.get(name, "") for name in columns] for row in rows)]
+    text = [[" ".join(str(cell).replace("|", "\\|").split()) for cell in line] for line in cells]
+    return [f"| {' | '.join(line)} |" for line in text] + [""]
 
 
 def timings(root: Path) -> list[str]:
