@@ -67,13 +67,10 @@ def walk(folder: Path, root: Path) -> Iterator[str]:
 
 
 def without_solutions(source: str, where: str, stub: tuple[str, ...] = STUB) -> tuple[str, int]:
-    """A cell's source with each solution block replaced by the stub, and how many there were.
-
-    Args:
-        source: of the cell; where: notebook and cell, for the message; stub: lines to put in place.
+    """A cell's source with each solution block replaced by the stub's lines, and how many there were.
 
     Raises:
-        CourseError: a marker is misspelt, nested, unclosed, or ends what was not begun.
+        CourseError: at ``where``, a marker is misspelt, nested, unclosed, or ends what was not begun.
     """
     kept, begun, blocks = [], 0, 0
     for number, line in enumerate(source.splitlines(), 1):
@@ -107,28 +104,21 @@ def without_solutions(source: str, where: str, stub: tuple[str, ...] = STUB) -> 
 def _check_stubbed(source: str, where: str) -> None:
     """A stubbed cell has to run: its stub may only raise when the function is called."""
     try:
-        body = ast.parse(source).body
+        waiting: list[ast.AST] = [ast.parse(source)]
     except SyntaxError as error:
         raise CourseError(
             f"{where}: with the stub in place the cell is no valid Python ({error.msg}, line {error.lineno}). "
             "Let the markers enclose whole statements."
         ) from error
-    if _raises_at_once(body):
-        raise CourseError(
-            f"{where}: the stub would raise as soon as the cell runs, and stop the notebook. "
-            "Put the markers inside a function."
-        )
-
-
-def _raises_at_once(body: list[ast.stmt]) -> bool:
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-    waiting: list[ast.AST] = list(body)
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Raise):
-            return True
-        waiting += [] if isinstance(node, functions) else ast.iter_child_nodes(node)
-    return False
+            raise CourseError(
+                f"{where}: the stub would raise as soon as the cell runs, and stop the notebook. "
+                "Put the markers inside a function."
+            )
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
 
 
 def student_notebook(text: str, name: str) -> str:
@@ -237,10 +227,8 @@ def _check_place(out: Path, root: Path) -> None:
 def build(out: Path, root: Path = ROOT) -> list[str]:
     """Make the student edition, or bring it up to date; sentences on what was kept.
 
-    A file that the student has edited stays. Where the course has a new version of it, that is put beside it as
-    ``NAME.new.ext``, under the same rule, and is taken away when the course no longer has it. Where git is there and
-    nothing was edited yet, the edition becomes a git repository with one commit; a repository that is there is left
-    alone.
+    A file that the student has edited stays; a new version of it is put beside it as ``NAME.new.ext``, under the same
+    rule. Where git is there and nothing was edited yet, the edition becomes a git repository with one commit.
 
     Raises:
         CourseError: the place does not fit, or a notebook's markers are amiss; then nothing is written.
@@ -260,8 +248,8 @@ def build(out: Path, root: Path = ROOT) -> list[str]:
     for name, content in beside.items():
         if _state(out / name, known.get(name, []), content) == "write":
             news[name] = content
-    stale = [name for name in known if name not in files and name not in beside and (out / name).is_file()]
-    stale = [name for name in stale if _state(out / name, known[name], b"") == "write"]
+    gone = [name for name in known if name not in files and name not in beside and (out / name).is_file()]
+    stale = [name for name in gone if _state(out / name, known[name], b"") == "write"]
     for name in news:
         known[name] = sorted({*known.get(name, []), hash_of(news[name])})
     for name in files:
@@ -270,10 +258,12 @@ def build(out: Path, root: Path = ROOT) -> list[str]:
     write_atomically(out / MANIFEST, json.dumps({"version": 1, "delivered": known}, indent=1, sort_keys=True) + "\n")
     for name, content in news.items():
         write_atomically(out / name, content)
-    for name in stale:
-        (out / name).unlink()
     untouched = not remarks
-    remarks += [_farewell(name, files) for name in stale]
+    for name in stale:
+        late = name in map(_name_beside, files)
+        why = "is out of date" if late else "is no longer part of the course"
+        (out / name).unlink()
+        remarks.append(f"{name} {why}: removed, as it was not edited.")
     if news or stale or not (out / ".git").exists():
         remarks.append(_keep_in_git(out, [MANIFEST, *files], untouched))
     written = f"{len(news)} of {len(files)} files written" if news else "nothing new"
@@ -295,12 +285,6 @@ def _name_beside(name: str) -> str:
     return str(path.with_name(f"{path.stem}.new{path.suffix}"))
 
 
-def _farewell(name: str, files: dict[str, bytes]) -> str:
-    if any(_name_beside(known) == name for known in files):
-        return f"{name} is out of date: removed, as it was not edited."
-    return f"{name} is no longer part of the course: removed, as it was not edited."
-
-
 def _beside(out: Path, name: str, content: bytes, known: dict, beside: dict) -> str:
     """Add the new version of an edited file under a name beside it, where there is one; say what happened."""
     if hash_of(content) in known.get(name, []):
@@ -317,14 +301,11 @@ def course_imports(content: bytes, name: str) -> set[tuple[str, str]]:
 
     A cell that does not parse counts for nothing, lines of magic apart.
     """
-    texts, found = [content.decode(errors="replace")], set()
+    texts, found = [content.decode(errors="replace")] * name.endswith(".py"), set()
     if name.endswith(".ipynb"):
-        try:
-            cells = json.loads(texts[0])["cells"]
-            texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-        except (ValueError, KeyError, TypeError):
-            texts = []
-    for text in texts if name.endswith((".ipynb", ".py")) else ():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            texts = ["".join(c["source"]) for c in json.loads(content)["cells"] if c["cell_type"] == "code"]
+    for text in texts:
         with contextlib.suppress(SyntaxError, ValueError):
             for node in ast.walk(ast.parse(re.sub(r"^[%!].*", "", text, flags=re.MULTILINE))):
                 if isinstance(node, ast.ImportFrom) and not node.level:
@@ -338,10 +319,9 @@ def _is_there(module: str, what: str, files: dict[str, bytes]) -> bool:
     """Whether the edition has a module, and in it (or below it) what is imported."""
     path = module.replace(".", "/")
     text = files.get(f"{path}.py", files.get(f"{path}/__init__.py"))
-    if text is None or not what or what == "*":
+    if text is None or what in ("", "*") or {f"{path}/{what}.py", f"{path}/{what}/__init__.py"} & files.keys():
         return text is not None
-    below = f"{path}/{what}.py" in files or f"{path}/{what}/__init__.py" in files
-    return below or bool(re.search(rf"\b{what}\b", text.decode(errors="replace")))
+    return bool(re.search(rf"\b{what}\b", text.decode(errors="replace")))
 
 
 def _changed_imports(mine: bytes, name: str, files: dict[str, bytes]) -> list[str]:

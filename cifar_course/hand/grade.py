@@ -88,14 +88,10 @@ def contained(submission: Submission) -> list[str]:
         command += ["--tmpfs", str(submission.course / step)]
     handed_in = str(submission.folder("submitted"))
     command += ["--ro-bind", handed_in, handed_in]
-    for written in (*(submission.folder(step).parent for step in ("autograded", "feedback")), gradebook(submission)):
+    results = [submission.folder(step).parent for step in ("autograded", "feedback")]
+    for written in (*results, submission.course / "gradebook"):
         command += ["--bind", str(written), str(written)]
     return [*command, "--chdir", str(submission.course), "--"]
-
-
-def gradebook(submission: Submission) -> Path:
-    """The folder of the gradebook."""
-    return submission.course / "gradebook"
 
 
 def environment(scratch: str) -> dict[str, str]:
@@ -112,11 +108,7 @@ def environment(scratch: str) -> dict[str, str]:
 
 
 def nbgrader(course: Path, *arguments: str) -> None:
-    """Run one of nbgrader's commands that execute nothing of a student's.
-
-    Raises:
-        CourseError: it fails; the message ends with what it said last.
-    """
+    """Run one of nbgrader's commands that execute nothing of a student's; ``CourseError`` with its last words."""
     with tempfile.TemporaryDirectory(prefix="nbgrader-") as scratch:
         command = [sys.executable, "-m", "nbgrader", *arguments]
         done = subprocess.run(command, cwd=course, env=environment(scratch), capture_output=True, text=True)
@@ -153,27 +145,15 @@ def prepare(course: Path, root: Path = ROOT) -> list[str]:
             shutil.copyfile(path, source)
         elif source.read_bytes() != path.read_bytes():
             said.append(f"{source.relative_to(course)} differs from the course's: kept. Delete it to take that.")
-    if any(is_older(release_of(source), source) for source in (course / "source").glob("*/*.ipynb")):
+    release = course / "release"
+    pairs = [(path, release / path.parent.name / path.name) for path in (course / "source").glob("*/*.ipynb")]
+    if any(not made.exists() or made.stat().st_mtime < path.stat().st_mtime for path, made in pairs):
         nbgrader(course, "generate_assignment", "*", "--force")
     return [f"{len(assignments(course))} assignments in {course}.", *said]
 
 
-def release_of(source: Path) -> Path:
-    """The release version of a source."""
-    return source.parents[2] / "release" / source.parent.name / source.name
-
-
-def is_older(path: Path, other: Path) -> bool:
-    """Whether a file is missing, or was written before the other."""
-    return not path.exists() or path.stat().st_mtime < other.stat().st_mtime
-
-
 def assignments(course: Path, only: Sequence[str] = ()) -> list[str]:
-    """Names of the course's assignments, or of those named by number or name.
-
-    Raises:
-        CourseError: the folder was not prepared, or has no such assignment.
-    """
+    """Names of the course's assignments, or of those named by number or name; ``CourseError`` where one is missing."""
     every = sorted(path.parent.name for path in (course / "release").glob("*/*.ipynb"))
     if not every or not (course / CONFIG).is_file():
         raise CourseError(f"{course} is no course folder yet: python -m cifar_course.hand.grade prepare {course}")
@@ -189,9 +169,8 @@ def collect(course: Path, only: Sequence[str] = ()) -> list[str]:
         raise CourseError(f"Nothing in {course / 'downloaded' / 'archive'}: put the platform's download there.")
     for name in assignments(course, only):
         nbgrader(course, "zip_collect", name, "--force")
-    return [
-        f"{len(submissions(course, only))} notebooks of {len(students(course))} students in {course / 'submitted'}."
-    ]
+    found = submissions(course, only)
+    return [f"{len(found)} notebooks of {len(students(course))} students in {course / 'submitted'}."]
 
 
 # --- grading --------------------------------------------------------------------------------------------------------
@@ -313,9 +292,8 @@ def grade_all(course: Path, only: Sequence[str], jobs: int, force: bool, minutes
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
-        prog="python -m cifar_course.hand.grade", description=__doc__.partition(":")[0] + "."
-    )
+    prog, text = "python -m cifar_course.hand.grade", __doc__.partition(":")[0] + "."
+    made = argparse.ArgumentParser(prog=prog, description=text)
     commands = made.add_subparsers(dest="command", required=True)
     for name, text in (
         ("prepare", "make the course folder from the solved notebooks"),
