@@ -37,11 +37,7 @@ TESTS = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "gpu", "tests/tes
 
 @dataclass(frozen=True)
 class Call:
-    """One call of the script.
-
-    Attributes:
-        profile, device: as for the report; data: as for ``load_cifar10``; jobs: runs at a time on the device.
-    """
+    """One call of the script: as for the report, but ``jobs`` runs at a time on the device."""
 
     profile: str
     data: str
@@ -62,14 +58,7 @@ class Call:
 
 
 def go(call: Call, steps: Sequence[str], seconds: float) -> bool:
-    """Run the steps that are not done, as long as there is time; print the summary at the end, whatever happens.
-
-    Args:
-        seconds: of the whole call.
-
-    Returns:
-        Whether no step failed.
-    """
+    """Run the steps that are not done, for so many seconds, and print the summary in any case; whether none failed."""
     end = time.monotonic() + seconds
     states: dict[str, dict] = read_json(call.folder / "states.json", {})
     try:

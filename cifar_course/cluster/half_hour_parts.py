@@ -70,11 +70,7 @@ class Room:
         return record if record and planned.complete(record, job) else None
 
     def train(self, jobs: Sequence[Job]) -> list:
-        """Train what is missing, seed by seed, several at a time; the records of all.
-
-        Raises:
-            CourseError: a run failed.
-        """
+        """Train what is missing, seed by seed, several at a time; all records. ``CourseError`` where a run failed."""
         jobs = sorted(jobs, key=lambda job: job.config.seed)
         todo = [job for job in jobs if self.record(job) is None]
         if todo:

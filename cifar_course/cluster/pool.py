@@ -100,10 +100,7 @@ class Worker:
 
 
 class Board:
-    """What is shown meanwhile: finished runs as lines, and one status line per worker.
-
-    On a terminal the status lines are redrawn in place; elsewhere each is printed now and then.
-    """
+    """What is shown meanwhile: finished runs as lines, and a status line per worker, redrawn on a terminal."""
 
     def __init__(self, jobs: Mapping[str, Job], forecast: Forecast | None):
         self.jobs, self.forecast, self.done, self.drawn = jobs, forecast, 0, 0
@@ -206,13 +203,9 @@ def train(
 
 
 def _bury(worker: Worker, jobs: Mapping[str, Job], deaths: Counter, at_most: int, fingerprint: str) -> None:
-    """Say why a worker is no more; give the run up over which that many died.
+    """Say why a worker is no more; give the run up over which ``DEATHS`` died.
 
-    Args:
-        jobs: by their folders' names; deaths: counts those over each run; at_most: so many before any run began.
-
-    Raises:
-        CourseError: it ended by itself before it began a run, or workers keep being killed there: another would too.
+    ``CourseError`` if it ended by itself before it began a run, or workers keep being killed there: another would too.
     """
     worker.reader.join(5)
     job, code = jobs.get(worker.current), worker.process.returncode

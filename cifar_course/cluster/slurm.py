@@ -152,11 +152,8 @@ def queue(store: Store) -> list[str]:
 def refuse_to_repeat(store: Store, todo: Sequence[Job], fingerprint: str, after: Sequence[str]) -> None:
     """Stop before work that an earlier submission still has in the queue; where squeue cannot be asked, say so.
 
-    Args:
-        todo: the runs to be submitted; fingerprint: of their images; after: arguments of the report that follows.
-
     Raises:
-        CourseError: an earlier submission with one of these runs, or with the same report, is queued or running.
+        CourseError: one with some of these runs, or with the same report (its arguments, ``after``), is there.
     """
     same = [plan for plan in submissions(store) if _shares_work(plan, todo, fingerprint, after)]
     waiting = {number: Counter() for plan in same for number in _jobs_of(plan)}

@@ -69,8 +69,7 @@ def walk(folder: Path, root: Path) -> Iterator[str]:
 def without_solutions(source: str, where: str, stub: tuple[str, ...] = STUB) -> tuple[str, int]:
     """A cell's source with each solution block replaced by the stub's lines, and how many there were.
 
-    Raises:
-        CourseError: at ``where``, a marker is misspelt, nested, unclosed, or ends what was not begun.
+    ``CourseError``, which says ``where``, if a marker is misspelt, nested, unclosed, or ends what was not begun.
     """
     kept, begun, blocks = [], 0, 0
     for number, line in enumerate(source.splitlines(), 1):
@@ -122,11 +121,7 @@ def _check_stubbed(source: str, where: str) -> None:
 
 
 def student_notebook(text: str, name: str) -> str:
-    """A notebook without solutions, outputs, and any metadata that the course does not need.
-
-    Raises:
-        CourseError: it is not a notebook, or its markers are amiss.
-    """
+    """A notebook without solutions, outputs and needless metadata; ``CourseError`` if it or a marker is broken."""
     import nbformat
 
     try:
@@ -161,10 +156,9 @@ def student_makefile(text: str) -> str:
 
 
 def student_text(text: str, name: str) -> str:
-    """A Markdown text without what stands between ``<!-- course only: begin -->`` and ``<!-- course only: end -->``.
+    """A Markdown text without what stands between the markers ``course only``.
 
-    Raises:
-        CourseError: the markers are misspelt, nested, unclosed, or end what was not begun.
+    ``CourseError`` if they are misspelt, nested, unclosed, or end what was not begun.
     """
     parts = COURSE_ONLY.split(text)
     kept = parts[::4]
@@ -181,11 +175,7 @@ def student_text(text: str, name: str) -> str:
 
 
 def edition_files(root: Path = ROOT) -> dict[str, bytes]:
-    """The student edition: path → content.
-
-    Raises:
-        CourseError: the folder is not the course, or a notebook's markers are amiss.
-    """
+    """The student edition: path → content; ``CourseError`` if the folder is not the course, or markers are amiss."""
     left_out = {*LEFT_OUT, MANIFEST}
     names = [name for name in course_files(root) if not left_out & {name, PurePosixPath(name).parts[0]}]
     if not any(PurePosixPath(name).match("notebooks/*.ipynb") for name in names):
@@ -297,10 +287,7 @@ def _beside(out: Path, name: str, content: bytes, known: dict, beside: dict) -> 
 
 
 def course_imports(content: bytes, name: str) -> set[tuple[str, str]]:
-    """(module, name) of what a notebook or a Python file imports of the course's package.
-
-    A cell that does not parse counts for nothing, lines of magic apart.
-    """
+    """(module, name) of what a notebook or Python file imports of the course's package, as far as its cells parse."""
     texts, found = [content.decode(errors="replace")] * name.endswith(".py"), set()
     if name.endswith(".ipynb"):
         with contextlib.suppress(ValueError, KeyError, TypeError):

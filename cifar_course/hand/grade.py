@@ -124,12 +124,9 @@ def last_words(log: str) -> str:
 
 
 def prepare(course: Path, root: Path = ROOT) -> list[str]:
-    """Make the course folder, or bring it up to date: settings, sources, release versions, gradebook; sentences on it.
+    """Make the course folder, or bring it up to date; sentences on it. ``CourseError`` if nbgrader refuses.
 
     A source that was changed there, say by hidden tests, stays.
-
-    Raises:
-        CourseError: nbgrader is not installed, or refuses a source.
     """
     said = []
     for folder in ("source", "submitted", "autograded", "feedback", "gradebook", "downloaded/archive"):
@@ -200,8 +197,7 @@ def enrol(course: Path, names: Sequence[str]) -> None:
 def grade(submission: Submission, contain: bool, minutes: float, running: set[int]) -> str:
     """Autograde a submission and write its feedback; why that could not be done, or empty.
 
-    Args:
-        contain: whether bubblewrap works here; minutes: that it may take; running: groups of processes, for a Ctrl-C.
+    It may take so many minutes; ``running`` gets its group of processes, for a Ctrl-C.
     """
     if not submission.digest():
         return f"there is no {submission.assignment}.ipynb in it"

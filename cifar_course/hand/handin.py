@@ -31,11 +31,7 @@ IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def local_profile(profile: str | None) -> tuple[str, list[str]]:
-    """The profile whose local figures are used, the given one or that of the newest; and the others that have some.
-
-    Raises:
-        CourseError: there are none.
-    """
+    """The profile whose local figures are taken, the newest's by default, and the others; ``CourseError`` if none."""
     folder = figures_dir("any").parent
     found = sorted((p for p in folder.glob("*/") if any(p.glob("*.json"))), key=lambda p: p.stat().st_mtime)
     names = [path.name for path in found]
@@ -50,8 +46,7 @@ def local_profile(profile: str | None) -> tuple[str, list[str]]:
 def filled(template: str, folder: Path, link: str) -> str:
     """The template with each ``{{figure NAME}}`` and ``{{table NAME}}`` replaced by what the notebooks made.
 
-    Args:
-        folder: holds the local figures and tables; link: that folder as the write-up names it.
+    It lies in ``folder``, which the write-up names ``link``.
     """
 
     def put(field: re.Match) -> str:
@@ -84,8 +79,7 @@ def is_edited(path: Path) -> bool:
 def write_report(profile: str | None = None, root: Path = ROOT) -> list[str]:
     """Write ``report.md`` from the template and the local figures; beside an edited one, ``report.new.md``.
 
-    Raises:
-        CourseError: there is no template or there are no figures, or both files were edited.
+    ``CourseError`` without template or figures, or where both files were edited.
     """
     profile, others = local_profile(profile)
     template = root / "docs" / "report_template.md"
@@ -115,8 +109,7 @@ def write_report(profile: str | None = None, root: Path = ROOT) -> list[str]:
 def check_names(identity: str, name: str) -> str:
     """The name of the zip, ``Project2-<id>_<name>.zip``.
 
-    Raises:
-        CourseError: the id is not a number, or the name has characters that a file name or a grader stumbles over.
+    ``CourseError`` if the id is no number, or the name has characters that a file name or a grader stumbles over.
     """
     name = unicodedata.normalize("NFC", name)
     if not re.fullmatch(r"[0-9]{1,40}", identity):
@@ -165,8 +158,7 @@ def _open_points(root: Path, report: list[str]) -> list[str]:
 def shortcomings(path: Path) -> list[str]:
     """What keeps a notebook from counting as done: cells not run, errors, exercises without a right answer.
 
-    Raises:
-        CourseError: it is not a notebook.
+    ``CourseError`` if it is not a notebook.
     """
     found = {"not solved yet": [], "does not parse": [], "its check says ✗": []}
     try:
@@ -207,11 +199,7 @@ def _not_run(cells: list[dict]) -> list[str]:
 
 
 def gather(root: Path) -> tuple[list[str], list[str]]:
-    """What goes into the zip, and sentences on what is missing.
-
-    Raises:
-        CourseError: there is no notebook here, or one that cannot be read.
-    """
+    """What goes into the zip, and sentences on what is missing; ``CourseError`` where no notebook can be read."""
     notebooks = sorted(path.relative_to(root).as_posix() for path in (root / "notebooks").glob("*.ipynb"))
     if not notebooks:
         raise CourseError(f"No notebooks in {root / 'notebooks'}: run this in your course folder.")

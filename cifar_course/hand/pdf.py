@@ -44,8 +44,7 @@ def require() -> None:
 def make(source: Path) -> Path:
     """Make ``NAME.pdf`` beside ``NAME.md``.
 
-    Raises:
-        CourseError: the extra, the file or a picture is missing, or typst refuses the text.
+    ``CourseError`` if the extra, the file or a picture is missing, or typst refuses the text.
     """
     require()
     if not source.is_file():

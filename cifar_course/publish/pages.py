@@ -29,15 +29,11 @@ MATH = re.compile(r"(```.*?```|`[^`\n]+`)|\$\$(.+?)\$\$|\$([^$]+?)\$", re.DOTALL
 
 
 def write(root: Path, executed: Path, figures: Path, entries: Sequence[Mapping], made_from: str) -> list[Path]:
-    """Write the page of every executed notebook, and remove the pages of notebooks that are gone.
+    """Write the page of every executed notebook, and remove the pages of notebooks that are gone; the pages.
 
     Args:
         root: the course; executed: folder of the executed notebooks; figures: that of the published figures.
-        entries: what ``figures.save`` kept, the private ones too.
-        made_from: one sentence on every page.
-
-    Returns:
-        The pages.
+        entries: what ``figures.save`` kept, the private ones too; made_from: one sentence on every page.
     """
     folder, stems = root / FOLDER, [path.stem for path in sorted(executed.glob(f"{NUMBERED}.ipynb"))]
     link = Path(os.path.relpath(figures, folder)).as_posix()

@@ -45,14 +45,7 @@ NOT_RUN = "*This notebook was not executed for these pages: it is shown without 
 
 
 def build(profile: str | None, output: Path) -> Path:
-    """Build the site of a profile's last report.
-
-    Args:
-        profile: None takes the profile whose report is newest.
-        output: folder of the pages; an earlier site there is replaced once the new one is whole.
-
-    Returns:
-        The path of the home page.
+    """Build the site of a profile's report, or of the newest, in place of an earlier site; the path of its home page.
 
     Raises:
         CourseError: nothing has been executed, Sphinx is missing or fails, or ``output`` holds something else.
@@ -75,11 +68,7 @@ def build(profile: str | None, output: Path) -> Path:
 
 
 def newest_profile() -> str:
-    """The profile whose report was written last.
-
-    Raises:
-        CourseError: there is no report yet.
-    """
+    """The profile whose report was written last; ``CourseError`` where there is none."""
     reports = sorted(figures_dir("x").parent.glob("*/REPORT.md"), key=lambda path: path.stat().st_mtime)
     if not reports:
         raise CourseError(
@@ -92,8 +81,7 @@ def newest_profile() -> str:
 def stage(profile: str, folder: Path) -> None:
     """Copy what the site is made of into an empty folder, laid out like the project, so that links lead the same way.
 
-    Raises:
-        CourseError: the profile has no report.
+    ``CourseError`` if the profile has no report.
     """
     local = figures_dir(profile)
     if not (local / "REPORT.md").exists():

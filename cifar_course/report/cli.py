@@ -55,11 +55,7 @@ def _absolute(path: str) -> str:
 class Report:
     """What one call of the command is about: which notebooks, with which parameters, on which images.
 
-    Args:
-        options: of the command line.
-
-    Raises:
-        CourseError: a name or a value that does not exist, or nothing at a path.
+    ``CourseError`` at a name or a value that does not exist, or nothing at a path.
     """
 
     def __init__(self, options: argparse.Namespace):
@@ -99,11 +95,7 @@ class Report:
             self.label, self.fingerprint = found["label"], found["fingerprint"]
 
     def read_images(self) -> None:
-        """Read the images, or download them, once for all that follows.
-
-        Raises:
-            CourseError: there is nothing usable; the message says what to do.
-        """
+        """Read the images, or download them, once for all that follows; ``CourseError`` says what to do without any."""
         from cifar_helpers.data.images import load_cifar10
 
         images = load_cifar10(self.source)
@@ -135,8 +127,7 @@ class Report:
 def run_report(report: Report) -> int:
     """Train what is missing, execute the notebooks, print the table, write the local report; 0 if all is well.
 
-    Raises:
-        CourseError: something is wrong before anything runs.
+    ``CourseError`` if something is wrong before anything runs.
     """
     target = choose_device(report.device)
     report.read_images()

@@ -21,11 +21,7 @@ SOURCES = ("source", "quantity", "source's result", "ours", "seeds", "length", "
 
 
 def in_short(entries: Sequence[dict], answer: Sequence[str] = ()) -> list[str]:
-    """The answers in a few sentences, each worded by the interval in its table.
-
-    Args:
-        answer: the sentences of ``answer.sentences``, which come first.
-    """
+    """The answers in a few sentences, each worded by the interval in its table, after those of ``answer.sentences``."""
     sentences = [
         *answer,
         _ahead(entries),

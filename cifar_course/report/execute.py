@@ -46,11 +46,7 @@ SHOWN_LINES = re.compile(
 
 
 def choose(only: Sequence[str] = ()) -> list[Path]:
-    """The course's notebooks in order, or those named by number or name.
-
-    Raises:
-        CourseError: a name fits none.
-    """
+    """The course's notebooks in order, or those named by number or name; ``CourseError`` where a name fits none."""
     every = sorted((ROOT / "notebooks").glob(f"{NUMBERED}.ipynb"))
     if not only:
         return every
@@ -73,10 +69,9 @@ def notebook_parameters(notebook: Path) -> dict[str, object]:
 
 
 def check_parameters(notebooks: Sequence[Path], given: dict[str, object]) -> None:
-    """Compare given parameters with the notebooks', of which papermill only warns; each goes to those that have it.
+    """Compare given parameters with the notebooks', as papermill only warns; each goes to those that have it.
 
-    Raises:
-        CourseError: a name that none of them has, or a value of another type than a notebook's default.
+    ``CourseError`` at a name that none of them has, or a value of another type than a notebook's default.
     """
     known = {notebook: notebook_parameters(notebook) for notebook in notebooks}
     every = list(dict.fromkeys(name for mine in known.values() for name in mine))
@@ -190,8 +185,7 @@ class Group:
 def several(tasks: Sequence[Callable[[Group], dict]], at_a_time: int) -> list[dict]:
     """Results of functions that each execute a notebook in the group they are given, so many at a time.
 
-    Raises:
-        KeyboardInterrupt: was asked for; all notebooks and their kernels have ended.
+    After a ``KeyboardInterrupt`` all notebooks and their kernels have ended.
     """
     group = Group()
     with ThreadPoolExecutor(at_a_time) as pool:
@@ -212,7 +206,7 @@ def execute(
     threads: int | None = None,
     group: Group | None = None,
 ) -> dict:
-    """Execute one notebook and judge it; never raises for what happens inside.
+    """Execute one notebook and judge it; nothing inside raises, and a ``KeyboardInterrupt`` ends it and its kernel.
 
     Args:
         cell_minutes: a cell that takes longer is ended, and the notebook with it; None waits for ever.
@@ -221,9 +215,6 @@ def execute(
 
     Returns:
         ``notebook``, ``verdict``, ``minutes``, and ``ended``, a Unix time in seconds.
-
-    Raises:
-        KeyboardInterrupt: was asked for; the notebook and its kernel have ended.
     """
     began = time.monotonic()
     output.parent.mkdir(parents=True, exist_ok=True)

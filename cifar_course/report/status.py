@@ -60,10 +60,7 @@ def keep_verdict(result: Mapping, profile: str, fingerprint: str, store: Store) 
 
 
 def notebook_line(notebook: str, profile: str, jobs: Sequence[Job], fingerprint: str | None, store: Store) -> str:
-    """A notebook's verdict on these images, and whether one of these recorded runs that it needs is newer.
-
-    ``notebook`` is its stem; the fingerprint is None where the images have not been read.
-    """
+    """A notebook's verdict on these images, and whether one of its recorded runs is newer; ``notebook`` is its stem."""
     found = read_json(verdict_path(store, profile, notebook)) or {}
     if fingerprint is None or found.get("fingerprint") != fingerprint:
         return f"notebook {notebook}: not run yet"
@@ -86,8 +83,7 @@ def finished(job: Job, fingerprint: str, store: Store) -> float:
 def show(notebooks: Sequence[str], profile: str, jobs: Sequence[Job], fingerprint: str | None, store: Store) -> int:
     """Print how many runs are recorded, each that is not (and why it failed), and Slurm's queue; 0 if all is recorded.
 
-    Notebooks go by their stems, the jobs are what they need. Where the images have not been read, and the fingerprint
-    is None, nothing is known to be recorded.
+    Without a fingerprint, as where the images have not been read, nothing is known to be recorded.
     """
     states = {job: plans.jobs.state(job, fingerprint, store) if fingerprint else "missing" for job in jobs}
     counts = ", ".join(f"{list(states.values()).count(s)} {s}" for s in dict.fromkeys(states.values()))

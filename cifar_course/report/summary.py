@@ -49,18 +49,13 @@ def write_local(
     changed: dict | None = None,
     times: dict | None = None,
 ) -> Path:
-    """Write REPORT.md and report.json of a profile's local folder.
+    """Write REPORT.md, whose path is returned, and report.json of a profile's local folder.
 
     Args:
-        results: one dict per notebook executed now: ``notebook``, ``verdict``, ``minutes``. Earlier results of other
-            notebooks are kept.
-        began: ISO time at which this execution began.
-        device: what it ran on.
+        results: of ``execute.execute``, of the notebooks executed now; earlier results of others are kept.
+        began: ISO time at which this execution began; device: what it ran on.
         changed: parameters set by hand, name → value.
         times: of this execution: minutes ``announced`` and ``took``, and how many ``workers`` trained.
-
-    Returns:
-        The path of REPORT.md.
     """
     folder = figures_dir(profile)
     executed = {r["notebook"]: r for r in results}
@@ -90,10 +85,7 @@ def write_local(
 
 
 def _minutes(profile: str, results: dict, entries: list[dict], fingerprint: str) -> float:
-    """Minutes the whole profile takes from nothing: every notebook without training, and every run once.
-
-    The fast recipe, which is trained only where it is asked for, is left out.
-    """
+    """Minutes the whole profile takes from nothing, without the fast recipe, which is trained only on request."""
     keys = {key for entry in entries for key in entry["runs"]} - _fast_keys(profile, fingerprint)
     root = records(profile)
     later = [read_json(path) or {} for key in keys for path in root.glob(f"*-{key}/probe-*.json")]

@@ -20,11 +20,7 @@ def workers_on(device, profile: str) -> int:
 
 
 def announce(report, devices: Sequence[str], per_device: int) -> Forecast:
-    """Time a step of each kind of run that is missing, and say how long all will take.
-
-    Args:
-        report: ``cli.Report``; devices, per_device: where its runs are trained.
-    """
+    """Time a step of each kind of run that a ``cli.Report`` misses, and say how long all will take on these devices."""
     from cifar_helpers.data.images import load_cifar10
     from cifar_helpers.measure.timing import step_times
 
@@ -49,11 +45,7 @@ def announce(report, devices: Sequence[str], per_device: int) -> Forecast:
 
 
 def train_missing(report, devices: Sequence[str], per_device: int, forecast: Forecast) -> Mapping[Job, str]:
-    """Train what the notebooks need and is not recorded, in as many rounds as choices depend on records.
-
-    Returns:
-        The runs that could not be trained, with the reason.
-    """
+    """Train what is not recorded, in as many rounds as choices depend on records; what failed, and why."""
     failed: dict[Job, str] = {}
     before: list[Job] = []
     while todo := [job for job in report.missing() if job not in failed]:
