@@ -2,12 +2,16 @@
 
 import os
 import sys
+from importlib import import_module
 
 
-def wrong_python(error: ModuleNotFoundError) -> str:
-    """What to say at the command line where the Python that was called lacks one of the course's packages."""
-    python = r".venv\Scripts\python" if os.name == "nt" else ".venv/bin/python"
-    return (
-        f"{sys.executable} has no package {error.name}. Call the course's own Python, in the course folder: {python} "
-        "instead of python. Where there is no .venv yet, the README says how to set it up."
-    )
+def start(command: str) -> None:
+    """Run the command line of a folder; where Python lacks one of the course's packages, say which Python to call."""
+    try:
+        sys.exit(import_module(f"cifar_course.{command}.cli").main())
+    except ModuleNotFoundError as error:
+        python = r".venv\Scripts\python" if os.name == "nt" else ".venv/bin/python"
+        sys.exit(
+            f"{sys.executable} has no package {error.name}. Call the course's own Python, in the course folder: "
+            f"{python} instead of python. Where there is no .venv yet, the README says how to set it up."
+        )

@@ -1,7 +1,6 @@
 """The student edition, made and handed in: ``python -m cifar_course.hand build|report|pack|pdf``."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,7 +68,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = handin.pack(options.id, options.name)
     print("\n".join(lines))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

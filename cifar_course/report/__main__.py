@@ -1,12 +1,5 @@
 """``python -m cifar_course.report``: the command line."""
 
-import sys
+from .. import start
 
-from .. import wrong_python
-
-try:
-    from .cli import main
-
-    sys.exit(main())
-except ModuleNotFoundError as error:
-    sys.exit(wrong_python(error))
+start("report")

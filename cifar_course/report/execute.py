@@ -10,11 +10,9 @@ import json
 import logging
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -151,19 +149,19 @@ class Group:
     """Child processes that end together: one for each notebook that is being executed."""
 
     def __init__(self):
-        self.children: set[subprocess.Popen] = set()
-        self.ending = threading.Event()
+        self.children, self.ended = set(), False
 
     @contextlib.contextmanager
     def member(self, child: subprocess.Popen) -> Iterator[None]:
         """Around all that is done with a child: what interrupts that, such as the group's end, ends the child."""
         self.children.add(child)
         try:
-            self._go_on()
-            yield
-            self._go_on()
+            if not self.ended:
+                yield
+            if self.ended:
+                raise signals.Stopped
         except BaseException:
-            child.send_signal(signal.SIGTERM)
+            child.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(STOP_SECONDS)
             child.kill()
@@ -171,15 +169,11 @@ class Group:
         finally:
             self.children.discard(child)
 
-    def _go_on(self) -> None:
-        if self.ending.is_set():
-            raise signals.Stopped
-
     def end(self) -> None:
         """Ask all to end, those too that only begin now."""
-        self.ending.set()
+        self.ended = True
         for child in list(self.children):
-            child.send_signal(signal.SIGTERM)
+            child.terminate()
 
 
 def several(tasks: Sequence[Callable[[Group], dict]], at_a_time: int) -> list[dict]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
+from nbformat import NotebookNode
 
 from cifar_helpers import plans
 from cifar_helpers.data.source import SYNTHETIC
@@ -126,6 +127,8 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
     usable = [e for e in entries if e["data_fingerprint"] == report["data_fingerprint"]]
     devices = sorted({d for e in usable for d in e["devices"]})
     beside = () if published else load_entries(figures_dir())
+    times = report["times"]
+    told = f"announced {times['announced']:.0f} minutes, took {times['took']:.0f}" if times else ""
     lines = ["# Batch normalisation on CIFAR-10: the report", ""]
     if report["data_label"] == SYNTHETIC:
         lines += ["> **SYNTHETIC DATA.** Made from drawn shapes; it says nothing about CIFAR-10.", ""]
@@ -133,23 +136,18 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
         f"- data: **{report['data_label']}** (fingerprint `{report['data_fingerprint'][:12]}`)",
         f"- profile: **{in_words(report['profile'])}**, trained on {', '.join(devices) or 'nothing'}",
         f"- {_training_line(report, usable)}",
-        *_times_line(report),
+        *([f"- the last command {told}; {times['workers']} runs at a time"] if times else []),
         f"- made {report['made']} at revision `{report['git_revision']}`, torch {report['machine']['torch']}",
         "",
         "Written by `python -m cifar_course.report` from stored records; every figure has a JSON of its provenance.",
         "",
         *in_short(usable, answer.sentences(usable, report["profile"], beside)),
     ]
-    lines += table(
-        [
-            {
-                "notebook": name + (" (published runs)" if r.get("shown") else ""),
-                "execution": r["verdict"],
-                "minutes": f"{r['minutes']:.1f}",
-            }
-            for name, r in sorted(report["results"].items())
-        ]
-    )
+    rows = []
+    for name, result in sorted(report["results"].items()):
+        name += " (published runs)" * bool(result.get("shown"))
+        rows.append({"notebook": name, "execution": result["verdict"], "minutes": f"{result['minutes']:.1f}"})
+    lines += table(rows)
     if only_shows(report["profile"], "02"):
         rows = answer.fair(report["profile"], report["data_fingerprint"])
         lines += ["## MyNet and LeNet-5, trained here", "", *table(rows)] if rows else []
@@ -164,15 +162,16 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
     for stem in stems:
         mine = [e for e in usable if number_of(e["name"]) == number_of(stem)]
         if mine:
-            path = ROOT / "notebooks" / f"{stem}.ipynb"
-            lines += [f"## {notebook_title(path)}", "", *notebook_text(path, "## The idea")]
-            lines += [*notebook_text(path, "## From one and the same point"), *notebook_text(path, "## Three ways")]
+            cells = nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4).cells
+            lines += [f"## {cells[0].source.splitlines()[0].lstrip('# ')}", ""]
+            for start in ("## The idea", "## From one and the same point", "## Three ways"):
+                lines += _text_of(cells, start)
             if mine[0].get("shown"):
                 lines += [f"> **Published runs.** Profile {report['profile']} does not train this notebook.", ""]
             for entry in mine:
                 lines += _entry(entry, published)
-            lines += [*_what_we_saw(Store().root / "notebooks" / report["profile"] / path.name)]
-            lines += notebook_text(path, "**What it does not show.**")
+            lines += _what_we_saw(Store().root / "notebooks" / report["profile"] / f"{stem}.ipynb")
+            lines += _text_of(cells, "**What it does not show.**")
     lines += ["## Sources", "", *(f"- {number}: {document}" for number, document in DOCUMENTS.items()), ""]
     return "\n".join([*lines, *benchmarks.timings(ROOT), *benchmarks.faults(ROOT)]).rstrip() + "\n"
 
@@ -204,18 +203,9 @@ def protocol(report: dict) -> list[str]:
     return ["## Protocol", "", *by_hand, *answer.what_is_shown(report["profile"]), *filled.splitlines(), ""]
 
 
-def notebook_title(path: Path) -> str:
-    """First heading of a notebook."""
-    for cell in nbformat.read(path, as_version=4).cells:
-        match = re.match(r"#\s+(.+)", cell.source)
-        if match:
-            return match.group(1).strip()
-    return path.stem
-
-
-def notebook_text(path: Path, start: str) -> list[str]:
-    """The paragraphs of a notebook from ``start`` (left out if a heading) to the next heading."""
-    for cell in nbformat.read(path, as_version=4).cells:
+def _text_of(cells: Sequence[NotebookNode], start: str) -> list[str]:
+    """The paragraphs of a notebook from ``start`` (left out if ``The idea``) to the next heading."""
+    for cell in cells:
         if cell.cell_type == "markdown" and start in cell.source:
             text = cell.source[cell.source.index(start) :].removeprefix("## The idea")
             return [re.sub("^## ", "### ", re.split(r"\n## ", text)[0].strip()), ""]
@@ -257,14 +247,6 @@ def _training_line(report: dict, entries: list[dict]) -> str:
 def in_words(profile: str) -> str:
     """The profile whose runs a report shows."""
     return f"{published_from()}, as far as it is trained" if profile == PUBLISHED else profile
-
-
-def _times_line(report: dict) -> list[str]:
-    times = report.get("times")
-    if not times:
-        return []
-    told = f"announced {times['announced']:.0f} minutes, took {times['took']:.0f}"
-    return [f"- the last command {told}; {times['workers']} runs at a time"]
 
 
 def load_shown(results: dict) -> list[dict]:
