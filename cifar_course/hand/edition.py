@@ -31,8 +31,8 @@ CELL_METADATA = {"nbgrader", "nbmake", "tags"}
 NOTEBOOK_METADATA = {"kernelspec", "language_info"}
 COURSE_ONLY = re.compile(r"<!-- course only: (begin|end) -->")  # around text that speaks of what is left out
 COURSE_ONLY_MISSPELT = re.compile(r"<!--\s*course.?only", re.IGNORECASE)
-AUTHOR = ("CIFAR-10 course", "course@example.invalid")  # of the edition's commit
-SETTINGS = ("init.defaultBranch=main", "commit.gpgSign=false", f"core.hooksPath={os.devnull}", "core.autocrlf=false")
+SETTINGS = ("user.name=CIFAR-10 course", "user.email=course@example.invalid", "init.defaultBranch=main")  # git's
+SETTINGS += ("commit.gpgSign=false", f"core.hooksPath={os.devnull}", "core.autocrlf=false")
 
 
 def hash_of(content: bytes) -> str:
@@ -329,16 +329,11 @@ def _as_code(imports: list[tuple[str, str]]) -> str:
 # --- its git repository ---------------------------------------------------------------------------------------------
 
 
-def _git(folder: Path, *arguments: str, given: bytes = b"") -> str:
-    """What git prints; no hook, template, signature or ``GIT_*`` variable of the user's has a say."""
+def _git(folder: Path, *arguments: str, given: bytes = b"") -> None:
+    """Call git; no hook, template, signature or ``GIT_*`` variable of the user's has a say."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    for role in ("AUTHOR", "COMMITTER"):
-        environment |= {f"GIT_{role}_NAME": AUTHOR[0], f"GIT_{role}_EMAIL": AUTHOR[1]}
     command = ["git", *(word for setting in SETTINGS for word in ("-c", setting)), *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, input=given, capture_output=True, check=True, timeout=300
-    )
-    return done.stdout.decode(errors="replace").strip()
+    subprocess.run(command, cwd=folder, env=environment, input=given, capture_output=True, check=True, timeout=300)
 
 
 def _keep_in_git(out: Path, names: list[str], untouched: bool) -> str:
@@ -347,10 +342,10 @@ def _keep_in_git(out: Path, names: list[str], untouched: bool) -> str:
         return "Its git repository is left alone: what this command changed is not committed."
     if not untouched:
         return "It is no git repository, and is not made one, as files were edited."
+    if around := next((folder for folder in out.parents if (folder / ".git").exists()), None):
+        return f"It lies in the git repository {around}, so none of its own is made."
     try:
         with tempfile.TemporaryDirectory(prefix=".git-", dir=out) as scratch:  # so that it is there whole or not at all
-            if around := _repository_around(out):
-                return f"It lies in the git repository {around}, so none of its own is made."
             new = Path(scratch) / ".git"
             _git(out, "init", "--quiet", "--template=", scratch)
             _git(Path(scratch), "config", "core.autocrlf", "false")  # or a restored file would count as edited
@@ -364,10 +359,3 @@ def _keep_in_git(out: Path, names: list[str], untouched: bool) -> str:
         why = (getattr(error, "stderr", None) or str(error).encode()).decode(errors="replace").strip()
         return f"It is no git repository, as git fails here: {why.splitlines()[-1]}"
     return "It is a git repository with one commit: `git status`, `git diff` and `git restore` work in it."
-
-
-def _repository_around(folder: Path) -> str:
-    try:
-        return _git(folder, "rev-parse", "--show-toplevel")
-    except subprocess.CalledProcessError:
-        return ""

@@ -41,9 +41,8 @@ def write_profiles() -> None:
         profiles["install"] = {"minutes": round(seconds / 60, 1), "machine": f"{os.cpu_count()} CPU cores"}
     known = {row["folder"]: row for row in profiles.get("disk", [])}  # of what is not here, such as .venv in a clone
     for folder, what in DISK.items():
-        size = _size(ROOT / folder, without=ROOT / "figures/local" if folder == "figures" else None)
-        if size is not None:
-            known[f"`{folder}`"] = {"folder": f"`{folder}`", "what": what, "size": size}
+        if (ROOT / folder).is_dir():
+            known[f"`{folder}`"] = {"folder": f"`{folder}`", "what": what, "size": _size(ROOT / folder)}
     profiles["disk"] = [known[f"`{folder}`"] for folder in DISK if f"`{folder}`" in known]
     write_atomically(file, json.dumps(profiles, indent=1))
     fill_readme()
@@ -63,10 +62,9 @@ def fill_readme() -> None:
     write_atomically(readme, text)
 
 
-def _size(folder: Path, without: Path | None = None) -> str | None:
-    if not folder.is_dir():
-        return None
-    files = (path for path in folder.rglob("*") if not (without and path.is_relative_to(without)))
+def _size(folder: Path) -> str:
+    """Of a folder, in words; ``local`` in it counts by itself."""
+    files = (path for path in folder.rglob("*") if not path.is_relative_to(folder / "local"))
     megabytes = sum(path.lstat().st_size for path in files) / 1e6
     return f"{megabytes / 1000:.1f} GB" if megabytes > 1000 else f"{megabytes:.0f} MB"
 
@@ -82,8 +80,7 @@ def profile_rows(profiles: dict) -> list[dict]:
         seeds = f"{budget.bn_seeds} seeds" if budget.bn_seeds > 1 else "one seed"
         wide = "" if budget.width == 1 else f" at {budget.width:g} of its width"
         size = f"published runs in {', '.join(budget.shows)}, " if budget.shows else f"MyNet × {budget.mynet} steps, "
-        size += f"VGG-A{wide}: four rates × {budget.bn_steps} steps, "
-        size += f"probes along {budget.direct_steps} steps, "
+        size += f"VGG-A{wide}: four rates × {budget.bn_steps} steps, probes along {budget.direct_steps} steps, "
         size += f"batch {budget.batch_size}, {seeds}"
         data = "synthetic" if budget.data == "synthetic" else "CIFAR-10"
         rows.append({"profile": f"`{name}`", "data": data, "what you get": size, "takes": took})

@@ -61,7 +61,10 @@ def build(profile: str | None, output: Path) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         sources, pages = Path(scratch, "sources"), Path(scratch, "pages")
         stage(profile, sources)
-        _sphinx(sources, pages)
+        command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-c", str(SETTINGS)]
+        command += ["-d", str(pages.parent / "doctrees"), str(sources), str(pages)]
+        if subprocess.run(command, check=False).returncode:
+            raise CourseError("Sphinx could not build the pages; its message stands above.")
         shutil.rmtree(output, ignore_errors=True)
         shutil.copytree(pages, output)
     return output / "index.html"
@@ -103,16 +106,11 @@ def stage(profile: str, folder: Path) -> None:
         nbformat.write(readable(notebook, mine), folder / "notebooks" / source.name)
     text = f"Executed with profile `{profile}`; [the report](report/REPORT.md) says what was trained, on what and when."
     page = (SETTINGS / "index.md").read_text(encoding="utf-8").replace("{{ made_from }}", text)
-    page = page.replace("{{ published }}", _stage_published(folder))
-    (folder / "index.md").write_text(page, encoding="utf-8")
-
-
-def _stage_published(folder: Path) -> str:
-    """Copy the pages of the published notebooks, where there are any; their table of contents."""
-    pages = sorted((ROOT / "docs" / "read").glob("*.md"))
-    for path in pages:
+    published = list((ROOT / "docs" / "read").glob("*.md"))
+    for path in published:
         write_atomically(folder / "docs" / "read" / path.name, as_plain_math(path.read_text(encoding="utf-8")))
-    return TABLE_OF_PAGES if pages else ""
+    page = page.replace("{{ published }}", TABLE_OF_PAGES * bool(published))
+    (folder / "index.md").write_text(page, encoding="utf-8")
 
 
 def as_plain_math(text: str) -> str:
@@ -158,14 +156,6 @@ def _static(output: NotebookNode) -> NotebookNode:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
-
-
-def _sphinx(sources: Path, pages: Path) -> None:
-    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-c", str(SETTINGS)]
-    command += ["-d", str(pages.parent / "doctrees"), str(sources), str(pages)]
-    done = subprocess.run(command, check=False)
-    if done.returncode:
-        raise CourseError("Sphinx could not build the pages; its message stands above.")
 
 
 @command_line("Stopped.")

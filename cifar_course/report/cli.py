@@ -8,6 +8,7 @@ Nothing here imports torch before something is trained, so that plan and status 
 """
 
 import argparse
+import contextlib
 import functools
 import math
 import os
@@ -274,13 +275,10 @@ def _whole(text: str) -> int:
 
 
 def _minutes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a positive number of minutes, not {text!r}")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"must be a positive number of minutes, not {text!r}")
 
 
 def _refuse_unusable(options: argparse.Namespace) -> None:
