@@ -16,6 +16,7 @@ from cifar_helpers import models, plans
 from cifar_helpers.training import run
 
 ROOT = Path(__file__).resolve().parents[1]
+CALL = '{"profile": "smoke", "data": "synthetic", "device": "cpu", "jobs": 1}'
 
 
 @pytest.fixture
@@ -97,8 +98,8 @@ def in_process(monkeypatch, small_data):
     monkeypatch.setattr(pool, "train", trained)
 
     def call(step: str) -> dict:
-        assert half_hour_parts.main([step, "--profile", "smoke", "--data", "synthetic", "--device", "cpu"]) == 0
-        return json.loads((half_hour.Call("smoke", "synthetic", "cpu", 1).folder / f"{step}.json").read_text())
+        assert half_hour_parts.main([step, CALL]) == 0
+        return json.loads((half_hour.Call(**json.loads(CALL)).folder / f"{step}.json").read_text())
 
     return call
 
@@ -128,7 +129,7 @@ def test_runs_are_counted_also_where_the_time_was_not_enough(in_process, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(pool, "train", cut)
-        assert half_hour_parts.main(["direct", "--profile", "smoke", "--device", "cpu"]) == 130
+        assert half_hour_parts.main(["direct", CALL]) == 130
     folder = half_hour.Call("smoke", "synthetic", "cpu", 1).folder
     (row,) = json.loads((folder / "direct.json").read_text())["rows"]
     assert row["runs recorded"] == "1 of 2" and row["seeds"] == "0"

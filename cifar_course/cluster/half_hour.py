@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cifar_helpers import signals
@@ -53,8 +53,7 @@ class Call:
         """How the step is run, in a process of its own."""
         if step == "tests":
             return [sys.executable, *TESTS]
-        options = ["--profile", self.profile, "--data", self.data, "--device", self.device, "--jobs", str(self.jobs)]
-        return [sys.executable, "-m", "cifar_course.cluster.half_hour_parts", step, *options]
+        return [sys.executable, "-m", "cifar_course.cluster.half_hour_parts", step, json.dumps(asdict(self))]
 
 
 def go(call: Call, steps: Sequence[str], seconds: float) -> bool:

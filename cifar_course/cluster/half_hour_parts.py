@@ -1,12 +1,12 @@
 """What each step of ``half_hour`` trains or times. Every result is kept as soon as it is there, so a step can be cut.
 
-python -m cifar_course.cluster.half_hour_parts direct --profile full --data cifar10 --device cuda --jobs 4
+python -m cifar_course.cluster.half_hour_parts direct '{"profile": "full", "data": "auto", "device": "cuda", "jobs": 4}'
 """
 
-import argparse
 import contextlib
 import dataclasses
 import io
+import json
 import statistics
 import sys
 import tempfile
@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from json import dumps
 from pathlib import Path
 
 import torch
@@ -62,7 +61,7 @@ class Room:
         """Write the result as it is by now, in the form of ``benchmarks/results.json``."""
         made = {"made": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine_card(self.device)}
         found = made | {"data": self.images.label, "rows": list(rows), "raw": self.raw}
-        write_atomically(self.path, dumps(found, indent=1))
+        write_atomically(self.path, json.dumps(found, indent=1))
 
     def record(self, job: Job):
         """The job's record with all its probes, or None."""
@@ -207,22 +206,13 @@ PARTS = {part.__name__: part for part in (data, times, direct, sweep, vgg, fast,
 
 @command_line()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of one step."""
-    parser = argparse.ArgumentParser(
-        prog="python -m cifar_course.cluster.half_hour_parts", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("step", choices=PARTS)
-    parser.add_argument("--profile", default="full")
-    parser.add_argument("--data", default="auto")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--jobs", type=int, default=1)
-    options = parser.parse_args(arguments)
-    call = Call(options.profile, options.data, options.device, options.jobs)
+    """Body of the child: one step of a ``Call``."""
+    step, call = sys.argv[1:] if arguments is None else arguments
     # A run of this process ends with its checkpoint; a driver ends its workers, and they do the same.
-    stopping = signals.listening() if options.step == "fast" else signals.interrupting()
+    stopping = signals.listening() if step == "fast" else signals.interrupting()
     try:
         with stopping:
-            PARTS[options.step](Room(call, options.step))
+            PARTS[step](Room(Call(**json.loads(call)), step))
     except torch.OutOfMemoryError as error:
         raise CourseError(str(error)) from error
     return 0
