@@ -121,16 +121,13 @@ def _campaign(room: Room, configs: Sequence[RunConfig], probes: Callable) -> Non
         for network in dict.fromkeys(config.model for config, _ in runs):
             mine = [run for config, run in runs if config.model == network]
             there = [run for run in mine if run]
-            row = {"network": network, "runs recorded": f"{len(there)} of {len(mine)}", "seeds": _seeds(there)}
+            seeds = ", ".join(map(str, sorted({run.config.seed for run in there}))) or "–"
+            row = {"network": network, "runs recorded": f"{len(there)} of {len(mine)}", "seeds": seeds}
             seconds = f"{statistics.median(r.seconds_per_step for r in there):.4f}" if there else "–"
             row |= {f"s per step, {room.call.jobs} at a time": seconds}
             tested = [ranking.accuracy(run, "test") for run in there if run.config.test]
             rows.append(row | {"test accuracy": _mean(tested)})
         room.keep(rows)
-
-
-def _seeds(runs: Sequence) -> str:
-    return ", ".join(map(str, sorted({run.config.seed for run in runs}))) or "–"
 
 
 def _mean(accuracies: Sequence[float]) -> str:

@@ -20,7 +20,7 @@ REPORTS = ("report.pdf", "report.md", "report.docx", "report.odt", "report.tex",
 CODE = {".py", ".sh", ".sbatch", ".toml", ".yml", ".yaml", ".ipynb"}
 MOST_BYTES = 20 * 2**20  # of one file; a notebook with outputs has a few
 FIELD = re.compile(r"^\{\{(figure|table) (\w+)\}\}$", re.MULTILINE)
-SEAL = re.compile(r"\n<!-- as written by `hand report`: (\w+) -->\n$")
+SEAL = "\n<!-- as written by `hand report`: "
 PLACEHOLDER = re.compile(r"(?:^|\s)…[ \t]*$", re.MULTILINE)  # the template's, at the end of a line
 NOT_MADE = " yet: run notebook "
 SYNTHETIC_SOURCE = f"data: {SYNTHETIC}."  # ends the source line under a figure or table
@@ -66,14 +66,13 @@ def filled(template: str, folder: Path, link: str) -> str:
 
 def sealed(text: str) -> str:
     """The text with its own hash as a comment, by which a later edit is noticed."""
-    return f"{text}\n<!-- as written by `hand report`: {hashlib.sha256(text.encode()).hexdigest()[:16]} -->\n"
+    return f"{text}{SEAL}{hashlib.sha256(text.encode()).hexdigest()[:16]} -->\n"
 
 
 def is_edited(path: Path) -> bool:
     """Whether a write-up is no longer what was written."""
     text = path.read_text(encoding="utf-8", errors="replace")
-    seal = SEAL.search(text)
-    return not seal or sealed(text[: seal.start()]) != text
+    return sealed(text.rpartition(SEAL)[0]) != text
 
 
 def write_report(profile: str | None = None, root: Path = ROOT) -> list[str]:

@@ -42,7 +42,7 @@ from ..hand import pdf
 from . import status
 from .execute import Group, check_parameters, choose, execute, notebook_parameters, parse_parameter, several
 from .status import tidy
-from .training import announce, train_missing, workers_on
+from .training import announce, train_missing
 
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
@@ -139,7 +139,9 @@ def run_report(report: Report) -> int:
     for folder in (runs_dir(), figures_dir(report.profile)):
         write_atomically(folder / ".writable", "")
     devices = visible_devices(target) if report.device in ("auto", "cuda") else [str(target)]
-    per_device = report.options.jobs_per_gpu or workers_on(target, report.profile)
+    small = target.type == "cpu" and report.profile == "quick"  # its networks train best one on every core
+    usual = min(4, threads_each(1)) if small else 1
+    per_device = report.options.jobs_per_gpu or usual
     began = datetime.now(UTC).isoformat(timespec="seconds")
     forecast = announce(report, devices, per_device)
     unfinished = train_missing(report, devices, per_device, forecast)
@@ -321,12 +323,8 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--publish", action="store_true", help="replace the committed report and docs/read/ by this one")
     made.add_argument("--pdf", action="store_true", help="also make REPORT.pdf")
-    made.add_argument(
-        "--jobs-per-gpu",
-        type=_whole,
-        metavar="N",
-        help="runs at a time on each device (1; for quick on a CPU one a core, 4 at most)",
-    )
+    usual = "1; for quick on a CPU one a core, 4 at most"
+    made.add_argument("--jobs-per-gpu", type=_whole, metavar="N", help=f"runs at a time on each device ({usual})")
     made.add_argument("--cell-minutes", type=_minutes, metavar="M", help="end a notebook whose cell takes longer")
     instead = made.add_argument_group("instead of running").add_mutually_exclusive_group()
     instead.add_argument("--plan", action="store_true", help="list the training runs, what is recorded, the minutes")

@@ -14,11 +14,6 @@ from ..cluster.pool import threads_each
 from .execute import choose
 
 
-def workers_on(device, profile: str) -> int:
-    """Usual number of runs at a time on each device: one, and the small networks of ``quick`` one on every core."""
-    return min(4, threads_each(1)) if device.type == "cpu" and profile == "quick" else 1
-
-
 def announce(report, devices: Sequence[str], per_device: int) -> Forecast:
     """Time a step of each kind of run that a ``cli.Report`` misses, and say how long all will take on these devices."""
     from cifar_helpers.data.images import load_cifar10
