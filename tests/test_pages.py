@@ -206,9 +206,8 @@ def test_every_link_leads_somewhere(guide):
         assert not anchor or anchor in anchors(there), link
 
 
-def test_every_guide_is_in_the_site_and_one_click_from_the_readme():
+def test_every_guide_is_one_click_from_the_sites_front_and_from_the_readme():
     names = {path.stem for path in (ROOT / "docs").glob("*.md")}
-    assert names == set(site.GUIDES)
     index = (ROOT / "docs/site/index.md").read_text(encoding="utf-8")
     front = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in names - {"report_template"}:

@@ -16,7 +16,7 @@ from cifar_helpers.env import number_of
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = {number_of(path.stem): path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-GUIDES = [ROOT / "docs" / f"{name}.md" for name in site.GUIDES if name != "report_template"]
+GUIDES = sorted(path for path in (ROOT / "docs").glob("*.md") if path.stem != "report_template")
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 TIMES = {"start_time": "2026-01-01T00:00:00Z", "end_time": "2026-01-01T00:00:09Z"}  # papermill's, of a cell
 LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
@@ -46,9 +46,9 @@ def world(tmp_path, monkeypatch):
     for path in [*(ROOT / "figures").glob("[0-9]*.[pg][ni][gf]"), ROOT / "figures/REPORT.md"]:  # the guides link some
         (tmp_path / "figures" / path.name).write_bytes(path.read_bytes())
     (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
-    for name in site.PAGES:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "docs").mkdir()
+    for path in (path for pattern in site.PAGES for path in ROOT.glob(pattern)):
+        (tmp_path / path.relative_to(ROOT)).write_bytes(path.read_bytes())
     monkeypatch.setattr(site, "ROOT", tmp_path)
     (local / "REPORT.md").write_text("# The report\n\n![A picture.](01_pixel_values.png)\n")
     shutil.copy(ROOT / "figures" / "01_pixel_values.png", local)

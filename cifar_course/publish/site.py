@@ -32,11 +32,7 @@ from cifar_helpers.env import (
 from ..report.summary import load_entries
 
 SETTINGS = ROOT / "docs" / "site"
-GUIDES = (
-    *("student", "instructor", "glossary", "cheatsheet", "data"),
-    *("install", "cloud", "batch", "inside", "report_template"),
-)
-PAGES = ("README.md", "CITATION.cff", *(f"docs/{name}.md" for name in GUIDES))
+PAGES = ("README.md", "CITATION.cff", "docs/*.md")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FORMULA = re.compile(r"\$([^$<>\n]+)\$")  # in HTML, as HTMLMath reads it
 MOVED = "[run this cell in JupyterLab to move the controls]"
@@ -89,9 +85,8 @@ def stage(profile: str, folder: Path) -> None:
     local = figures_dir(profile)
     if not (local / "REPORT.md").exists():
         raise CourseError(f"There is no report of profile {profile!r}: `make report PROFILE={profile}` writes it.")
-    for name in PAGES:
-        if (ROOT / name).exists():  # the student edition leaves some out
-            _copy(ROOT / name, folder / name)
+    for path in (path for pattern in PAGES for path in ROOT.glob(pattern)):
+        _copy(path, folder / path.relative_to(ROOT))
     for source, target in ((figures_dir(), folder / "figures"), (local, folder / "report")):
         for path in [*source.glob("[0-9]*.png"), *source.glob("[0-9]*.gif"), source / "REPORT.md"]:
             _copy(path, target / path.name)

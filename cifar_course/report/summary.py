@@ -68,13 +68,14 @@ def write_local(
                 path.unlink()
     entries = load_entries(folder)
     of_images = [e for e in entries or load_shown(earlier | executed) if e["data_label"] not in (DRAWN, NO_IMAGES)]
-    newest = max(of_images or entries, key=lambda e: e["made"], default=None)
+    nothing = {"data_label": "", "data_fingerprint": ""}
+    newest = max(of_images or entries, key=lambda e: e["made"], default=nothing)
     report = {
         "profile": profile,
-        "data_label": newest["data_label"] if newest else "",
-        "data_fingerprint": newest["data_fingerprint"] if newest else "",
+        "data_label": newest["data_label"],
+        "data_fingerprint": newest["data_fingerprint"],
         "results": earlier | executed,
-        "minutes": _minutes(profile, earlier | executed, entries, newest["data_fingerprint"] if newest else ""),
+        "minutes": _minutes(profile, earlier | executed, entries, newest["data_fingerprint"]),
         "machine": machine_card(device),
         "changed": changed or {},
         "times": times,
