@@ -155,19 +155,15 @@ def run_report(report: Report) -> int:
 
 
 def _execute(report: Report, notebook: Path, threads: int | None, forecast: Forecast, group: Group) -> dict:
-    from . import summary
-
     title = f"[{report.chosen.index(notebook) + 1}/{len(report.chosen)}] {notebook.stem}"
     print(f"{title} …", flush=True)
     output = status.verdict_path(report.store, report.profile, notebook.stem).with_suffix(".ipynb")
-    began = time.time()
     mine = notebook_parameters(notebook)
     given = {name: value for name, value in report.parameters.items() if name in mine}
     shown = only_shows(report.profile, notebook.stem)
     if shown:
         given["profile"] = PUBLISHED
     result = execute(notebook, output, given, report.options.cell_minutes, threads, group) | {"shown": shown}
-    result["without_training"] = max(0.0, result["minutes"] - summary.trained_minutes(began))
     forecast.to_execute -= 1 / len(report.chosen)
     status.keep_verdict(result, report.profile, report.fingerprint, report.store)
     print(f"{title}: {result['verdict']} ({result['minutes']:.1f} min) · {forecast.left_in_words()}", flush=True)

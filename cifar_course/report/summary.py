@@ -87,12 +87,15 @@ def write_local(
 
 
 def _minutes(profile: str, results: dict, entries: list[dict], fingerprint: str) -> float:
-    """Minutes the whole profile takes from nothing, without the fast recipe, which is trained only on request."""
+    """Minutes the whole profile takes from nothing, without the fast recipe, which is trained only on request.
+
+    A notebook's own are those on recorded runs, since all are trained before it is executed.
+    """
     keys = {key for entry in entries for key in entry["runs"]} - _fast_keys(profile, fingerprint)
     root = records(profile)
     later = [read_json(path) or {} for key in keys for path in root.glob(f"*-{key}/probe-*.json")]
     probing = sum(probe["seconds"] for probe in later if probe.get("repeated"))  # else it is in the run's own time
-    return sum(r["without_training"] for r in results.values()) + (_run_seconds(keys, root) + probing) / 60
+    return sum(r["minutes"] for r in results.values()) + (_run_seconds(keys, root) + probing) / 60
 
 
 def _fast_keys(profile: str, fingerprint: str) -> set[str]:
@@ -110,17 +113,6 @@ def _run_seconds(keys: Collection[str], root: Path) -> float:
     """Sum of the wall times of these runs."""
     paths = [path for key in sorted(keys) for path in root.glob(f"*-{key}/provenance.json")]
     return sum((read_json(path) or {"wall_seconds": 0})["wall_seconds"] for path in paths)
-
-
-def trained_minutes(since: float) -> float:
-    """Minutes of the runs that were finished, or repeated for a probe, after this Unix time."""
-    root = Store().root
-    runs = {path.parent: read_json(path) or {} for path in root.glob("*/provenance.json")}
-    # All probes of one repetition carry its time.
-    probes = [(path.parent, read_json(path) or {}) for path in root.glob("*/probe-*.json")]
-    repeated = {(folder, probe["finished_unix"]): probe for folder, probe in probes if probe.get("repeated")}
-    entries = [*runs.values(), *repeated.values()]
-    return sum(entry.get("wall_seconds", 0) for entry in entries if entry.get("finished_unix", 0) > since) / 60
 
 
 def markdown(report: dict, entries: list[dict], published: bool) -> str:
