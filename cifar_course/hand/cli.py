@@ -14,16 +14,20 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m cifar_course.hand", description=__doc__.partition(":")[0] + ".")
     commands = made.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="make the student edition, or bring it up to date")
+    build.set_defaults(run=lambda given: _build(given.out))
     build.add_argument("out", type=Path, metavar="OUT", help="folder for it; files a student has edited there stay")
     report = commands.add_parser("report", help="start the write-up with your own figures and tables")
+    report.set_defaults(run=lambda given: _report(given.profile, given.pdf))
     report.add_argument("--profile", help="whose figures (default: the newest)")
     report.add_argument(
         "--pdf", action="store_true", help="make report.pdf of report.md, which is first started if need be"
     )
     pack = commands.add_parser("pack", help="make the hand-in zip; without --id and --name, say what would be in it")
+    pack.set_defaults(run=lambda given: handin.pack(given.id, given.name))
     pack.add_argument("--id", metavar="ID", help="your student ID, a number")
     pack.add_argument("--name", help="your name, such as Ada-Lovelace")
     page = commands.add_parser("pdf", help="make NAME.pdf beside a Markdown file, such as docs/cheatsheet.md")
+    page.set_defaults(run=lambda given: [f"Wrote {pdf.make(given.source)}."])
     page.add_argument("source", type=Path, metavar="NAME.md")
     return made
 
@@ -58,13 +62,5 @@ def _report(profile: str | None, as_pdf: bool) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 when all is well, 2 where the input was wrong."""
     options = parser().parse_args(arguments)
-    if options.command == "build":
-        lines = _build(options.out)
-    elif options.command == "report":
-        lines = _report(options.profile, options.pdf)
-    elif options.command == "pdf":
-        lines = [f"Wrote {pdf.make(options.source)}."]
-    else:
-        lines = handin.pack(options.id, options.name)
-    print("\n".join(lines))
+    print("\n".join(options.run(options)))
     return 0
