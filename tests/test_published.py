@@ -121,19 +121,16 @@ def test_it_shows_the_plan_of_one_profile_and_no_more_than_its_records_hold():
     assert f"{len(records)} runs on {store.label}" in whose(records)
 
 
-def test_a_sweep_is_published_at_its_source_s_length_once_its_runs_have_come(monkeypatch):
-    monkeypatch.setattr(plans.profiles, "_COME", frozenset(["02b_nll"]))
-    assert plans.sweeps.nll_identity(PUBLISHED).configs == plans.sweeps.nll_identity("laptop").configs
+def test_a_sweep_is_published_at_its_source_s_length_once_seed_0_of_every_variant_has_come(published):
+    records, long = published[0].folder.parent, plans.sweeps.nll_identity("laptop")
+    *first, last = [records / configs[0].folder_name("a" * 64) for configs in long.variants.values()]
+    for folder in first:
+        folder.mkdir()
+    assert {c.steps for c in plans.sweeps.nll_identity(PUBLISHED).configs} == {get_profile(PUBLISHED).mynet}
+    last.mkdir()
+    assert plans.sweeps.nll_identity(PUBLISHED, 3).configs == plans.sweeps.nll_identity("laptop", 3).configs
     assert {c.steps for c in plans.sweeps.structure(PUBLISHED).configs} == {get_profile(PUBLISHED).mynet}
     assert get_profile(PUBLISHED).mynet < PROFILES["laptop"].mynet
-
-
-def test_of_a_sweep_that_has_come_every_variant_is_recorded():
-    types = {make: getattr(make, "__annotations__", {}) for make in vars(plans.sweeps).values() if callable(make)}
-    makes = [make for make, of in types.items() if "profile" in of and of.get("return") is plans.sweeps.Sweep]
-    swept, store = {sweep.name: sweep for sweep in (make(PUBLISHED) for make in makes)}, PublishedStore()
-    for name in plans.profiles._COME:
-        assert all(store.get(configs[0]) for configs in swept[name].variants.values()), name
 
 
 def test_who_publishes_another_profile_shows_that_one(scratch, published):

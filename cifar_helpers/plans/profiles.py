@@ -114,7 +114,7 @@ PROFILES = {
     for column, name in enumerate(("smoke", "quick", "laptop", "full"))
 }
 PUBLISHED, USUALLY = "published", "laptop"  # the profile that trains nothing, and whose runs it shows if none is named
-# Where the course's own published records are shorter than ``laptop`` so far; a line goes when its runs have come.
+# Where the course's own published records are shorter than ``laptop`` so far; a sweep whose runs have come is not.
 _SHORTER = {
     "mynet": 234,
     "lenet": 468,
@@ -125,8 +125,6 @@ _SHORTER = {
     "resnet_004": 40,
     "resnet_002": 40,
 }
-# Sweeps whose runs have come at their sources' length, of seed 0 at least: these take no length from above.
-_COME = frozenset({"02_lenet", "02b_bn_at_high_rate"})
 _LIVE = {"own_toy": 4 * 468, "own_toy_seeds": 1}  # what is computed while one reads
 
 
@@ -137,11 +135,11 @@ def published_from() -> str:
     return name if name in PROFILES else USUALLY
 
 
-def get_profile(name: str | Profile, sweep: str = "") -> Profile:
+def get_profile(name: str | Profile, come: bool = False) -> Profile:
     """Return the profile of this name: one of ``PROFILES``, or ``published``; what is one is returned as it is.
 
     Args:
-        sweep: name of the sweep that asks, since the published runs of some are longer than those of others.
+        come: ``published`` as it will be once all of its runs have come.
 
     Raises:
         CourseError: there is none.
@@ -150,7 +148,7 @@ def get_profile(name: str | Profile, sweep: str = "") -> Profile:
         return name
     if name == PUBLISHED:
         source = published_from()
-        shorter = _SHORTER if source == USUALLY and sweep not in _COME else {}
+        shorter = _SHORTER if source == USUALLY and not come else {}
         return replace(PROFILES[source], name=PUBLISHED, data="local", minutes=8, **shorter, **_LIVE)
     if name not in PROFILES:
         raise CourseError(f"Unknown profile {name!r}; choose one of {', '.join((PUBLISHED, *PROFILES))}.")

@@ -4,11 +4,13 @@ Nothing here imports torch. A sweep changes one thing (or two, crossed) and keep
 variants the same images in the same order and, where the networks are the same, the same weights.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from ..training import published
 from ..training.config import RunConfig
-from .profiles import EPOCH, Profile, get_profile
+from .profiles import EPOCH, PUBLISHED, Profile, get_profile
 
 # Optimizer → (class, rate, arguments). Rates are torch's defaults; SGD has none, so it gets the customary pair.
 OPTIMIZERS = {
@@ -81,6 +83,20 @@ def _sweep(name: str, title: str, factors: str, variants: Mapping, seed: int, co
     return Sweep(name, title, tuple(factors.split("|")), keyed)
 
 
+def _as_come(make: Callable[..., Sweep]) -> Callable[..., Sweep]:
+    """A sweep that ``published`` shows at its source's length once seed 0 of every variant is recorded at it."""
+
+    @functools.wraps(make)
+    def made(profile: str, seed: int = 0) -> Sweep:
+        if profile == PUBLISHED:
+            come = get_profile(profile, come=True)
+            if published.recorded([configs[0] for configs in make(come).variants.values()]):
+                return make(come, seed)
+        return make(profile, seed)
+
+    return made
+
+
 # --- 02 and 02b: small networks -------------------------------------------------------------------------------------
 
 
@@ -104,9 +120,10 @@ def losses_and_optimizers(profile: str, seed: int = 0) -> Sweep:
     return _sweep("02_losses", title, "optimizer|loss", variants, seed, get_profile(profile).small_seeds)
 
 
+@_as_come
 def nll_identity(profile: str, seed: int = 0) -> Sweep:
     """Source 001's three pairs of optimizer and loss: cross-entropy is NLL after a log-softmax."""
-    plan = get_profile(profile, "02b_nll")
+    plan = get_profile(profile)
     variants = {
         "SGD, cross-entropy": mynet(plan),
         "SGD, NLL": mynet(plan, loss="nll"),
@@ -122,16 +139,18 @@ def nll_identity(profile: str, seed: int = 0) -> Sweep:
     )
 
 
+@_as_come
 def activations(profile: str, seed: int = 0) -> Sweep:
     """Six activations on MyNet."""
-    plan = get_profile(profile, "02_activations")
+    plan = get_profile(profile)
     variants = {name: mynet(plan, model_args={} if name == "relu" else {"activation": name}) for name in ACTIVATIONS}
     return _sweep("02_activations", "MyNet under six activations", "activation", variants, seed, plan.small_seeds)
 
 
+@_as_come
 def structure(profile: str, seed: int = 0) -> Sweep:
     """Hidden units, filter size and activation of MyNet, as source 001 changed them."""
-    plan = get_profile(profile, "02b_structure")
+    plan = get_profile(profile)
     variants = {
         "h = 100 (default)": mynet(plan),
         "h = 500": mynet(plan, 500),
@@ -189,9 +208,10 @@ def improved(profile: str | Profile, lr: float, batch_norm: bool = True, **setti
     return lenet(profile, lr, augmentation=AUGMENTED, model_args=arguments, **settings)
 
 
+@_as_come
 def lenet_changes(profile: str, seed: int = 0) -> Sweep:
     """Batch norm, augmentation and Swish on LeNet-5, Swish in both readings of source 002."""
-    plan = get_profile(profile, "02_lenet")
+    plan = get_profile(profile)
     variants = {
         "LeNet-5": lenet(plan),
         "+ batch norm": lenet(plan, model_args={"batch_norm": True}),
@@ -206,9 +226,10 @@ def lenet_changes(profile: str, seed: int = 0) -> Sweep:
     return _sweep("02_lenet", title, "change", variants, seed, plan.small_seeds)
 
 
+@_as_come
 def lenet_long(profile: str, seed: int = 0) -> Sweep:
     """LeNet-5 until it overfits, and two remedies: augmentation and a lower rate."""
-    plan = get_profile(profile, "02_overfitting")
+    plan = get_profile(profile)
     every = min(EPOCH, plan.sweep_every)  # an epoch, to see where it turns
     variants = {
         "LeNet-5": lenet(plan, steps=plan.overfit, eval_every=every),
@@ -219,18 +240,20 @@ def lenet_long(profile: str, seed: int = 0) -> Sweep:
     return _sweep("02_overfitting", title, "change", variants, seed, plan.small_seeds)
 
 
+@_as_come
 def initialisations(profile: str, seed: int = 0) -> Sweep:
     """Four initialisations of LeNet-5."""
-    plan = get_profile(profile, "02_initialisation")
+    plan = get_profile(profile)
     variants = {name: lenet(plan, model_args={} if name == "default" else {"init": name}) for name in INITS}
     return _sweep(
         "02_initialisation", "LeNet-5 from four initialisations", "initialisation", variants, seed, plan.small_seeds
     )
 
 
+@_as_come
 def rates(profile: str, seed: int = 0) -> Sweep:
     """Eight learning rates of the improved LeNet-5, and of the same net without batch norm."""
-    plan = get_profile(profile, "02b_rates")
+    plan = get_profile(profile)
     variants = {
         (f"{lr:g}", name): improved(plan, lr, batch_norm)
         for lr in LENET_RATES
@@ -240,9 +263,10 @@ def rates(profile: str, seed: int = 0) -> Sweep:
     return _sweep("02b_rates", title, "learning rate|network", variants, seed, plan.small_seeds)
 
 
+@_as_come
 def bn_at_high_rate(profile: str, seed: int = 0) -> Sweep:
     """LeNet-5 with and without batch norm at rate 0.1, augmented, with ReLU: source 002's reason for it."""
-    plan = get_profile(profile, "02b_bn_at_high_rate")
+    plan = get_profile(profile)
     variants = {
         name: lenet(plan, 0.1, augmentation=AUGMENTED, model_args=arguments)
         for name, arguments in (("without BN", {}), ("with BN", {"batch_norm": True}))
@@ -251,9 +275,10 @@ def bn_at_high_rate(profile: str, seed: int = 0) -> Sweep:
     return _sweep("02b_bn_at_high_rate", title, "network", variants, seed, plan.small_seeds)
 
 
+@_as_come
 def l2(profile: str, seed: int = 0) -> Sweep:
     """Five strengths of L2 (weight decay) on the improved LeNet-5 at the rate that 002 carried on with."""
-    plan = get_profile(profile, "02b_l2")
+    plan = get_profile(profile)
     variants = {}
     for strength in L2_STRENGTHS:
         momentum = sgd(CARRIED_RATE, **({"weight_decay": strength} if strength else {}))

@@ -1,6 +1,7 @@
 """Stores that only read; the published records under their own fingerprint, whatever images are at hand."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from ..env import CourseError, read_json
@@ -63,6 +64,14 @@ class PublishedStore(ReadingStore):
         if name not in self._read:
             self._read[name] = self._read_published(name)
         return self._read[name]
+
+
+def recorded(configs: Iterable[RunConfig]) -> bool:
+    """Whether all of these runs are among the published records."""
+    with contextlib.suppress(CourseError):  # there are none at all
+        store = PublishedStore()
+        return all((store.published / config.folder_name(store.fingerprint)).is_dir() for config in configs)
+    return False
 
 
 def whose(records: list[RunRecord]) -> str:
