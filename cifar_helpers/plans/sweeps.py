@@ -4,7 +4,6 @@ Nothing here imports torch. A sweep changes one thing (or two, crossed) and keep
 variants the same images in the same order and, where the networks are the same, the same weights.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -83,117 +82,102 @@ def _sweep(name: str, title: str, factors: str, variants: Mapping, seed: int, co
     return Sweep(name, title, tuple(factors.split("|")), keyed)
 
 
-def _as_come(make: Callable[..., Sweep]) -> Callable[..., Sweep]:
-    """A sweep that ``published`` shows at its source's length once seed 0 of every variant is recorded at it."""
+def sweep(name: str, title: str, factors: str, seeds: str = "small_seeds"):
+    """Make a function from the profile's budgets to one run per variant the ``Sweep`` of a profile and a first seed.
 
-    @functools.wraps(make)
-    def made(profile: str, seed: int = 0) -> Sweep:
-        if profile == PUBLISHED:
-            come = get_profile(profile, come=True)
-            if published.recorded([configs[0] for configs in make(come).variants.values()]):
-                return make(come, seed)
-        return make(profile, seed)
+    Under ``published`` its runs are as long as a source's once seed 0 of every variant is recorded so.
 
-    return made
+    Args:
+        factors: what is varied, or two such names with ``|`` between them.
+        seeds: which of the budgets says how many seeds every variant has.
+    """
+
+    def decorate(variants: Callable[..., Mapping]) -> Callable[..., Sweep]:
+        def made(profile: str, seed: int = 0, **settings) -> Sweep:
+            plan = get_profile(profile)
+            if profile == PUBLISHED:
+                come = get_profile(profile, come=True)
+                plan = come if published.recorded(variants(come, **settings).values()) else plan
+            return _sweep(name, title, factors, variants(plan, **settings), seed, getattr(plan, seeds))
+
+        made.__name__, made.__doc__ = variants.__name__, variants.__doc__
+        return made
+
+    return decorate
 
 
 # --- 02 and 02b: small networks -------------------------------------------------------------------------------------
 
 
-def mynet(profile: str | Profile, hidden: int = 100, steps: int | None = None, **settings) -> RunConfig:
+def mynet(profile: str | Profile, steps: int | None = None, **settings) -> RunConfig:
     """MyNet as the sweeps start from it: SGD with momentum 0.9 at rate 0.01, cross-entropy."""
-    arguments = settings.pop("model_args", {})
-    arguments = ({"hidden": hidden} if hidden != 100 else {}) | arguments
     steps = get_profile(profile).mynet if steps is None else steps
-    return configured(profile, "MyNet", steps, model_args=arguments, **(sgd() | settings))
+    return configured(profile, "MyNet", steps, **(sgd() | settings))
 
 
-def losses_and_optimizers(profile: str, seed: int = 0) -> Sweep:
+@sweep("02_losses", "MyNet under four losses and four optimizers", "optimizer|loss")
+def losses_and_optimizers(plan: Profile) -> Mapping:
     """Four losses crossed with four optimizers on MyNet, each from the same fresh weights."""
-    steps = get_profile(profile).grid
-    variants = {
-        (optimizer, loss): mynet(profile, steps=steps, loss=loss, **optimizer_settings(optimizer))
+    return {
+        (optimizer, loss): mynet(plan, steps=plan.grid, loss=loss, **optimizer_settings(optimizer))
         for optimizer in OPTIMIZERS
         for loss in LOSSES
     }
-    title = "MyNet under four losses and four optimizers"
-    return _sweep("02_losses", title, "optimizer|loss", variants, seed, get_profile(profile).small_seeds)
 
 
-@_as_come
-def nll_identity(profile: str, seed: int = 0) -> Sweep:
+@sweep("02b_nll", "MyNet under three pairs of optimizer and loss", "optimizer and loss")
+def nll_identity(plan: Profile) -> Mapping:
     """Source 001's three pairs of optimizer and loss: cross-entropy is NLL after a log-softmax."""
-    plan = get_profile(profile)
-    variants = {
+    return {
         "SGD, cross-entropy": mynet(plan),
         "SGD, NLL": mynet(plan, loss="nll"),
         "Adagrad, NLL": mynet(plan, loss="nll", **optimizer_settings("Adagrad")),
     }
-    return _sweep(
-        "02b_nll",
-        "MyNet under three pairs of optimizer and loss",
-        "optimizer and loss",
-        variants,
-        seed,
-        plan.small_seeds,
-    )
 
 
-@_as_come
-def activations(profile: str, seed: int = 0) -> Sweep:
+@sweep("02_activations", "MyNet under six activations", "activation")
+def activations(plan: Profile) -> Mapping:
     """Six activations on MyNet."""
-    plan = get_profile(profile)
-    variants = {name: mynet(plan, model_args={} if name == "relu" else {"activation": name}) for name in ACTIVATIONS}
-    return _sweep("02_activations", "MyNet under six activations", "activation", variants, seed, plan.small_seeds)
+    return {name: mynet(plan, model_args={} if name == "relu" else {"activation": name}) for name in ACTIVATIONS}
 
 
-@_as_come
-def structure(profile: str, seed: int = 0) -> Sweep:
+@sweep("02b_structure", "MyNet with other hidden sizes, filter sizes and activations", "change")
+def structure(plan: Profile) -> Mapping:
     """Hidden units, filter size and activation of MyNet, as source 001 changed them."""
-    plan = get_profile(profile)
-    variants = {
+    return {
         "h = 100 (default)": mynet(plan),
-        "h = 500": mynet(plan, 500),
-        "h = 500, second filters 3×3": mynet(plan, 500, model_args={"kernel2": 3}),
-        "h = 500, tanh": mynet(plan, 500, model_args={"activation": "tanh"}),
+        "h = 500": mynet(plan, model_args={"hidden": 500}),
+        "h = 500, second filters 3×3": mynet(plan, model_args={"hidden": 500, "kernel2": 3}),
+        "h = 500, tanh": mynet(plan, model_args={"hidden": 500, "activation": "tanh"}),
     }
-    title = "MyNet with other hidden sizes, filter sizes and activations"
-    return _sweep("02b_structure", title, "change", variants, seed, plan.small_seeds)
 
 
-def filters(profile: str, seed: int = 0) -> Sweep:
+@sweep("02b_filters", "MyNet with three numbers of filters", "filters")
+def filters(plan: Profile) -> Mapping:
     """Number of filters of MyNet's two convolutions."""
-    plan = get_profile(profile)
-    variants = {
-        f"{first} and {second}": mynet(
-            profile, steps=plan.grid, model_args={} if first == 20 else {"filters": [first, second]}
-        )
-        for first, second in ((10, 25), (20, 50), (40, 100))
-    }
-    return _sweep("02b_filters", "MyNet with three numbers of filters", "filters", variants, seed, plan.small_seeds)
+    changed = {"10 and 25": {"filters": [10, 25]}, "20 and 50": {}, "40 and 100": {"filters": [40, 100]}}
+    return {name: mynet(plan, steps=plan.grid, model_args=arguments) for name, arguments in changed.items()}
 
 
-def own_optimizers(profile: str, seed: int = 0, muon: bool = True) -> Sweep:
+@sweep("02_own_optimizers", "MyNet under the course's own optimizers and torch's", "optimizer")
+def own_optimizers(plan: Profile, muon: bool = True) -> Mapping:
     """The course's own optimizers beside torch's, Muon and a one-cycle schedule, on MyNet.
 
     Args:
         muon: whether the installed torch has Muon.
     """
-    plan = get_profile(profile)
-    steps = plan.grid
-    variants = {
-        "SGD (torch)": mynet(profile, steps=steps),
-        "SGD (course)": mynet(profile, steps=steps, **(sgd() | {"optimizer": "course.SGD"})),
-        "Adam (torch)": mynet(profile, steps=steps, **optimizer_settings("Adam")),
-        "Adam (course)": mynet(profile, steps=steps, **(optimizer_settings("Adam") | {"optimizer": "course.Adam"})),
-        "AdamW (course)": mynet(profile, steps=steps, **(optimizer_settings("Adam") | {"optimizer": "course.AdamW"})),
-        "SGD, one cycle": mynet(profile, steps=steps, **sgd(0.05), schedule="one_cycle"),
+    adam = optimizer_settings("Adam")
+    settings = {
+        "SGD (torch)": {},
+        "SGD (course)": {"optimizer": "course.SGD"},
+        "Adam (torch)": adam,
+        "Adam (course)": adam | {"optimizer": "course.Adam"},
+        "AdamW (course)": adam | {"optimizer": "course.AdamW"},
+        "SGD, one cycle": sgd(0.05) | {"schedule": "one_cycle"},
     }
     if muon:
-        muon_settings = {"optimizer": "course.MuonAndAdamW", "lr": 0.02, "optimizer_args": {}}
-        variants["Muon and AdamW"] = mynet(profile, steps=steps, **muon_settings)
-    title = "MyNet under the course's own optimizers and torch's"
-    return _sweep("02_own_optimizers", title, "optimizer", variants, seed, plan.small_seeds)
+        settings["Muon and AdamW"] = {"optimizer": "course.MuonAndAdamW", "lr": 0.02, "optimizer_args": {}}
+    return {name: mynet(plan, steps=plan.grid, **mine) for name, mine in settings.items()}
 
 
 def lenet(profile: str | Profile, lr: float = 0.01, steps: int | None = None, **settings) -> RunConfig:
@@ -208,11 +192,10 @@ def improved(profile: str | Profile, lr: float, batch_norm: bool = True, **setti
     return lenet(profile, lr, augmentation=AUGMENTED, model_args=arguments, **settings)
 
 
-@_as_come
-def lenet_changes(profile: str, seed: int = 0) -> Sweep:
+@sweep("02_lenet", "LeNet-5 with batch norm, Swish and augmentation", "change")
+def lenet_changes(plan: Profile) -> Mapping:
     """Batch norm, augmentation and Swish on LeNet-5, Swish in both readings of source 002."""
-    plan = get_profile(profile)
-    variants = {
+    return {
         "LeNet-5": lenet(plan),
         "+ batch norm": lenet(plan, model_args={"batch_norm": True}),
         "+ Swish": lenet(plan, model_args={"activation": "swish"}),
@@ -222,69 +205,51 @@ def lenet_changes(profile: str, seed: int = 0) -> Sweep:
         "+ augmentation, Swish": improved(plan, 0.01, batch_norm=False),
         "+ all three": improved(plan, 0.01),
     }
-    title = "LeNet-5 with batch norm, Swish and augmentation"
-    return _sweep("02_lenet", title, "change", variants, seed, plan.small_seeds)
 
 
-@_as_come
-def lenet_long(profile: str, seed: int = 0) -> Sweep:
+@sweep("02_overfitting", "LeNet-5 trained for long, with augmentation and at a lower rate", "change")
+def lenet_long(plan: Profile) -> Mapping:
     """LeNet-5 until it overfits, and two remedies: augmentation and a lower rate."""
-    plan = get_profile(profile)
     every = min(EPOCH, plan.sweep_every)  # an epoch, to see where it turns
-    variants = {
+    return {
         "LeNet-5": lenet(plan, steps=plan.overfit, eval_every=every),
         "+ augmentation": lenet(plan, steps=plan.overfit, augmentation=AUGMENTED, keep_weights=True, eval_every=every),
         "rate 0.002": lenet(plan, 0.002, steps=plan.overfit, eval_every=every),
     }
-    title = "LeNet-5 trained for long, with augmentation and at a lower rate"
-    return _sweep("02_overfitting", title, "change", variants, seed, plan.small_seeds)
 
 
-@_as_come
-def initialisations(profile: str, seed: int = 0) -> Sweep:
+@sweep("02_initialisation", "LeNet-5 from four initialisations", "initialisation")
+def initialisations(plan: Profile) -> Mapping:
     """Four initialisations of LeNet-5."""
-    plan = get_profile(profile)
-    variants = {name: lenet(plan, model_args={} if name == "default" else {"init": name}) for name in INITS}
-    return _sweep(
-        "02_initialisation", "LeNet-5 from four initialisations", "initialisation", variants, seed, plan.small_seeds
-    )
+    return {name: lenet(plan, model_args={} if name == "default" else {"init": name}) for name in INITS}
 
 
-@_as_come
-def rates(profile: str, seed: int = 0) -> Sweep:
+@sweep(
+    "02b_rates", "The improved LeNet-5 at eight learning rates, with and without batch norm", "learning rate|network"
+)
+def rates(plan: Profile) -> Mapping:
     """Eight learning rates of the improved LeNet-5, and of the same net without batch norm."""
-    plan = get_profile(profile)
-    variants = {
+    return {
         (f"{lr:g}", name): improved(plan, lr, batch_norm)
         for lr in LENET_RATES
         for name, batch_norm in (("without BN", False), ("with BN", True))
     }
-    title = "The improved LeNet-5 at eight learning rates, with and without batch norm"
-    return _sweep("02b_rates", title, "learning rate|network", variants, seed, plan.small_seeds)
 
 
-@_as_come
-def bn_at_high_rate(profile: str, seed: int = 0) -> Sweep:
+@sweep("02b_bn_at_high_rate", "LeNet-5 at rate 0.1 with and without batch norm", "network")
+def bn_at_high_rate(plan: Profile) -> Mapping:
     """LeNet-5 with and without batch norm at rate 0.1, augmented, with ReLU: source 002's reason for it."""
-    plan = get_profile(profile)
-    variants = {
-        name: lenet(plan, 0.1, augmentation=AUGMENTED, model_args=arguments)
-        for name, arguments in (("without BN", {}), ("with BN", {"batch_norm": True}))
-    }
-    title = "LeNet-5 at rate 0.1 with and without batch norm"
-    return _sweep("02b_bn_at_high_rate", title, "network", variants, seed, plan.small_seeds)
+    changed = {"without BN": {}, "with BN": {"batch_norm": True}}
+    return {name: lenet(plan, 0.1, augmentation=AUGMENTED, model_args=arguments) for name, arguments in changed.items()}
 
 
-@_as_come
-def l2(profile: str, seed: int = 0) -> Sweep:
+@sweep("02b_l2", "The improved LeNet-5 under five strengths of L2", "L2 strength")
+def l2(plan: Profile) -> Mapping:
     """Five strengths of L2 (weight decay) on the improved LeNet-5 at the rate that 002 carried on with."""
-    plan = get_profile(profile)
-    variants = {}
-    for strength in L2_STRENGTHS:
-        momentum = sgd(CARRIED_RATE, **({"weight_decay": strength} if strength else {}))
-        variants[f"{strength:g}"] = improved(plan, CARRIED_RATE, optimizer_args=momentum["optimizer_args"])
-    title = "The improved LeNet-5 under five strengths of L2"
-    return _sweep("02b_l2", title, "L2 strength", variants, seed, plan.small_seeds)
+    decays = {f"{strength:g}": {"weight_decay": strength} if strength else {} for strength in L2_STRENGTHS}
+    return {
+        name: improved(plan, CARRIED_RATE, optimizer_args={"momentum": 0.9} | decay) for name, decay in decays.items()
+    }
 
 
 def matched_l1(l2_strength: float) -> float:
@@ -297,38 +262,25 @@ def matched_l1(l2_strength: float) -> float:
     return float(f"{l2_strength * squares / 2 / absolutes:.3g}")
 
 
-def penalties(profile: str, seed: int = 0) -> Sweep:
+@sweep("02_penalties", "LeNet-5 under L2 and under L1", "penalty")
+def penalties(plan: Profile) -> Mapping:
     """L1 in the loss against L2: at the source's strengths and where both penalties begin equal."""
-    plan = get_profile(profile)
     kept = {"steps": plan.penalties, "keep_weights": True}
-    variants = {
-        "none": lenet(profile, **kept),
-        "L2 0.01": lenet(profile, **sgd(weight_decay=0.01), **kept),
-        f"L1 {matched_l1(0.01):g} (as strong)": lenet(profile, l1=matched_l1(0.01), **kept),
-        "L2 0.001": lenet(profile, **sgd(weight_decay=1e-3), **kept),
-        f"L1 {matched_l1(1e-3):g} (as strong)": lenet(profile, l1=matched_l1(1e-3), **kept),
-        "L1 1": lenet(profile, l1=1.0, **kept),
+    return {
+        "none": lenet(plan, **kept),
+        "L2 0.01": lenet(plan, **sgd(weight_decay=0.01), **kept),
+        f"L1 {matched_l1(0.01):g} (as strong)": lenet(plan, l1=matched_l1(0.01), **kept),
+        "L2 0.001": lenet(plan, **sgd(weight_decay=1e-3), **kept),
+        f"L1 {matched_l1(1e-3):g} (as strong)": lenet(plan, l1=matched_l1(1e-3), **kept),
+        "L1 1": lenet(plan, l1=1.0, **kept),
     }
-    return _sweep("02_penalties", "LeNet-5 under L2 and under L1", "penalty", variants, seed, plan.small_seeds)
 
 
-def batch_sizes(profile: str, seed: int = 0) -> Sweep:
+@sweep("02_batch_size", "The basic ConvNet at five batch sizes, the same images and rate", "batch size")
+def batch_sizes(plan: Profile) -> Mapping:
     """Batch sizes 4 to 500 on the basic ConvNet at one rate, all for the same number of images."""
-    plan = get_profile(profile)
-    sizes = [size for size in BATCH_SIZES if size <= plan.batch_images // 2]
-    variants = {
-        str(size): configured(
-            profile,
-            "ConvNet",
-            plan.batch_images // size,
-            batch_size=size,
-            **sgd(1e-3),
-            eval_every=plan.batch_images // size,
-        )
-        for size in sizes
-    }
-    title = "The basic ConvNet at five batch sizes, the same images and rate"
-    return _sweep("02_batch_size", title, "batch size", variants, seed, plan.small_seeds)
+    lengths = {size: plan.batch_images // size for size in BATCH_SIZES if size <= plan.batch_images // 2}
+    return {str(size): convnet(plan, size, steps, eval_every=steps) for size, steps in lengths.items()}
 
 
 def convnet(profile: str | Profile, batch_size: int, steps: int, lr: float = 1e-3, **settings) -> RunConfig:
@@ -338,39 +290,30 @@ def convnet(profile: str | Profile, batch_size: int, steps: int, lr: float = 1e-
     return configured(profile, "ConvNet", steps, batch_size=batch_size, **sgd(lr), **({"eval_every": every} | settings))
 
 
-def convnet_lengths(profile: str, seed: int = 0) -> Sweep:
+@sweep("02b_convnet", "The basic ConvNet at three batch sizes, each at its source's length", "batch size")
+def convnet_lengths(plan: Profile) -> Mapping:
     """The ConvNet at three batch sizes, each at source 004's length, and one as short as at batch 4."""
-    plan = get_profile(profile)
-    variants = {f"batch {size}": convnet(profile, size, steps) for size, steps in plan.convnet.items()}
+    variants = {f"batch {size}": convnet(plan, size, steps) for size, steps in plan.convnet.items()}
     middle = min(128, plan.batch_size)
-    variants[f"batch {middle}, short"] = convnet(profile, middle, plan.convnet_early)
-    title = "The basic ConvNet at three batch sizes, each at its source's length"
-    return _sweep("02b_convnet", title, "batch size", variants, seed, plan.small_seeds)
+    variants[f"batch {middle}, short"] = convnet(plan, middle, plan.convnet_early)
+    return variants
 
 
-def dropout(profile: str, seed: int = 0) -> Sweep:
+@sweep("02b_dropout", "The basic ConvNet with and without dropout", "dropout")
+def dropout(plan: Profile) -> Mapping:
     """Dropout after each hidden linear layer of the basic ConvNet, at source 004's batch and rate."""
-    plan = get_profile(profile)
-    variants = {
-        name: convnet(profile, 4, plan.convnet[4], model_args=arguments)
-        for name, arguments in (("without", {}), ("dropout 0.5", {"dropout": 0.5}))
-    }
-    return _sweep(
-        "02b_dropout", "The basic ConvNet with and without dropout", "dropout", variants, seed, plan.small_seeds
-    )
+    changed = {"without": {}, "dropout 0.5": {"dropout": 0.5}}
+    return {name: convnet(plan, 4, plan.convnet[4], model_args=arguments) for name, arguments in changed.items()}
 
 
-def high_rate(profile: str, seed: int = 0) -> Sweep:
+@sweep("02b_high_rate", "The basic ConvNet at rate 0.1 under four losses and two batch sizes", "loss|batch size")
+def high_rate(plan: Profile) -> Mapping:
     """The ConvNet at rate 0.1 under four losses, at source 004's batch and a larger one: it saw NaN."""
-    plan = get_profile(profile)
-    sizes = (4, plan.batch_size)
-    variants = {
-        (loss, str(size)): convnet(profile, size, min(100, plan.grid), 0.1, loss=loss, test=False)
+    return {
+        (loss, str(size)): convnet(plan, size, min(100, plan.grid), 0.1, loss=loss, test=False)
         for loss in LOSSES
-        for size in sizes
+        for size in (4, plan.batch_size)
     }
-    title = "The basic ConvNet at rate 0.1 under four losses and two batch sizes"
-    return _sweep("02b_high_rate", title, "loss|batch size", variants, seed, plan.small_seeds)
 
 
 def fair(profile: str, seed: int = 0) -> list[RunConfig]:
@@ -382,42 +325,37 @@ def fair(profile: str, seed: int = 0) -> list[RunConfig]:
 # --- 03: large networks --------------------------------------------------------------------------------------------
 
 
-def resnet_and_vgg(profile: str, seed: int = 0) -> Sweep:
+@sweep(
+    "03_large", "A small ResNet and a wide VGG from two initialisations", "network|initialisation", seeds="large_seeds"
+)
+def resnet_and_vgg(plan: Profile) -> Mapping:
     """A small ResNet and a wide VGG (source 001's), from PyTorch's default and from Xavier-uniform."""
-    plan = get_profile(profile)
-    variants = {
-        (name, init): configured(profile, model, steps, model_args={} if init == "default" else {"init": init}, **sgd())
+    return {
+        (name, init): configured(plan, model, steps, model_args={} if init == "default" else {"init": init}, **sgd())
         for name, model, steps in (("ResNet", "ResNet001", plan.resnet001), ("VGGNet", "VGGNet", plan.vggnet))
         for init in ("default", "xavier_uniform")
     }
-    title = "A small ResNet and a wide VGG from two initialisations"
-    return _sweep("03_large", title, "network|initialisation", variants, seed, plan.large_seeds)
 
 
-def resnets(profile: str, seed: int = 0) -> Sweep:
+@sweep("03_resnet18", "ResNet-18 under two recipes", "recipe", seeds="large_seeds")
+def resnets(plan: Profile) -> Mapping:
     """ResNet-18 as 004 (the constant rate) and as 002 trained theirs, as far as they say how."""
-    plan = get_profile(profile)
-    down = {"schedule": "step_down", "schedule_args": {"every": 25 / 105, "drops": 1}}
-    variants = {
-        "rate 0.05": configured(profile, "resnet18", plan.resnet_004, **sgd(0.05)),
-        "rate 0.2, falling": configured(
-            profile, "resnet18", plan.resnet_002, augmentation=AUGMENTED, **sgd(0.2, weight_decay=1e-5), **down
-        ),
+    falling = {"schedule": "step_down", "schedule_args": {"every": 25 / 105, "drops": 1}, "augmentation": AUGMENTED}
+    return {
+        "rate 0.05": configured(plan, "resnet18", plan.resnet_004, **sgd(0.05)),
+        "rate 0.2, falling": configured(plan, "resnet18", plan.resnet_002, **sgd(0.2, weight_decay=1e-5), **falling),
     }
-    return _sweep("03_resnet18", "ResNet-18 under two recipes", "recipe", variants, seed, plan.large_seeds)
 
 
-def own_on_vgg(profile: str, seed: int = 0) -> Sweep:
+@sweep(
+    "03_own_optimizers", "VGG-A + BN under the course's own optimizers and torch's", "optimizer", seeds="large_seeds"
+)
+def own_on_vgg(plan: Profile) -> Mapping:
     """The course's own optimizers beside torch's on the full VGG-A + BN."""
-    plan = get_profile(profile)
-    variants = {
+    return {
         f"{name} ({house})": configured(
-            *(profile, "VGG_A_BatchNorm", plan.own_vgg),
-            test=False,
-            **(optimizer_settings(name) | {"optimizer": prefix + name}),
+            plan, "VGG_A_BatchNorm", plan.own_vgg, test=False, **optimizer_settings(name) | {"optimizer": prefix + name}
         )
         for name in ("SGD", "Adam")
         for house, prefix in (("torch", ""), ("course", "course."))
     }
-    title = "VGG-A + BN under the course's own optimizers and torch's"
-    return _sweep("03_own_optimizers", title, "optimizer", variants, seed, plan.large_seeds)
