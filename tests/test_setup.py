@@ -123,8 +123,8 @@ def test_the_experiments_are_the_handouts():
         assert len(set(sweep)) == len(sweep)
         plain, normed = ([run for run in sweep if run.model == m] for m in plans.landscape.NETWORKS)
         assert [(run.lr, run.seed) for run in plain] == [(run.lr, run.seed) for run in normed]
-    with pytest.raises(CourseError, match="steps"):
-        plans.landscape.bn_sweep("smoke", steps=0)
+    with pytest.raises(CourseError, match="learning rate"):
+        plans.landscape.bn_sweep("smoke", rates=[0.0])
     assert {run.n_items for run in plans.landscape.bn_sweep("smoke", n_items=0)} == {
         0
     }  # refused where the data is known

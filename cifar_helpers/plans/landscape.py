@@ -23,11 +23,7 @@ HARD_SETTINGS = (("Adam", 5e-3), ("Adam", 1e-2), ("SGD", 1e-2), ("SGD", 1e-1))
 
 
 def bn_sweep(
-    profile: str,
-    seed: int = 0,
-    rates: Sequence[float] | None = None,
-    steps: int | None = None,
-    n_items: int | None = None,
+    profile: str, seed: int = 0, rates: Sequence[float] | None = None, n_items: int | None = None
 ) -> list[RunConfig]:
     """VGG-A without and with batch norm at every rate, all runs of a seed from the same weights and batches.
 
@@ -35,9 +31,8 @@ def bn_sweep(
     code: Adam, batch 128, normalisation ½, no augmentation. Recorded in fp32: bf16 gradients are too far off.
 
     Args:
-        profile: name in ``PROFILES``.
         seed: the first seed.
-        rates, steps, n_items: None takes the profile's.
+        rates, n_items: None takes the profile's.
 
     Raises:
         CourseError: an unknown profile or an unusable value.
@@ -46,27 +41,19 @@ def bn_sweep(
     if rates is not None and not isinstance(rates, list | tuple):
         raise CourseError(f"rates must be a list of learning rates, not {rates!r}.")
     return [
-        _config(
-            budget,
-            network,
-            seed + offset,
-            lr=rate,
-            steps=steps,
-            n_items=n_items,
-            test=budget.bn_test and rate == BASE_RATE,
-        )
+        _config(budget, network, seed + offset, n_items, lr=rate, test=budget.bn_test and rate == BASE_RATE)
         for network in NETWORKS
         for rate in rates or RATES
         for offset in range(budget.bn_seeds if rate == BASE_RATE else budget.rate_seeds)
     ]
 
 
-def bn_family(profile: str, seed: int = 0, steps: int | None = None, n_items: int | None = None) -> list[RunConfig]:
+def bn_family(profile: str, seed: int = 0, n_items: int | None = None) -> list[RunConfig]:
     """The rest of the VGG-A family at the base rate: Light, Dropout, BN + Dropout."""
     budget = get_profile(profile)
-    steps = budget.family_steps if steps is None else steps
+    settings = {"steps": budget.family_steps, "gradients": False, "test": budget.bn_test}
     return [
-        _config(budget, network, seed + offset, steps=steps, n_items=n_items, gradients=False, test=budget.bn_test)
+        _config(budget, network, seed + offset, n_items, **settings)
         for network in FAMILY
         for offset in range(budget.family_seeds)
     ]
@@ -75,20 +62,10 @@ def bn_family(profile: str, seed: int = 0, steps: int | None = None, n_items: in
 def bn_hard_settings(profile: str, seed: int = 0, n_items: int | None = None) -> list[RunConfig]:
     """Both networks at optimizers and rates where plain VGG-A is expected to struggle."""
     budget = get_profile(profile)
-    settings = HARD_SETTINGS[-budget.hard_settings :]
+    settings = {"steps": budget.hard_steps, "gradients": False, "test": False}
     return [
-        _config(
-            budget,
-            network,
-            seed,
-            lr=rate,
-            optimizer=optimizer,
-            steps=budget.hard_steps,
-            n_items=n_items,
-            gradients=False,
-            test=False,
-        )
-        for optimizer, rate in settings
+        _config(budget, network, seed, n_items, optimizer=optimizer, lr=rate, **settings)
+        for optimizer, rate in HARD_SETTINGS[-budget.hard_settings :]
         for network in NETWORKS
     ]
 
@@ -104,10 +81,10 @@ def sweep_probes(profile: str, seed: int = 0) -> Callable[[RunConfig], list[Prob
     return lambda config: [same_batch(profile)] if config.seed in measured else []
 
 
-def direct_runs(profile: str, seed: int = 0, lr: float = PAPER_RATE, steps: int | None = None) -> list[RunConfig]:
+def direct_runs(profile: str, seed: int = 0) -> list[RunConfig]:
     """Both networks as in the paper: SGD, batch 128, Xavier-normal, no augmentation; several seeds."""
     budget = get_profile(profile)
-    settings = {"optimizer": "SGD", "lr": lr, "steps": budget.direct_steps if steps is None else steps, "test": False}
+    settings = {"optimizer": "SGD", "lr": PAPER_RATE, "steps": budget.direct_steps, "test": False}
     return [
         _config(budget, network, seed + offset, **settings)
         for network in NETWORKS
@@ -115,13 +92,13 @@ def direct_runs(profile: str, seed: int = 0, lr: float = PAPER_RATE, steps: int 
     ]
 
 
-def direct_probe(profile: str, lr: float = PAPER_RATE) -> ProbeConfig:
+def direct_probe(profile: str) -> ProbeConfig:
     """The paper's measurement along ``direct_runs``: η from ½ to 4 times the rate, every few steps."""
     budget = get_profile(profile)
-    return ProbeConfig("along_gradient", every=budget.probe_every, etas=eta_grid(lr, budget.probe_points))
+    return ProbeConfig("along_gradient", every=budget.probe_every, etas=eta_grid(PAPER_RATE, budget.probe_points))
 
 
-def direct_controls(profile: str, lr: float = PAPER_RATE) -> dict[str, ProbeConfig]:
+def direct_controls(profile: str) -> dict[str, ProbeConfig]:
     """What decides whether the probe's outcome stands, at a few steps of ``direct_runs``.
 
     Returns:
@@ -129,22 +106,22 @@ def direct_controls(profile: str, lr: float = PAPER_RATE) -> dict[str, ProbeConf
         as long as the gradient; ``noise``: the gradient on other batches at the same weights.
     """
     budget = get_profile(profile)
-    return _controls(budget, budget.control_steps, lr)
+    return _controls(budget, budget.control_steps)
 
 
-def _controls(budget: Profile, at: tuple[int, ...], lr: float = PAPER_RATE) -> dict[str, ProbeConfig]:
-    etas = eta_grid(lr, budget.probe_points)
+def _controls(budget: Profile, at: tuple[int, ...]) -> dict[str, ProbeConfig]:
+    etas = eta_grid(PAPER_RATE, budget.probe_points)
     return {
-        "dense": ProbeConfig("along_gradient", at=at, etas=eta_grid(lr, DENSE)),
+        "dense": ProbeConfig("along_gradient", at=at, etas=eta_grid(PAPER_RATE, DENSE)),
         "eval": ProbeConfig("along_gradient", at=at, etas=etas, mode="eval"),
         "random": ProbeConfig("along_gradient", at=at, etas=etas, direction="random"),
         "noise": ProbeConfig("noise", at=at, batches=budget.control_batches),
     }
 
 
-def direct_probes(profile: str, lr: float = PAPER_RATE) -> list[ProbeConfig]:
+def direct_probes(profile: str) -> list[ProbeConfig]:
     """All probes of ``direct_runs``, taken in one training; shared by notebooks 05 to 07."""
-    return [direct_probe(profile, lr), *direct_controls(profile, lr).values()]
+    return [direct_probe(profile), *direct_controls(profile).values()]
 
 
 def narrow_runs(profile: str, seed: int = 0) -> list[RunConfig]:
@@ -161,10 +138,9 @@ def narrow_probe(profile: str) -> ProbeConfig:
     """The paper's measurement along ``narrow_runs``, often at first, then less often."""
     budget = get_profile(profile)
     often, until, seldom = budget.narrow_often
-    if until >= budget.narrow_steps:
-        return ProbeConfig("along_gradient", every=often, etas=eta_grid(PAPER_RATE, budget.probe_points))
     at = (*range(0, until, often), *range(until, budget.narrow_steps, seldom))
-    return ProbeConfig("along_gradient", at=at, etas=eta_grid(PAPER_RATE, budget.probe_points))
+    when = {"every": often} if until >= budget.narrow_steps else {"at": at}
+    return ProbeConfig("along_gradient", etas=eta_grid(PAPER_RATE, budget.probe_points), **when)
 
 
 def narrow_probes(profile: str) -> list[ProbeConfig]:
@@ -186,25 +162,14 @@ def narrow_sweep(profile: str, seed: int = 0) -> list[RunConfig]:
 
 def _narrow(budget: Profile, network: str, seed: int, **settings) -> RunConfig:
     """Evaluated as often in every profile that trains as long, so that they share the run."""
-    usual = {"batch_size": budget.batch_size, "n_items": budget.n_items, "eval_every": budget.narrow_every}
-    usual |= {"eval_items": budget.narrow_eval_items, "model_args": {"width": NARROW}, "test": False}
-    usual |= {"precision": "fp32", "gradients": True, "gaps": GAPS}
-    return RunConfig(network, seed=seed, **usual | settings)
+    usual = {"eval_every": budget.narrow_every, "eval_items": budget.narrow_eval_items, "test": False}
+    return _config(budget, network, seed, model_args={"width": NARROW}, **usual | settings)
 
 
-def _config(budget: Profile, model: str, seed: int, steps=None, n_items=None, gradients=True, **settings) -> RunConfig:
+def _config(budget: Profile, model: str, seed: int, n_items: int | None = None, **settings) -> RunConfig:
     scaled = budget.width != 1 and model != "VGG_A_Light"  # which is small as it is
-    return RunConfig(
-        model,
-        {"width": budget.width} if scaled else {},
-        seed=seed,
-        steps=budget.bn_steps if steps is None else steps,
-        n_items=budget.n_items if n_items is None else n_items,
-        batch_size=budget.batch_size,
-        precision="fp32",
-        gradients=gradients,
-        gaps=GAPS,
-        eval_every=budget.bn_every,
-        eval_items=budget.bn_eval_items,
-        **settings,
-    )
+    usual = {"model_args": {"width": budget.width} if scaled else {}, "batch_size": budget.batch_size}
+    usual |= {"steps": budget.bn_steps, "n_items": budget.n_items if n_items is None else n_items}
+    usual |= {"eval_every": budget.bn_every, "eval_items": budget.bn_eval_items}
+    usual |= {"precision": "fp32", "gradients": True, "gaps": GAPS}
+    return RunConfig(model, seed=seed, **usual | settings)
