@@ -1,5 +1,3 @@
 """Looking inside trained networks."""
 
 from . import attribution, curvature, explanations, features, mistakes, shift, surface, toys
-
-__all__ = ["attribution", "curvature", "explanations", "features", "mistakes", "shift", "surface", "toys"]

@@ -1,6 +1,6 @@
 """Networks of the course, each with one explicit switch for normalisation, activation and initialisation.
 
-Every network but the general ``VGG`` can be built without arguments and then is that of the source that named it. The
+Every network can be built without arguments and then is that of the source that named it (``VGG``: VGG-A). The
 exact parameter counts are in the tests. The residual networks are in ``resnets``, the fast recipe's network in
 ``fast``; a config finds all of them here by name.
 """
@@ -15,38 +15,6 @@ from .owncode import REGISTERED
 from .resnets import ResNet, ResNet001, resnet18, resnet34, resnet50, resnet101, resnet152
 from .vgg import VGG, VGG_A, VGG_A_BatchNorm, VGG_A_BatchNorm_Dropout, VGG_A_Dropout, VGG_A_Light, VGG_BatchNorm, VGGNet
 
-__all__ = [
-    "ACTIVATIONS",
-    "INITS",
-    "NORMS",
-    "AlexNet",
-    "ConvNet",
-    "FastNet",
-    "LeNet5",
-    "MyNet",
-    "ResNet",
-    "ResNet001",
-    "Swish",
-    "VGG",
-    "VGGNet",
-    "VGG_A",
-    "VGG_A_BatchNorm",
-    "VGG_A_BatchNorm_Dropout",
-    "VGG_A_Dropout",
-    "VGG_A_Light",
-    "VGG_BatchNorm",
-    "initialise",
-    "known",
-    "output_layer",
-    "parameter_count",
-    "register",
-    "resnet101",
-    "resnet152",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-]
-
 
 def known() -> list[str]:
     """Names that a config may give as its model: the networks of this room and those added by ``register``."""
@@ -59,7 +27,7 @@ def register(network: type[nn.Module]) -> type[nn.Module]:
     """Class decorator that lets a config name a network of the reader's own, in this process.
 
     Changed code is noticed: everything of the reader's that the class runs is part of what a record's initial weights
-    are compared by (``models.digest``).
+    are compared by (``owncode.digest``).
 
     Raises:
         ValueError: the course has a network of this name.

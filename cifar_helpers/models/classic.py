@@ -16,7 +16,7 @@ class MyNet(nn.Module):
         filters: filters of the two convolutions.
         batch_norm: normalise after each convolution.
 
-    Shape: images (N, 3, 32, 32) → logits (N, num_classes).
+    Shape: images (N, 3, 32, 32) → logits (N, 10).
 
     Raises:
         ValueError: an unknown activation or init.
@@ -30,7 +30,6 @@ class MyNet(nn.Module):
         init: str = "default",
         filters: tuple[int, int] = (20, 50),
         batch_norm: bool = True,
-        num_classes: int = 10,
     ):
         super().__init__()
         act = lookup("activation", activation, ACTIVATIONS)
@@ -46,7 +45,7 @@ class MyNet(nn.Module):
             act(),
             nn.MaxPool2d(2),
         )
-        self.classifier = nn.Sequential(nn.Linear(second * side * side, hidden), act(), nn.Linear(hidden, num_classes))
+        self.classifier = nn.Sequential(nn.Linear(second * side * side, hidden), act(), nn.Linear(hidden, 10))
         initialise(self, init)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -60,15 +59,13 @@ class LeNet5(nn.Module):
         batch_norm: normalise after every convolution and linear layer but the last.
         activation, init: names, see ``ACTIVATIONS`` and ``INITS``; source 002 compares ReLU with its own Swish.
 
-    Shape: images (N, 3, 32, 32) → logits (N, num_classes).
+    Shape: images (N, 3, 32, 32) → logits (N, 10).
 
     Raises:
         ValueError: an unknown activation or init.
     """
 
-    def __init__(
-        self, batch_norm: bool = False, activation: str = "relu", init: str = "default", num_classes: int = 10
-    ):
+    def __init__(self, batch_norm: bool = False, activation: str = "relu", init: str = "default"):
         super().__init__()
         act = lookup("activation", activation, ACTIVATIONS)
 
@@ -79,7 +76,7 @@ class LeNet5(nn.Module):
             return [nn.Linear(inputs, units), *([nn.BatchNorm1d(units)] if batch_norm else []), act()]
 
         self.features = nn.Sequential(*conv(3, 6), nn.MaxPool2d(2), *conv(6, 16), nn.MaxPool2d(2))
-        self.classifier = nn.Sequential(*linear(400, 120), *linear(120, 84), nn.Linear(84, num_classes))
+        self.classifier = nn.Sequential(*linear(400, 120), *linear(120, 84), nn.Linear(84, 10))
         initialise(self, init)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -93,13 +90,13 @@ class ConvNet(nn.Module):
         activation, init: names, see ``ACTIVATIONS`` and ``INITS``.
         dropout: probability of dropping a value after each hidden linear layer, in [0, 1).
 
-    Shape: images (N, 3, 32, 32) → logits (N, num_classes).
+    Shape: images (N, 3, 32, 32) → logits (N, 10).
 
     Raises:
         ValueError: an unknown activation or init.
     """
 
-    def __init__(self, activation: str = "relu", dropout: float = 0.0, init: str = "default", num_classes: int = 10):
+    def __init__(self, activation: str = "relu", dropout: float = 0.0, init: str = "default"):
         super().__init__()
         act = lookup("activation", activation, ACTIVATIONS)
         self.features = nn.Sequential(
@@ -108,7 +105,7 @@ class ConvNet(nn.Module):
         )
         drop = [nn.Dropout(dropout)] if dropout else []
         self.classifier = nn.Sequential(
-            *(nn.Linear(1024, 384), act(), *drop, nn.Linear(384, 192), act(), *drop), nn.Linear(192, num_classes)
+            *(nn.Linear(1024, 384), act(), *drop, nn.Linear(384, 192), act(), *drop), nn.Linear(192, 10)
         )
         initialise(self, init)
 
@@ -124,7 +121,7 @@ class AlexNet(nn.Module):
         activation, init: names, see ``ACTIVATIONS`` and ``INITS``.
         dropout: probability of dropping an input of the two wide linear layers, in [0, 1).
 
-    Shape: images (N, 3, 32, 32) → logits (N, num_classes).
+    Shape: images (N, 3, 32, 32) → logits (N, 10).
 
     Raises:
         ValueError: an unknown activation or init.
@@ -136,7 +133,6 @@ class AlexNet(nn.Module):
         activation: str = "relu",
         init: str = "default",
         dropout: float = 0.5,
-        num_classes: int = 10,
     ):
         super().__init__()
         act = lookup("activation", activation, ACTIVATIONS)
@@ -150,7 +146,7 @@ class AlexNet(nn.Module):
         self.classifier = nn.Sequential(
             *(nn.Dropout(dropout), nn.Linear(1024, 4096), act()),
             *(nn.Dropout(dropout), nn.Linear(4096, 4096), act()),
-            nn.Linear(4096, num_classes),
+            nn.Linear(4096, 10),
         )
         initialise(self, init)
 

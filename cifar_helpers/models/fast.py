@@ -50,7 +50,7 @@ class FastNet(nn.Module):
     Shape: images (N, 3, 32, 32) → logits (N, 10).
     """
 
-    def __init__(self, widths: tuple[int, int, int] = (64, 256, 256), num_classes: int = 10):
+    def __init__(self, widths: tuple[int, int, int] = (64, 256, 256)):
         super().__init__()
         self.whiten = nn.Conv2d(3, WHITENED, PATCH, bias=True)
         self.whiten.weight.requires_grad_(False)
@@ -61,7 +61,7 @@ class FastNet(nn.Module):
             stages += [_conv(width, width), _norm(width), nn.GELU()]
             channels = width
         self.stages = nn.Sequential(*stages)
-        self.head = nn.Linear(channels, num_classes, bias=False)
+        self.head = nn.Linear(channels, 10, bias=False)
         with torch.no_grad():
             self.head.weight.div_(self.head.weight.std())
 

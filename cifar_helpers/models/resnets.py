@@ -89,7 +89,7 @@ class ResNet(nn.Module):
         bottleneck: blocks of three convolutions instead of two.
         init: see ``models.INITS``.
 
-    Shape: images (N, 3, 32, 32) → logits (N, num_classes).
+    Shape: images (N, 3, 32, 32) → logits (N, 10).
 
     Raises:
         ValueError: an unknown init.
@@ -100,13 +100,12 @@ class ResNet(nn.Module):
         blocks: Sequence[int] = (2, 2, 2, 2),
         bottleneck: bool = False,
         init: str = "default",
-        num_classes: int = 10,
     ):
         super().__init__()
         kind = Bottleneck if bottleneck else BasicBlock
         self.stem = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
         self.stages, channels = _stages(kind, blocks, 64, projection=True)
-        self.output = nn.Linear(channels, num_classes)
+        self.output = nn.Linear(channels, 10)
         initialise(self, init)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -133,13 +132,13 @@ class ResNet001(nn.Module):
     Args:
         init: see ``models.INITS``; the source compares its default with ``xavier_uniform``.
 
-    Shape: images (N, 3, 32, 32) → logits (N, num_classes).
+    Shape: images (N, 3, 32, 32) → logits (N, 10).
 
     Raises:
         ValueError: an unknown init.
     """
 
-    def __init__(self, init: str = "default", num_classes: int = 10):
+    def __init__(self, init: str = "default"):
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False),
@@ -148,33 +147,33 @@ class ResNet001(nn.Module):
             nn.MaxPool2d(3, stride=2, padding=1),
         )
         self.stages, channels = _stages(BasicBlock, (1, 1, 1, 1), 64, projection=False)
-        self.output = nn.Linear(channels, num_classes)
+        self.output = nn.Linear(channels, 10)
         initialise(self, init)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.output(self.stages(self.stem(images)).mean((2, 3)))
 
 
-def resnet18(init: str = "default", num_classes: int = 10) -> ResNet:
+def resnet18(init: str = "default") -> ResNet:
     """ResNet-18: 11 173 962 parameters."""
-    return ResNet((2, 2, 2, 2), init=init, num_classes=num_classes)
+    return ResNet((2, 2, 2, 2), init=init)
 
 
-def resnet34(init: str = "default", num_classes: int = 10) -> ResNet:
+def resnet34(init: str = "default") -> ResNet:
     """ResNet-34: 21 282 122 parameters."""
-    return ResNet((3, 4, 6, 3), init=init, num_classes=num_classes)
+    return ResNet((3, 4, 6, 3), init=init)
 
 
-def resnet50(init: str = "default", num_classes: int = 10) -> ResNet:
+def resnet50(init: str = "default") -> ResNet:
     """ResNet-50: 23 520 842 parameters."""
-    return ResNet((3, 4, 6, 3), bottleneck=True, init=init, num_classes=num_classes)
+    return ResNet((3, 4, 6, 3), bottleneck=True, init=init)
 
 
-def resnet101(init: str = "default", num_classes: int = 10) -> ResNet:
+def resnet101(init: str = "default") -> ResNet:
     """ResNet-101: 42 512 970 parameters."""
-    return ResNet((3, 4, 23, 3), bottleneck=True, init=init, num_classes=num_classes)
+    return ResNet((3, 4, 23, 3), bottleneck=True, init=init)
 
 
-def resnet152(init: str = "default", num_classes: int = 10) -> ResNet:
+def resnet152(init: str = "default") -> ResNet:
     """ResNet-152: 58 156 618 parameters."""
-    return ResNet((3, 8, 36, 3), bottleneck=True, init=init, num_classes=num_classes)
+    return ResNet((3, 8, 36, 3), bottleneck=True, init=init)

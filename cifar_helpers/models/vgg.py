@@ -16,13 +16,13 @@ class VGGNet(nn.Module):
     Args:
         init: see ``INITS``; the source compares its default with ``xavier_uniform``.
 
-    Shape: images (N, 3, 32, 32) → logits (N, num_classes).
+    Shape: images (N, 3, 32, 32) → logits (N, 10).
 
     Raises:
         ValueError: an unknown init.
     """
 
-    def __init__(self, init: str = "default", num_classes: int = 10):
+    def __init__(self, init: str = "default"):
         super().__init__()
         layers, channels = [], 3
         for number, filters in enumerate((64, 128, 128, 256, 512)):
@@ -32,7 +32,7 @@ class VGGNet(nn.Module):
             layers += [nn.MaxPool2d(2, padding=0 if number == 0 else 1), nn.BatchNorm2d(filters)]
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
-            *(nn.Linear(512 * 4 * 4, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU()), nn.Linear(1024, num_classes)
+            *(nn.Linear(512 * 4 * 4, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU()), nn.Linear(1024, 10)
         )
         initialise(self, init)
 
@@ -40,21 +40,23 @@ class VGGNet(nn.Module):
         return self.classifier(self.features(images).flatten(1))
 
 
+VGG_A_STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+
+
 class VGG(nn.Module):
     """VGG for 32×32 images: stages of 3×3 convolutions (padding 1), each closed by a 2×2 max-pool, then linear layers.
 
     Args:
-        stages: filters of each convolution, one tuple per stage.
+        stages: filters of each convolution, one tuple per stage; VGG-A's if not given.
         hidden: widths of the hidden linear layers.
         norm: what stands between a convolution and its activation, see ``models.NORMS``.
         norm_hidden: batch norm after the hidden linear layers too; only with ``norm="batch"``.
         dropout: probability of dropping an input of a hidden linear layer, in [0, 1).
         activation, init: names, see ``ACTIVATIONS`` and ``INITS``.
-        num_classes: number of outputs.
         width: share of the filters and hidden units; ¼ gives a small network for tests and sweeps.
         init_scale: factor of the initial weights.
 
-    Shape: images (N, 3, 32, 32) → logits (N, num_classes).
+    Shape: images (N, 3, 32, 32) → logits (N, 10).
 
     Raises:
         ValueError: an unknown norm, activation or init; a width that leaves no filter; a scale ≤ 0.
@@ -62,14 +64,13 @@ class VGG(nn.Module):
 
     def __init__(
         self,
-        stages: tuple[tuple[int, ...], ...],
-        hidden: tuple[int, ...],
+        stages: tuple[tuple[int, ...], ...] = VGG_A_STAGES,
+        hidden: tuple[int, ...] = (512, 512),
         norm: str = "none",
         norm_hidden: bool = False,
         dropout: float = 0.0,
         activation: str = "relu",
         init: str = "xavier_normal",
-        num_classes: int = 10,
         width: float = 1.0,
         init_scale: float = 1.0,
     ):
@@ -86,9 +87,7 @@ class VGG(nn.Module):
         for stage in stages:
             for filters in stage:
                 layers.append(nn.Conv2d(channels, filters, kernel_size=3, padding=1))
-                if make_norm:
-                    layers.append(make_norm(filters))
-                layers.append(act())
+                layers += [make_norm(filters), act()] if make_norm else [act()]
                 channels = filters
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
@@ -96,14 +95,11 @@ class VGG(nn.Module):
         layers = []
         inputs = channels * (32 // 2 ** len(stages)) ** 2
         for units in hidden:
-            if dropout:
-                layers.append(nn.Dropout(dropout))
+            layers += [nn.Dropout(dropout)] if dropout else []
             layers.append(nn.Linear(inputs, units))
-            if norm_hidden:
-                layers.append(nn.BatchNorm1d(units))
-            layers.append(act())
+            layers += [nn.BatchNorm1d(units), act()] if norm_hidden else [act()]
             inputs = units
-        layers.append(nn.Linear(inputs, num_classes))
+        layers.append(nn.Linear(inputs, 10))
         self.classifier = nn.Sequential(*layers)
         initialise(self, init, init_scale)
 
@@ -111,33 +107,11 @@ class VGG(nn.Module):
         return self.classifier(self.features(images).flatten(1))
 
 
-VGG_A_STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
-
-
 class VGG_A(VGG):
     """VGG-A of the course's sample code: 9 750 922 parameters (SPEC §6).
 
     The arguments and errors are those of ``VGG``.
     """
-
-    def __init__(
-        self,
-        activation: str = "relu",
-        init: str = "xavier_normal",
-        num_classes: int = 10,
-        norm: str = "none",
-        width: float = 1.0,
-        init_scale: float = 1.0,
-    ):
-        super().__init__(
-            *(VGG_A_STAGES, (512, 512)),
-            norm=norm,
-            activation=activation,
-            init=init,
-            num_classes=num_classes,
-            width=width,
-            init_scale=init_scale,
-        )
 
 
 class VGG_A_BatchNorm(VGG):
@@ -154,20 +128,11 @@ class VGG_A_BatchNorm(VGG):
         norm_hidden: bool = False,
         activation: str = "relu",
         init: str = "xavier_normal",
-        num_classes: int = 10,
         width: float = 1.0,
         init_scale: float = 1.0,
     ):
-        super().__init__(
-            *(VGG_A_STAGES, (512, 512)),
-            norm="batch",
-            norm_hidden=norm_hidden,
-            activation=activation,
-            init=init,
-            num_classes=num_classes,
-            width=width,
-            init_scale=init_scale,
-        )
+        settings = {"activation": activation, "init": init, "width": width, "init_scale": init_scale}
+        super().__init__(norm="batch", norm_hidden=norm_hidden, **settings)
 
 
 VGG_BatchNorm = VGG_A_BatchNorm  # the handout's name for it
@@ -176,21 +141,19 @@ VGG_BatchNorm = VGG_A_BatchNorm  # the handout's name for it
 class VGG_A_Light(VGG):
     """Two convolutions (16, 32) and hidden layers of 128: 285 162 parameters (SPEC §6)."""
 
-    def __init__(self, init: str = "xavier_normal", num_classes: int = 10):
-        super().__init__(((16,), (32,)), (128, 128), init=init, num_classes=num_classes)
+    def __init__(self, init: str = "xavier_normal"):
+        super().__init__(((16,), (32,)), (128, 128), init=init)
 
 
 class VGG_A_Dropout(VGG):
     """VGG-A with dropout before each hidden linear layer: as many parameters as VGG-A (SPEC §6)."""
 
-    def __init__(self, dropout: float = 0.5, init: str = "xavier_normal", num_classes: int = 10, width: float = 1.0):
-        settings = {"dropout": dropout, "init": init, "num_classes": num_classes, "width": width}
-        super().__init__(VGG_A_STAGES, (512, 512), **settings)
+    def __init__(self, dropout: float = 0.5, init: str = "xavier_normal", width: float = 1.0):
+        super().__init__(dropout=dropout, init=init, width=width)
 
 
 class VGG_A_BatchNorm_Dropout(VGG):
     """VGG-A with batch normalisation after the convolutions and dropout before the hidden linear layers (SPEC §5)."""
 
-    def __init__(self, dropout: float = 0.5, init: str = "xavier_normal", num_classes: int = 10, width: float = 1.0):
-        settings = {"dropout": dropout, "init": init, "num_classes": num_classes, "width": width}
-        super().__init__(VGG_A_STAGES, (512, 512), norm="batch", **settings)
+    def __init__(self, dropout: float = 0.5, init: str = "xavier_normal", width: float = 1.0):
+        super().__init__(norm="batch", dropout=dropout, init=init, width=width)

@@ -1,5 +1,3 @@
 """What is trained: sweeps and recipes as plain lists of configurations. Nothing here imports torch."""
 
 from . import batchnorm, forecast, jobs, landscape, profiles, recipes, settings, sweeps
-
-__all__ = ["batchnorm", "forecast", "jobs", "landscape", "profiles", "recipes", "settings", "sweeps"]
