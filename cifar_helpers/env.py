@@ -160,8 +160,9 @@ def quick_bf16() -> bool:
 
     Intel's avx512_bf16 without AMX (as virtual machines show it) does convolutions at 0.6 to 0.8 of the rate of fp32.
     """
-    flags = cpu_flags()
-    return bool(flags & {"amx_bf16", "amx_bf16_tile"}) or ("avx512_bf16" in flags and cpu_vendor() == "AuthenticAMD")
+    flags = set(_cpuinfo("flags").split())
+    amd = _cpuinfo("vendor_id") == "AuthenticAMD"
+    return bool(flags & {"amx_bf16", "amx_bf16_tile"}) or (amd and "avx512_bf16" in flags)
 
 
 def true_fp32(device):
@@ -200,17 +201,8 @@ def send(tensor, device):
 
 
 @cache
-def cpu_flags() -> frozenset[str]:
-    """Instruction-set flags of the processor; empty where the system does not list them."""
-    return frozenset(_cpuinfo("flags").split())
-
-
-def cpu_vendor() -> str:
-    """Who made the processor, such as ``GenuineIntel``; empty where the system does not say."""
-    return _cpuinfo("vendor_id")
-
-
 def _cpuinfo(name: str) -> str:
+    """What Linux says of the first processor, such as its ``vendor_id``; empty where the system does not say."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.partition(":")[0].strip() == name:
@@ -264,13 +256,9 @@ def machine_card(device="cpu") -> dict:
     import torch
 
     device = torch.device(device)
-    cpu = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        cpu = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     card = {
         "device": str(device),
-        "cpu": cpu,
+        "cpu": _cpuinfo("model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

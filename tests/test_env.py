@@ -48,15 +48,14 @@ def test_a_python_without_the_packages_is_told_which_one_has_them(arguments, tmp
 
 def test_precision_follows_the_processor(monkeypatch):
     cpu = torch.device("cpu")
-    monkeypatch.setattr(env, "cpu_flags", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr(env, "_cpuinfo", {"flags": "avx2", "vendor_id": ""}.get)
     assert env.resolve_precision("auto", cpu) == "fp32"
     for flag, vendor, expected in (
         ("avx512_bf16", "AuthenticAMD", "bf16"),
         ("avx512_bf16", "GenuineIntel", "fp32"),  # without AMX slower than fp32
         ("amx_bf16", "GenuineIntel", "bf16"),
     ):
-        monkeypatch.setattr(env, "cpu_flags", lambda flag=flag: frozenset({flag}))
-        monkeypatch.setattr(env, "cpu_vendor", lambda vendor=vendor: vendor)
+        monkeypatch.setattr(env, "_cpuinfo", {"flags": f"sse2 {flag}", "vendor_id": vendor}.get)
         assert env.resolve_precision("auto", cpu) == expected
     assert env.resolve_precision("fp32", cpu) == "fp32"
     with pytest.raises(CourseError, match="auto, fp32, bf16"):

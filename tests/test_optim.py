@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from cifar_helpers import models
+from cifar_helpers.env import CourseError
 from cifar_helpers.training import optim
-from cifar_helpers.training.build import LOSSES, criterion, l1_penalty
+from cifar_helpers.training.build import LOSSES, build_criterion, build_schedule, l1_penalty
+from cifar_helpers.training.config import RunConfig
 
 PAIRS = [
     (torch.optim.SGD, optim.SGD, {"lr": 0.05}),
@@ -149,7 +151,7 @@ def test_one_cycle_is_torchs_linear_one():
         div_factor=1 / start,
         final_div_factor=1e12,
     )
-    factor = optim.schedule("one_cycle", steps, warmup=0.4, start=start)
+    factor = optim.SCHEDULES["one_cycle"](steps, warmup=0.4, start=start)
     for step in range(steps):
         assert factor(step) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
         optimizer.step()
@@ -158,18 +160,19 @@ def test_one_cycle_is_torchs_linear_one():
 
 
 def test_step_down_and_constant():
-    factor = optim.schedule("step_down", 105, every=25 / 105)
+    factor = optim.SCHEDULES["step_down"](105, every=25 / 105)
     assert [factor(step) for step in (0, 24, 25, 50)] == pytest.approx([1, 1, 0.1, 0.01])
-    assert optim.schedule("constant", 10)(7) == 1.0
+    assert optim.SCHEDULES["constant"](10)(7) == 1.0
     for name, arguments in (("cosine", {}), ("one_cycle", {"warmup": 1.5}), ("step_down", {"every": 0})):
-        with pytest.raises(ValueError, match="one_cycle|share"):
-            optim.schedule(name, 10, **arguments)
+        with pytest.raises(CourseError, match="choose one of constant, one_cycle|share"):
+            build_schedule(RunConfig("LeNet5", schedule=name, schedule_args=arguments), None)
 
 
 def test_scheduled_scales_every_group():
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1, 2.0)]
     optimizer = torch.optim.SGD(groups)
-    set_rate = optim.Scheduled(optimizer, lambda step: 1 - step / 10)
+    falling = {"schedule": "one_cycle", "schedule_args": {"warmup": 0.0}}
+    set_rate = build_schedule(RunConfig("LeNet5", steps=10, **falling), optimizer)
     set_rate(5)
     assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.05, 1.0])
     set_rate(0)
@@ -193,19 +196,20 @@ def test_losses_are_those_of_their_formulas():
     }
     assert set(expected) == set(LOSSES)
     for name, value in expected.items():
-        assert criterion(name)(z, y).item() == pytest.approx(value.item(), rel=1e-12), name
+        assert build_criterion(RunConfig("LeNet5", loss=name))(z, y).item() == pytest.approx(value.item(), rel=1e-12), (
+            name
+        )
 
 
 def test_label_smoothing_spreads_the_target():
     z, y = torch.randn(4, 10), torch.tensor([0, 1, 2, 3])
     target = torch.full((4, 10), 0.02).scatter_(1, y[:, None], 0.82)
-    assert criterion("cross_entropy", 0.2)(z, y).item() == pytest.approx(
-        -(target * z.log_softmax(1)).sum(1).mean().item()
-    )
-    with pytest.raises(ValueError, match="cross_entropy"):
-        criterion("mse", 0.1)
-    with pytest.raises(ValueError, match="smooth_l1"):
-        criterion("hinge")
+    smoothed = build_criterion(RunConfig("LeNet5", label_smoothing=0.2))
+    assert smoothed(z, y).item() == pytest.approx(-(target * z.log_softmax(1)).sum(1).mean().item())
+    with pytest.raises(CourseError, match="cross_entropy"):
+        build_criterion(RunConfig("LeNet5", loss="mse", label_smoothing=0.1))
+    with pytest.raises(CourseError, match="smooth_l1"):
+        build_criterion(RunConfig("LeNet5", loss="hinge"))
 
 
 def test_l1_leaves_biases_and_normalisation_alone():

@@ -14,25 +14,12 @@ from ..data.images import ImageData
 from ..env import CourseError, choose_device
 from ..training.build import normalisation_of
 from ..training.store import RunRecord, Store
-from .features import activation_after, fresh, trained
+from .features import activation_after, find_layer, fresh, trained
 from .mistakes import predictions
 from .shift import named
 from .surface import recompute_statistics
 
 WINDOW, STRIDE, STEPS = 8, 4, 32  # of occlusion in pixels; of the path of integrated gradients
-
-
-def find_layer(model: nn.Module, name: str) -> nn.Module:
-    """The layer of this name.
-
-    Raises:
-        CourseError: there is none; the message lists the layers with outputs of several places.
-    """
-    layers = dict(model.named_modules())
-    if not name or name not in layers:
-        known = ", ".join(n for n, m in layers.items() if isinstance(m, nn.Conv2d))
-        raise CourseError(f"There is no layer {name!r}; this network's convolutions are {known}.")
-    return layers[name]
 
 
 def grad_cam(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, layer: str) -> torch.Tensor:
@@ -77,13 +64,13 @@ def methods(layer: str) -> dict[str, Callable]:
     }
 
 
-def randomised(model: nn.Module, images: torch.Tensor, seed: int = 0) -> nn.Module:
+def randomised(model: nn.Module, images: torch.Tensor) -> nn.Module:
     """A copy of the model with the weights of each tensor shuffled: what an explanation must not survive.
 
     Shuffled weights have the trained ones' distribution, so signals keep their size; batch norm's statistics are taken
     again on the images.
     """
-    twin, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
+    twin, generator = copy.deepcopy(model), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for p in twin.parameters():
             p.copy_(p.flatten()[torch.randperm(p.numel(), generator=generator).to(p.device)].view_as(p))
@@ -128,10 +115,8 @@ def sanity(run: RunRecord, data: ImageData, store: Store, device="auto") -> dict
         classes = predictions(run, data, device=device)[chosen].argmax(1).to(target)
         for name, explain in methods(layer).items():
             ours, random = (explain(model, images, classes) for model in (network, twin))
-            found[name] = {
-                "shuffled weights": similarity(ours, random),
-                "the next image": similarity(ours, ours.roll(1, 0)),
-            }
+            found[name] = {"shuffled weights": similarity(ours, random)}
+            found[name]["the next image"] = similarity(ours, ours.roll(1, 0))
         return found
 
     inputs = {"run": run.key, "data": data.fingerprint, "layer": layer, "images": "spread"}

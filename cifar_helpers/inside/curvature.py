@@ -23,7 +23,6 @@ def top_eigenvalues(
     count: int = 1,
     loss_function: Callable = F.cross_entropy,
     tolerance: float = TOLERANCE,
-    seed: int = 0,
 ) -> list[float]:
     """The ``count`` largest eigenvalues of the Hessian of the loss on a batch, largest first.
 
@@ -31,7 +30,7 @@ def top_eigenvalues(
     as it was but for what a forward pass changes.
 
     Args:
-        batch: (images, labels); tolerance: relative, of an eigenvalue; seed: of the first vector.
+        batch: (images, labels); tolerance: relative, of an eigenvalue.
 
     Raises:
         CourseError: as many eigenvalues as parameters or none asked for, or no convergence.
@@ -44,14 +43,11 @@ def top_eigenvalues(
     products = hessian_products(model, batch, loss_function)
 
     def times(vector: np.ndarray) -> np.ndarray:
-        flat = torch.as_tensor(vector.reshape(-1)).to(parameters[0])
-        parts, start = [], 0
-        for p in parameters:
-            parts.append(flat[start : start + p.numel()].view_as(p))
-            start += p.numel()
+        flat = torch.as_tensor(vector.reshape(-1)).to(parameters[0]).split([p.numel() for p in parameters])
+        parts = [part.view_as(p) for part, p in zip(flat, parameters, strict=True)]
         return torch.cat([t.flatten() for t in products(parts)]).cpu().double().numpy()
 
-    start = np.random.default_rng(seed).normal(size=size)
+    start = np.random.default_rng(0).normal(size=size)
     operator = LinearOperator((size, size), matvec=times, dtype=np.float64)
     try:
         few = None  # how many vectors are kept: products are dear, so the fewer, the coarser the answer may be

@@ -107,15 +107,19 @@ def activation_after(model: nn.Module, name: str) -> str:
     Raises:
         CourseError: no such layer, or no activation after it.
     """
-    _layer(model, name)
-    names = [n for n, _ in model.named_modules()]
-    for later in names[names.index(name) + 1 :]:
-        if isinstance(model.get_submodule(later), tuple(ACTIVATIONS.values())):
+    layer, layers = find_layer(model, name), list(model.named_modules())
+    for later, module in layers[layers.index((name, layer)) + 1 :]:
+        if isinstance(module, tuple(ACTIVATIONS.values())):
             return later
     raise CourseError(f"No activation follows {name!r}.")
 
 
-def _layer(model: nn.Module, name: str) -> nn.Module:
+def find_layer(model: nn.Module, name: str) -> nn.Module:
+    """The layer of this name.
+
+    Raises:
+        CourseError: there is none; the message lists those that there are.
+    """
     layers = dict(model.named_modules())
     if not name or name not in layers:
         how = "shift.named translates labels such as 'conv 4'"

@@ -1,6 +1,7 @@
 """What a ``RunConfig`` asks for, built: model, optimizer, schedule, loss, batches."""
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Iterable
 
@@ -95,28 +96,26 @@ def _optimizers(module) -> dict[str, type]:
 
 
 def build_schedule(config: RunConfig, optimizer: torch.optim.Optimizer) -> Callable[[int], None]:
-    """What sets the optimizer's rate before each step.
+    """What sets the rates of the optimizer's groups before a step; those that they have now are the full ones.
+
+    It needs nothing but the step's number, so a resumed run goes on as if nothing had happened.
 
     Raises:
         CourseError: no such schedule, or arguments it does not take.
     """
+    if config.schedule not in optim.SCHEDULES:
+        raise CourseError(f"Unknown schedule {config.schedule!r}; choose one of {', '.join(optim.SCHEDULES)}.")
     try:
-        factor = optim.schedule(config.schedule, config.steps, **config.schedule_args)
+        factor = optim.SCHEDULES[config.schedule](config.steps, **config.schedule_args)
     except (TypeError, ValueError) as error:
         raise CourseError(f"schedule {config.schedule!r}: {error}") from error
-    return optim.Scheduled(optimizer, factor)
+    rates = [group["lr"] for group in optimizer.param_groups]
 
+    def set_rates(step: int) -> None:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * factor(step)
 
-def build_criterion(config: RunConfig) -> Callable:
-    """The config's loss of logits and labels.
-
-    Raises:
-        CourseError: no such loss.
-    """
-    try:
-        return criterion(config.loss, config.label_smoothing)
-    except ValueError as error:
-        raise CourseError(str(error)) from error
+    return set_rates
 
 
 def weights_hash(model: torch.nn.Module) -> str:
@@ -178,22 +177,19 @@ LOSSES: dict[str, Callable] = {
 }
 
 
-def criterion(name: str = "cross_entropy", label_smoothing: float = 0.0) -> Callable:
-    """The loss of this name: (logits (N, C), labels (N,)) → mean loss.
-
-    Args:
-        label_smoothing: share of every target that is spread over all classes; for ``cross_entropy`` alone.
+def build_criterion(config: RunConfig) -> Callable:
+    """The config's loss: (logits (N, C), labels (N,)) → mean loss.
 
     Raises:
-        ValueError: an unknown name, or smoothing for another loss.
+        CourseError: no such loss, or label smoothing for another one than cross-entropy.
     """
-    if name not in LOSSES:
-        raise ValueError(f"Unknown loss {name!r}; choose one of {', '.join(LOSSES)}.")
-    if not label_smoothing:
-        return LOSSES[name]
-    if name != "cross_entropy":
-        raise ValueError(f"label_smoothing goes with cross_entropy, not with {name}.")
-    return lambda logits, labels: F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+    if config.loss not in LOSSES:
+        raise CourseError(f"Unknown loss {config.loss!r}; choose one of {', '.join(LOSSES)}.")
+    if not config.label_smoothing:
+        return LOSSES[config.loss]
+    if config.loss != "cross_entropy":
+        raise CourseError(f"label_smoothing goes with cross_entropy, not with {config.loss}.")
+    return functools.partial(F.cross_entropy, label_smoothing=config.label_smoothing)
 
 
 def l1_penalty(parameters: Iterable[torch.Tensor]) -> torch.Tensor:

@@ -243,35 +243,8 @@ def step_down(steps: int, every: float = 0.5, by: float = 0.1, drops: int | None
     return lambda step: by ** min(most, int(step / (every * steps) + 1e-9))
 
 
+# Name → a function of the number of steps and its arguments that gives: step → factor of the rate.
 SCHEDULES = {"constant": constant, "one_cycle": one_cycle, "step_down": step_down}
-
-
-def schedule(name: str, steps: int, **arguments) -> Callable[[int], float]:
-    """The schedule of this name for a run of ``steps`` steps: step → factor of the rate.
-
-    Raises:
-        ValueError: an unknown name, or unusable arguments.
-    """
-    if name not in SCHEDULES:
-        raise ValueError(f"unknown; choose one of {', '.join(SCHEDULES)}.")
-    return SCHEDULES[name](steps, **arguments)
-
-
-class Scheduled:
-    """Sets the rates of an optimizer's groups before a step; it needs nothing but the step's number.
-
-    Args:
-        optimizer: whose rates at this moment are the full ones.
-        factor: step → factor of the rates.
-    """
-
-    def __init__(self, optimizer: torch.optim.Optimizer, factor: Callable[[int], float]):
-        self.optimizer, self.factor = optimizer, factor
-        self.rates = [group["lr"] for group in optimizer.param_groups]
-
-    def __call__(self, step: int) -> None:
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * self.factor(step)
 
 
 def _check(**rates: float) -> None:
