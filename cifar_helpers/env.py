@@ -317,6 +317,20 @@ def write_atomically(path: Path, write) -> Path:
     return path
 
 
+def write_tensors(path: Path, tensors: dict, metadata: dict[str, str] | None = None) -> Path:
+    """``write_atomically`` of named tensors as safetensors; the errors are the same."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:  # how it reports a full disk
+            raise OSError(errno.ENOSPC, str(error)) from error
+
+    return write_atomically(path, write)
+
+
 def unix_lines(content: bytes) -> bytes:
     """Text with the line ends that git stores, whatever a checkout made of them; binary content (with a NUL) as is."""
     return content if b"\0" in content[:8000] else content.replace(b"\r\n", b"\n")

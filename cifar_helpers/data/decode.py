@@ -1,6 +1,7 @@
 """From the files of a data set to uint8 tensors: one reader for each form.
 
-Every reader returns (tensors by part, class names, label). Images are decoded right into the tensor they end in.
+Every reader takes the set that was found, its files (a ``Folder``, ``Zip`` or ``Tar`` of ``files``) and their path, and
+returns (tensors by part, class names, label). Images are decoded right into the tensor they end in.
 """
 
 import contextlib
@@ -8,9 +9,8 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -28,16 +28,6 @@ TRAIN_STARTS = ("6994112783", "1668834606", "8506928362", "0602721241", "1851574
 TEST_START = "3880661631"
 MODES = {"1": "black and white", "L": "grey", "LA": "grey", "P": "palette", "PA": "palette"}
 Parts = tuple[dict[str, torch.Tensor], tuple[str, ...], str]
-
-
-class Files(Protocol):
-    """The files of a folder or an archive, as ``datafiles`` opens them; ``path`` is None for an archive."""
-
-    path: Path | None
-    names: Collection[str]
-
-    def read(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """(name, bytes) of each of these files, in any order."""
 
 
 class Pictures:
@@ -106,7 +96,7 @@ def _check_classes(part: str, present: set[str], classes: tuple[str, ...], where
         raise CourseError(f"{part}/ in {where} {problem}; the course needs the same ten classes in train/ and test/.")
 
 
-def read_images(found: Found, files: Files, path: Path) -> Parts:
+def read_images(found: Found, files, path: Path) -> Parts:
     """An image folder: the classes are the folder names, sorted, and the images come class by class."""
     classes = tuple(sorted({class_of(name) for names in found.parts.values() for name in names}))
     arrays, places = {}, {}
@@ -128,7 +118,7 @@ def _own(path: Path) -> str:
     return f"own images ({path.stem})"
 
 
-def read_python(found: Found, files: Files, path: Path) -> Parts:
+def read_python(found: Found, files, path: Path) -> Parts:
     """The Python version, through torchvision, which compares every checksum before it opens a pickle."""
     from torchvision.datasets import CIFAR10
 
@@ -178,7 +168,7 @@ def _label(arrays: dict[str, np.ndarray], classes: tuple[str, ...], kind: str, p
     return OFFICIAL if official else f"CIFAR-10 ({kind} copy)"
 
 
-def read_binary(found: Found, files: Files, path: Path) -> Parts:
+def read_binary(found: Found, files, path: Path) -> Parts:
     """The binary version: 3073 bytes an image, its label and then its pixels, plane by plane."""
     where, size = path.name, BATCH_SIZE * (1 + PIXELS)
     prefix = f"{found.root}/" if found.root else ""
@@ -207,7 +197,7 @@ def read_binary(found: Found, files: Files, path: Path) -> Parts:
     return _tensors(arrays), classes, _label(arrays, classes, "binary", path)
 
 
-def read_parquet(found: Found, files: Files, path: Path) -> Parts:
+def read_parquet(found: Found, files, path: Path) -> Parts:
     """The files of the Hugging Face hub: a column ``img`` or ``image`` of encoded images, and ``label``.
 
     The hub has the training batches in the order in which they lie in the official archive (4, 3, 2, 5, 1). They are
@@ -298,9 +288,4 @@ def _encoded(shard, name: str) -> Iterator[tuple[str, bytes]]:
             row += 1
 
 
-READERS: dict[str, Callable[[Found, Files, Path], Parts]] = {
-    IMAGES: read_images,
-    PYTHON: read_python,
-    BINARY: read_binary,
-    PARQUET: read_parquet,
-}
+READERS = {IMAGES: read_images, PYTHON: read_python, BINARY: read_binary, PARQUET: read_parquet}

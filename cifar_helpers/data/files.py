@@ -116,11 +116,7 @@ def _opened(path: Path, stack: contextlib.ExitStack) -> Folder | Zip | Tar:
     with _undamaged(path.name):
         if zipfile.is_zipfile(path):
             return Zip(stack.enter_context(zipfile.ZipFile(path)), path.name)
-        return Tar(stack.enter_context(_tar(path)), path.name)
-
-
-def _tar(path: Path) -> tarfile.TarFile:
-    return tarfile.open(path, "r:*")
+        return Tar(stack.enter_context(tarfile.open(path, "r:*")), path.name)
 
 
 @contextlib.contextmanager

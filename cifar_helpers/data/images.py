@@ -20,9 +20,8 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from ..env import CourseError, cache_dir, disk_error, usual_torch, write_atomically
+from ..env import CourseError, cache_dir, disk_error, usual_torch, write_atomically, write_tensors
 from . import synthetic
 from .files import read_path
 from .forms import BATCHES
@@ -294,15 +293,7 @@ def _read_and_keep(name: str, read) -> ImageData:
     if name in index():
         print("The cached copy of the images is missing or damaged; reading the source again.", flush=True)
     data, folder = read(), index_file().parent
-    tensors = {part: getattr(data, part) for part in PARTS}
-    write_atomically(folder / f"{data.fingerprint[:16]}.safetensors", lambda temporary: _save(tensors, temporary))
+    write_tensors(folder / f"{data.fingerprint[:16]}.safetensors", {part: getattr(data, part) for part in PARTS})
     entry = {"fingerprint": data.fingerprint, "label": data.label, "classes": list(data.classes)}
     write_atomically(index_file(), json.dumps(index() | {name: entry}, indent=1))
     return data
-
-
-def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    try:
-        save_file(tensors, path)
-    except SafetensorError as error:  # it reports a full disk as its own error
-        raise OSError(28, str(error)) from error

@@ -127,13 +127,7 @@ class AlexNet(nn.Module):
         ValueError: an unknown activation or init.
     """
 
-    def __init__(
-        self,
-        batch_norm: bool = False,
-        activation: str = "relu",
-        init: str = "default",
-        dropout: float = 0.5,
-    ):
+    def __init__(self, batch_norm: bool = False, activation: str = "relu", init: str = "default", dropout: float = 0.5):
         super().__init__()
         act = lookup("activation", activation, ACTIVATIONS)
         layers, channels = [], 3

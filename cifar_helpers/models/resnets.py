@@ -95,12 +95,7 @@ class ResNet(nn.Module):
         ValueError: an unknown init.
     """
 
-    def __init__(
-        self,
-        blocks: Sequence[int] = (2, 2, 2, 2),
-        bottleneck: bool = False,
-        init: str = "default",
-    ):
+    def __init__(self, blocks: Sequence[int] = (2, 2, 2, 2), bottleneck: bool = False, init: str = "default"):
         super().__init__()
         kind = Bottleneck if bottleneck else BasicBlock
         self.stem = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU())

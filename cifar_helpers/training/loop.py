@@ -17,9 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from ..env import write_atomically
+from ..env import write_tensors
 from .prober import Prober, random_state
 
 
@@ -299,14 +298,7 @@ def save_checkpoint(path, step: int, model, optimizer, recorder: Recorder, extra
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     meta = {"step": step, "groups": optimizer_state["param_groups"], "extra": extra, "digest": _digest(tensors)}
     meta["probes"] = [probe.config.name for probe in probes]
-
-    def write(temporary) -> None:
-        try:
-            save_file(tensors, temporary, metadata={"meta": json.dumps(meta)})
-        except SafetensorError as error:  # how it reports a full disk
-            raise OSError(28, str(error)) from error
-
-    write_atomically(path, write)
+    write_tensors(path, tensors, {"meta": json.dumps(meta)})
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from .. import models, signals
 from ..data.batches import evaluation_batches
@@ -29,7 +28,7 @@ from ..env import (
     resolve_precision,
     true_fp32,
     usual_torch,
-    write_atomically,
+    write_tensors,
 )
 from ..models import owncode
 from . import memory, probes
@@ -348,7 +347,7 @@ class _Run:
         """Keep the weights where the config asks for them."""
         if step in self.config.snapshots and not self.repeated:
             path = self.store.snapshot_path(self.config, self.data.fingerprint, step)
-            write_atomically(path, lambda temporary: save_file(host_state(self.model), temporary))
+            write_tensors(path, host_state(self.model))
 
     def evaluate(self, step: int) -> dict:
         """Loss and accuracy in eval mode: training subset, validation, and on the last step the test split."""

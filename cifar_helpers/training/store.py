@@ -19,7 +19,17 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ..env import ROOT, CourseError, disk_error, figures_dir, read_json, runs_dir, unix_lines, write_atomically
+from ..env import (
+    ROOT,
+    CourseError,
+    disk_error,
+    figures_dir,
+    read_json,
+    runs_dir,
+    unix_lines,
+    write_atomically,
+    write_tensors,
+)
 from .config import FORMAT, RunConfig
 
 DRAWN = "drawn points"  # label of what is measured on no image
@@ -286,7 +296,7 @@ class Store:
         provenance: dict,
         weights=None,
         attach=None,
-    ):
+    ) -> RunRecord:
         """Write a record under a temporary name, rename it into place, and drop its checkpoint.
 
         Args:
@@ -295,9 +305,6 @@ class Store:
         Raises:
             CourseError: no space, or no permission; nothing half-written stays.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
-
         key, folder = config.key(fingerprint), self.root / config.folder_name(fingerprint)
         temporary = self.root / f".writing-{folder.name}"
         try:
@@ -307,8 +314,7 @@ class Store:
             np.savez_compressed(temporary / "steps.npz", **steps)
             (temporary / "epochs.json").write_text(json.dumps(epochs, indent=1), encoding="utf-8")
             if weights is not None:
-                save_file(weights, temporary / WEIGHTS)  # as a file that its owner alone may read
-                (temporary / WEIGHTS).chmod((temporary / "config.json").stat().st_mode)
+                write_tensors(temporary / WEIGHTS, weights)
             for step in config.snapshots:
                 if (kept := self.snapshot_path(config, fingerprint, step)).exists():  # a diverged run has fewer
                     shutil.copy(kept, temporary / snapshot_name(step))
@@ -319,7 +325,7 @@ class Store:
             if attach:
                 attach(temporary)
             os.replace(temporary, folder)
-        except (OSError, SafetensorError) as error:
+        except OSError as error:
             raise disk_error(folder, error) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
