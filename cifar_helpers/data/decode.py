@@ -1,7 +1,7 @@
-"""From the files of a data set to uint8 tensors: one reader for each form.
+"""From the files of a data set to uint8 arrays: one reader for each form.
 
 Every reader takes the set that was found, its files (a ``Folder``, ``Zip`` or ``Tar`` of ``files``) and their path, and
-returns (tensors by part, class names, label). Images are decoded right into the tensor they end in.
+returns (arrays by part, class names, label). Images are decoded right into the array they end in.
 """
 
 import contextlib
@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
 
 from ..env import CourseError
@@ -27,7 +26,7 @@ BATCH_SIZE = 10_000  # images in each of the five official training files, and i
 TRAIN_STARTS = ("6994112783", "1668834606", "8506928362", "0602721241", "1851574382")
 TEST_START = "3880661631"
 MODES = {"1": "black and white", "L": "grey", "LA": "grey", "P": "palette", "PA": "palette"}
-Parts = tuple[dict[str, torch.Tensor], tuple[str, ...], str]
+Parts = tuple[dict[str, np.ndarray], tuple[str, ...], str]
 
 
 class Pictures:
@@ -84,10 +83,6 @@ class Pictures:
             print(f"{self.where}: images converted to RGB, without their transparency: {', '.join(said)}", flush=True)
 
 
-def _tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
 def _check_classes(part: str, present: set[str], classes: tuple[str, ...], where: str) -> None:
     """Raise a CourseError unless there are ten classes and the part has images of each."""
     missing = sorted(set(CLASSES if set(classes) <= set(CLASSES) else classes) - present)
@@ -111,7 +106,7 @@ def read_images(found: Found, files, path: Path) -> Parts:
         arrays[part][i] = decoded(name, content)
     decoded.finish()
     kind = f"{' and '.join(sorted(decoded.formats))} copy"
-    return _tensors(arrays), classes, f"CIFAR-10 ({kind})" if set(classes) == set(CLASSES) else _own(path)
+    return arrays, classes, f"CIFAR-10 ({kind})" if set(classes) == set(CLASSES) else _own(path)
 
 
 def _own(path: Path) -> str:
@@ -128,8 +123,9 @@ def read_python(found: Found, files, path: Path) -> Parts:
         else:  # torchvision reads files, so these six and their index are unpacked, elsewhere and for a moment
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / BATCHES
             folder.mkdir()
-            prefix = f"{found.root}/" if found.root else ""
-            pieces = [n for n in files.names if re.fullmatch(re.escape(prefix) + r"(\w+_batch\w*|batches\.meta)", n)]
+            pieces = [
+                n for n in files.names if re.fullmatch(re.escape(found.prefix) + r"(\w+_batch\w*|batches\.meta)", n)
+            ]
             for name, content in files.read(pieces):
                 (folder / name.rpartition("/")[2]).write_bytes(content)
         source = type("CIFAR10", (CIFAR10,), {"base_folder": folder.name})
@@ -140,11 +136,11 @@ def read_python(found: Found, files, path: Path) -> Parts:
                 f"The files of the {PYTHON} in {path.name} are incomplete or have the wrong checksum. "
                 "Delete them and download CIFAR-10 again (data 'cifar10')."
             ) from error
-    tensors = {}
+    arrays = {}
     for part, dataset in (("train", train), ("test", test)):
-        tensors[f"{part}_images"] = torch.from_numpy(np.ascontiguousarray(dataset.data.transpose(0, 3, 1, 2)))
-        tensors[f"{part}_labels"] = torch.tensor(dataset.targets)
-    return tensors, tuple(train.classes), OFFICIAL
+        arrays[f"{part}_images"] = np.ascontiguousarray(dataset.data.transpose(0, 3, 1, 2))
+        arrays[f"{part}_labels"] = np.array(dataset.targets)
+    return arrays, tuple(train.classes), OFFICIAL
 
 
 # --- Without checksums: the binary version and the parquet files ----------------------------------------------------
@@ -171,8 +167,8 @@ def _label(arrays: dict[str, np.ndarray], classes: tuple[str, ...], kind: str, p
 def read_binary(found: Found, files, path: Path) -> Parts:
     """The binary version: 3073 bytes an image, its label and then its pixels, plane by plane."""
     where, size = path.name, BATCH_SIZE * (1 + PIXELS)
-    prefix = f"{found.root}/" if found.root else ""
-    wanted = {"train": [f"{prefix}data_batch_{i}.bin" for i in range(1, 6)], "test": [f"{prefix}test_batch.bin"]}
+    wanted = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
+    wanted = {part: [found.prefix + name for name in names] for part, names in wanted.items()}
     missing = [name for names in wanted.values() for name in names if name not in files.names]
     if missing:
         raise CourseError(f"The {BINARY} in {where} lacks {', '.join(missing)}. Copy it whole.")
@@ -189,12 +185,12 @@ def read_binary(found: Found, files, path: Path) -> Parts:
             stretch = slice(names.index(name) * BATCH_SIZE, (names.index(name) + 1) * BATCH_SIZE)
             arrays[f"{part}_images"][stretch] = rows[:, 1:].reshape(-1, 3, 32, 32)
             arrays[f"{part}_labels"][stretch] = rows[:, 0]
-    meta = f"{prefix}batches.meta.txt"
+    meta = f"{found.prefix}batches.meta.txt"
     for _, content in files.read([meta] if meta in files.names else []):
         classes = tuple(content.decode("utf-8", "replace").split())
     for part in wanted:
         _check_classes(part, {classes[i] for i in set(arrays[f"{part}_labels"]) if i < len(classes)}, classes, where)
-    return _tensors(arrays), classes, _label(arrays, classes, "binary", path)
+    return arrays, classes, _label(arrays, classes, "binary", path)
 
 
 def read_parquet(found: Found, files, path: Path) -> Parts:
@@ -234,7 +230,7 @@ def read_parquet(found: Found, files, path: Path) -> Parts:
     decoded.finish()
     label = _label(arrays, classes, "parquet", path)
     lossy = label == OFFICIAL and (decoded.converted or "JPEG" in decoded.formats)
-    return _tensors(arrays), classes, f"CIFAR-10 ({' and '.join(sorted(decoded.formats))} copy)" if lossy else label
+    return arrays, classes, f"CIFAR-10 ({' and '.join(sorted(decoded.formats))} copy)" if lossy else label
 
 
 def _check_shards(names: tuple[str, ...], where: str) -> None:

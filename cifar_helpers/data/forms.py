@@ -44,6 +44,11 @@ class Found:
     parts: dict[str, tuple[str, ...]]
     aside: tuple[str, ...] = ()
 
+    @property
+    def prefix(self) -> str:
+        """What the names of its files begin with."""
+        return f"{self.root}/" if self.root else ""
+
 
 def hidden(folder: str) -> bool:
     """Whether a file or folder of this name is never read: hidden ones, the system's, the bin."""

@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..env import CourseError, cache_dir, disk_error, usual_torch, write_atomically, write_tensors
 from . import synthetic
+from .decode import Parts
 from .files import read_path
 from .forms import BATCHES
 from .source import (
@@ -190,7 +191,7 @@ def load_cifar10(source: str = "auto") -> ImageData:
 
 def _load_path(path: Path) -> ImageData:
     path = resolved(path)
-    return _cached(identity(path), lambda: _finish(*read_path(path)))
+    return _cached(identity(path), lambda: read_path(path))
 
 
 def _download() -> ImageData:
@@ -219,22 +220,16 @@ def _download() -> ImageData:
 
 
 def _load_synthetic() -> ImageData:
-    def read() -> ImageData:
-        tensors = {}
+    def read() -> Parts:
+        arrays = {}
         for seed, (part, n) in enumerate((("train", synthetic.TRAIN_ITEMS), ("test", synthetic.TEST_ITEMS))):
-            images, labels = synthetic.draw(n, seed)
-            tensors |= {f"{part}_images": torch.from_numpy(images), f"{part}_labels": torch.from_numpy(labels)}
-        return _finish(tensors, synthetic.CLASSES, SYNTHETIC)
+            arrays[f"{part}_images"], arrays[f"{part}_labels"] = synthetic.draw(n, seed)
+        return arrays, synthetic.CLASSES, SYNTHETIC
 
     return _cached(SYNTHETIC_IDENTITY, read)
 
 
 # --- The cache -----------------------------------------------------------------------------------------------------
-
-
-def _finish(tensors: dict[str, torch.Tensor], classes, label: str) -> ImageData:
-    classes = tuple(classes)
-    return ImageData(**tensors, classes=classes, label=label, fingerprint=_fingerprint(tensors, classes))
 
 
 def _fingerprint(tensors: dict[str, torch.Tensor], classes: tuple[str, ...]) -> str:
@@ -265,13 +260,12 @@ def _cache_lock() -> Iterator[None]:
         yield
 
 
-def _cached(name: str, read) -> ImageData:
+def _cached(name: str, read: Callable[[], Parts]) -> ImageData:
     """Return what was read from this source before, or read it and keep it.
 
     What is complete needs no lock: a cache may be another user's, and only readable.
     """
-    found = _stored(name)
-    if found:
+    if found := _stored(name):
         return found
     with _cache_lock():
         return _stored(name) or _read_and_keep(name, read)
@@ -289,11 +283,12 @@ def _stored(name: str) -> ImageData | None:
     return None
 
 
-def _read_and_keep(name: str, read) -> ImageData:
+def _read_and_keep(name: str, read: Callable[[], Parts]) -> ImageData:
     if name in index():
         print("The cached copy of the images is missing or damaged; reading the source again.", flush=True)
-    data, folder = read(), index_file().parent
-    write_tensors(folder / f"{data.fingerprint[:16]}.safetensors", {part: getattr(data, part) for part in PARTS})
-    entry = {"fingerprint": data.fingerprint, "label": data.label, "classes": list(data.classes)}
+    arrays, classes, label = read()
+    tensors = {part: torch.from_numpy(array) for part, array in arrays.items()}
+    entry = {"fingerprint": _fingerprint(tensors, classes), "label": label, "classes": classes}
+    write_tensors(index_file().parent / f"{entry['fingerprint'][:16]}.safetensors", tensors)
     write_atomically(index_file(), json.dumps(index() | {name: entry}, indent=1))
-    return data
+    return ImageData(**tensors, **entry)
