@@ -49,10 +49,7 @@ def show_anything() -> None:
 def command_line(stopped: str = ""):
     """Decorate the ``main`` of a command line, so that nothing a person can put right ends in a traceback.
 
-    A ``CourseError`` is printed and gives the exit status 2. Ctrl-C gives 130, as shells have it.
-
-    Args:
-        stopped: printed after a Ctrl-C.
+    A ``CourseError`` is printed and gives exit status 2. Ctrl-C prints ``stopped`` and gives 130, as shells have it.
     """
 
     def decorate(main):
@@ -284,13 +281,12 @@ def describe_machine(device="auto") -> str:
 
 
 def write_atomically(path: Path, write) -> Path:
-    """Write a file so that a reader sees the old one or the whole new one, never a part.
-
-    Args:
-        path: the file; its folder is made.
-        write: bytes, text, or a function that is given the temporary path and fills it.
+    """Write a file so that a reader sees the old one or the whole new one, never a part. Its folder is made.
 
     Its permissions follow the umask, so that others may read what is shared.
+
+    Args:
+        write: bytes, text, or a function that is given the temporary path and fills it.
 
     Raises:
         CourseError: no space is left or the folder cannot be written; the old file stays.

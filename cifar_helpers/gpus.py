@@ -63,11 +63,7 @@ def _nvidia_smi(program: str | None) -> tuple[str, ...]:
 
 
 def _names_a_card(chosen: str, lines: tuple[str, ...]) -> bool:
-    """Whether CUDA finds a card by this value of CUDA_VISIBLE_DEVICES; it stops at the first that it does not know.
-
-    Args:
-        lines: of ``nvidia-smi -L``; none where what is here is not known.
-    """
+    """Whether CUDA finds a card by this CUDA_VISIBLE_DEVICES; ``lines``: of ``nvidia-smi -L``, if it is there."""
     first = chosen.split(",")[0].strip()
     if first.isdecimal():
         return not lines or int(first) < sum(line.startswith("GPU ") for line in lines)

@@ -63,8 +63,7 @@ class Page:
     def sweep(self, sweep: plans.sweeps.Sweep, span: int | None = None) -> None:
         """Rank a sweep, then show and keep its table and its figure.
 
-        Args:
-            span: draw the training curves, averaged over so many steps, and not a dot for every run.
+        With ``span`` the figure is the training curves, averaged over so many steps, and not a dot for every run.
         """
         found = self.rank(sweep)
         runs = found.runs
@@ -147,10 +146,7 @@ class PublishedPage(Page):
         return super().rank(self._recorded(sweep))
 
     def _recorded(self, sweep: plans.sweeps.Sweep) -> plans.sweeps.Sweep:
-        """The part of a sweep that is published, with the seeds that all of its variants have.
-
-        The whole where that compares nothing: it is then refused.
-        """
+        """The variants of a sweep that are published, with their common seeds; the whole if fewer than two."""
         there = {
             variant: tuple(config for config in configs if self.store.get(config))
             for variant, configs in sweep.variants.items()

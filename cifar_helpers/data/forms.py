@@ -79,11 +79,7 @@ def listed(members: Iterable[tuple[str, Member]], where: str) -> dict[str, Membe
 
 
 def choose(names: Iterable[str], where: str) -> Found | None:
-    """The one set among these files, or None where nothing looks like one.
-
-    Args:
-        names: of all files, with forward slashes.
-        where: the folder or archive, for messages.
+    """The one set among these files of a folder or archive, or None where nothing looks like one.
 
     Raises:
         CourseError: two sets are equally good, a part is missing, or files would be left out; the message names them.

@@ -113,12 +113,7 @@ class ImageData:
 
 
 def stratified_indices(labels: torch.Tensor, n: int, seed: int) -> torch.Tensor:
-    """Sorted indices of a random subset in which every class has its share, to within one image.
-
-    Args:
-        labels: (N,) int64.
-        n: size of the subset, at most N.
-    """
+    """Sorted indices of ``n`` random ones of these labels (N,), every class with its share, to within one image."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(labels), generator=generator)
     shuffled = labels[order]
@@ -131,13 +126,9 @@ def stratified_indices(labels: torch.Tensor, n: int, seed: int) -> torch.Tensor:
 
 
 def channel_statistics(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of each colour channel, on the [0, 1] scale.
+    """Mean and standard deviation of each colour channel of uint8 images (n, 3, h, w), on the [0, 1] scale.
 
-    Args:
-        images: (n, 3, h, w) uint8.
-
-    Returns:
-        Two float64 tensors of shape (3,), exact: the sums are taken over integer counts of the 256 values.
+    Two float64 tensors (3,), exact: the sums are taken over integer counts of the 256 values.
     """
     values = torch.arange(256, dtype=torch.float64) / 255
     counts = torch.stack([images[:, c].flatten().bincount(minlength=256) for c in range(3)]).double()
@@ -241,11 +232,7 @@ def _fingerprint(tensors: dict[str, torch.Tensor], classes: tuple[str, ...]) -> 
 
 @contextlib.contextmanager
 def _cache_lock() -> Iterator[None]:
-    """Several processes that read the same data for the first time do it one after the other.
-
-    Raises:
-        CourseError: the cache cannot be written.
-    """
+    """Several processes that read the same data for the first time do it one after the other."""
     try:
         cache_dir().mkdir(parents=True, exist_ok=True)
         lock = FileLock(cache_dir() / ".lock").acquire()

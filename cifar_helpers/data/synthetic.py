@@ -22,11 +22,7 @@ TRAIN_ITEMS, TEST_ITEMS = 6000, 500
 
 
 def draw(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw ``n`` images.
-
-    Args:
-        n: number of images; the classes are equally frequent (to within one).
-        seed: of the generator; the same seed draws the same images.
+    """``n`` images, equally many of each class to within one; the same for the same seed.
 
     Returns:
         Images (n, 3, 32, 32) uint8 and labels (n,) int64, in random order.

@@ -140,8 +140,7 @@ def _change(before: torch.Tensor, after: torch.Tensor) -> dict[str, float]:
 def activations(model, images: torch.Tensor, layers: Sequence[str] | None = None, seed: int = 0) -> list[dict]:
     """Distribution of what goes into the activation after each convolution, on a batch in train mode.
 
-    Args:
-        seed: of noise in the network.
+    Noise in the network is drawn from ``seed``.
 
     Returns:
         One dict per layer: ``layer``; ``mean`` and ``std`` over all values; ``channel``, 101 quantiles of the first
@@ -243,8 +242,7 @@ def activations_along(run: RunRecord, data: ImageData, store: Store, layers: Seq
 def series(found: Mapping[str, Sequence[Mapping]], labels: Sequence[str], quantity: str) -> dict:
     """A quantity of ``shift_along`` as a figure wants it: label → network → (steps, values) of every seed.
 
-    Args:
-        found: network → what ``shift_along`` gave for every seed; labels: of the layers, in their order.
+    ``found``: network → what ``shift_along`` gave for every seed; ``labels``: of the layers, in their order.
     """
     return {
         label: {
@@ -269,26 +267,16 @@ def quantiles(by_step: Mapping[int, Sequence[dict]], labels: Sequence[str]) -> d
 
 
 def drift(by_step: Mapping[int, Sequence[dict]]) -> list[float]:
-    """How far the distributions before the activations move from one measured step to the next.
+    """How far the distributions before the activations move between neighbouring steps of ``activations_along``.
 
     For every channel the change of its mean and of its deviation, both in units of the deviation it had; the root of
     their mean square over channels and layers.
-
-    Args:
-        by_step: ``activations_along`` of a run.
-
-    Returns:
-        One value per pair of neighbouring steps.
     """
     return [_move(before, after, "channels") for before, after in itertools.pairwise(by_step.values())]
 
 
 def still(by_step: Mapping[int, Sequence[dict]]) -> list[float]:
-    """What ``drift`` shows where no weight has moved: another batch, and another draw of noise, at the same weights.
-
-    Returns:
-        One value per measured step.
-    """
+    """What ``drift`` shows at each step where no weight has moved: another batch, another draw of noise."""
     return [_move(rows, rows, "again") for rows in by_step.values()]
 
 

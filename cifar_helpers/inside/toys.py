@@ -116,11 +116,7 @@ def measured(toy: Toy, store: Store) -> dict:
 
 
 def table(found: dict[str, Sequence[Sequence[float]]]) -> list[dict[str, str]]:
-    """One row per variant: accuracy after the first, the fifth and the last epoch, every seed.
-
-    Args:
-        found: variant → ``accuracies`` of every seed.
-    """
+    """A row per variant: accuracy after the first, the fifth and the last epoch, of every seed's ``accuracies``."""
     rows = []
     for name, seeds in found.items():
         row = {"network": name, "seeds": str(len(seeds))}

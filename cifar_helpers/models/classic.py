@@ -12,14 +12,11 @@ class MyNet(nn.Module):
     Args:
         hidden: width of the hidden linear layer; 500 gives 657 220 parameters.
         kernel2: size of the second convolution's filters, unpadded; 3 with ``hidden=500`` gives 916 220 parameters.
-        activation, init: names, see ``ACTIVATIONS`` and ``INITS``.
+        activation, init: names in ``ACTIVATIONS`` and ``INITS``; another one raises ValueError.
         filters: filters of the two convolutions.
         batch_norm: normalise after each convolution.
 
     Shape: images (N, 3, 32, 32) → logits (N, 10).
-
-    Raises:
-        ValueError: an unknown activation or init.
     """
 
     def __init__(
@@ -57,12 +54,10 @@ class LeNet5(nn.Module):
 
     Args:
         batch_norm: normalise after every convolution and linear layer but the last.
-        activation, init: names, see ``ACTIVATIONS`` and ``INITS``; source 002 compares ReLU with its own Swish.
+        activation, init: names in ``ACTIVATIONS`` and ``INITS``; another one raises ValueError. Source 002 compares
+            ReLU with its own Swish.
 
     Shape: images (N, 3, 32, 32) → logits (N, 10).
-
-    Raises:
-        ValueError: an unknown activation or init.
     """
 
     def __init__(self, batch_norm: bool = False, activation: str = "relu", init: str = "default"):
@@ -87,13 +82,10 @@ class ConvNet(nn.Module):
     """Source 004's basic network: two convolutions, three linear layers; 576 778 parameters (SPEC §5).
 
     Args:
-        activation, init: names, see ``ACTIVATIONS`` and ``INITS``.
+        activation, init: names in ``ACTIVATIONS`` and ``INITS``; another one raises ValueError.
         dropout: probability of dropping a value after each hidden linear layer, in [0, 1).
 
     Shape: images (N, 3, 32, 32) → logits (N, 10).
-
-    Raises:
-        ValueError: an unknown activation or init.
     """
 
     def __init__(self, activation: str = "relu", dropout: float = 0.0, init: str = "default"):
@@ -118,13 +110,10 @@ class AlexNet(nn.Module):
 
     Args:
         batch_norm: normalise after each convolution.
-        activation, init: names, see ``ACTIVATIONS`` and ``INITS``.
+        activation, init: names in ``ACTIVATIONS`` and ``INITS``; another one raises ValueError.
         dropout: probability of dropping an input of the two wide linear layers, in [0, 1).
 
     Shape: images (N, 3, 32, 32) → logits (N, 10).
-
-    Raises:
-        ValueError: an unknown activation or init.
     """
 
     def __init__(self, batch_norm: bool = False, activation: str = "relu", init: str = "default", dropout: float = 0.5):

@@ -42,10 +42,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class FastNet(nn.Module):
-    """The fast recipe's network: a whitening layer and three stages of two 3×3 convolutions.
-
-    Args:
-        widths: filters of the three stages.
+    """The fast recipe's network: a whitening layer and three stages of two 3×3 convolutions with ``widths`` filters.
 
     Shape: images (N, 3, 32, 32) → logits (N, 10).
     """

@@ -87,12 +87,9 @@ class ResNet(nn.Module):
     Args:
         blocks: number of blocks at 64, 128, 256 and 512 filters.
         bottleneck: blocks of three convolutions instead of two.
-        init: see ``models.INITS``.
+        init: name in ``INITS``; another one raises ValueError.
 
     Shape: images (N, 3, 32, 32) → logits (N, 10).
-
-    Raises:
-        ValueError: an unknown init.
     """
 
     def __init__(self, blocks: Sequence[int] = (2, 2, 2, 2), bottleneck: bool = False, init: str = "default"):
@@ -125,12 +122,9 @@ class ResNet001(nn.Module):
     stride 2 and a 3×3 max-pool follows.
 
     Args:
-        init: see ``models.INITS``; the source compares its default with ``xavier_uniform``.
+        init: name in ``INITS``, another one raises ValueError; the source compares its default with ``xavier_uniform``.
 
     Shape: images (N, 3, 32, 32) → logits (N, 10).
-
-    Raises:
-        ValueError: an unknown init.
     """
 
     def __init__(self, init: str = "default"):

@@ -31,12 +31,9 @@ def layer_table(model: torch.nn.Module) -> list[dict[str, str]]:
 
 
 def forward_flops(model: torch.nn.Module, shape: Sequence[int] = SHAPE[1:]) -> int:
-    """Floating-point operations of one image's forward pass, convolutions and matrix products, counted by torch.
+    """Floating-point operations of one image's forward pass (3, height, width): convolutions and matrix products.
 
-    A multiplication and an addition are two. A training step takes about three times as many per image.
-
-    Args:
-        shape: of the image, (3, height, width).
+    Torch counts a multiplication and an addition as two. A training step takes about three times as many per image.
     """
     device, was_training = next(model.parameters()).device, model.training
     model.eval()
@@ -67,8 +64,7 @@ def save_onnx(model: torch.nn.Module, path: Path) -> Path:
 def size_table(networks: Mapping[str, torch.nn.Module | tuple[torch.nn.Module, int | None]]) -> list[dict[str, str]]:
     """Parameters, those that a source reports if any does, and operations of one forward pass; a row per network.
 
-    Args:
-        networks: name → the network; or a pair of it and a source's number of parameters, or None.
+    ``networks``: name → the network; or a pair of it and a source's number of parameters, or None.
     """
     pairs = {name: net if isinstance(net, tuple) else (net, None) for name, net in networks.items()}
     rows, reported = [], any(theirs for _, theirs in pairs.values())

@@ -14,12 +14,9 @@ class VGGNet(nn.Module):
     1 but for the first) and one batch norm.
 
     Args:
-        init: see ``INITS``; the source compares its default with ``xavier_uniform``.
+        init: name in ``INITS``, another one raises ValueError; the source compares its default with ``xavier_uniform``.
 
     Shape: images (N, 3, 32, 32) → logits (N, 10).
-
-    Raises:
-        ValueError: an unknown init.
     """
 
     def __init__(self, init: str = "default"):

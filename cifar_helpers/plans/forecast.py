@@ -36,11 +36,7 @@ def usual_minutes(jobs: Sequence[Job], store: Store) -> str:
 
 
 class Speeds:
-    """Seconds per step of the runs recorded here or published, by device and kind of run.
-
-    Args:
-        store: whose records are looked at, besides the published ones.
-    """
+    """Seconds per step of the runs recorded in this store or published, by device and kind of run."""
 
     def __init__(self, store: Store):
         self.known: dict[tuple, list[float]] = {}

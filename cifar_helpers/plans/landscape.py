@@ -29,10 +29,7 @@ def bn_sweep(
 
     Shared by notebooks 04 to 07: whichever comes first trains them. The protocol is that of the course's sample
     code: Adam, batch 128, normalisation ½, no augmentation. Recorded in fp32: bf16 gradients are too far off.
-
-    Args:
-        seed: the first seed.
-        rates, n_items: None takes the profile's.
+    Where rates or n_items are None, they are the profile's.
 
     Raises:
         CourseError: an unknown profile or an unusable value.

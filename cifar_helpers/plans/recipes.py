@@ -77,8 +77,7 @@ def greedy(train: Callable[[Sequence[RunConfig]], Sequence], profile: str, seed:
 def greedy_so_far(read: Callable[[RunConfig], object | None], profile: str, seed: int = 0) -> list[RunConfig]:
     """The runs of the greedy tuning that are certain: those up to the first choice that still waits for a record.
 
-    Args:
-        read: config → record, or None where there is none yet.
+    ``read``: config → record, or None where there is none yet.
     """
     certain: list[RunConfig] = []
 
@@ -98,13 +97,11 @@ def fast(profile: str, seed: int = 0, split: str = "train", seeds: int = FAST_SE
     """The fast recipe, in the airbench family: whitened first layer, Muon, a rate that falls, label smoothing, flips.
 
     Its first half is trained on images of 24×24 pixels (progressive resizing, Howard 2018), the rest on whole ones.
-
     It is the same in every profile but ``smoke``, so that its runs are read wherever they are recorded.
 
     Args:
         split: ``train`` while choosing; ``all`` for the run whose test accuracy is reported, ``FAST_LONGER`` times the
             steps.
-        seeds: number of seeds.
     """
     plan = get_profile(profile)
     steps = plan.fast if split == "train" else math.ceil(FAST_LONGER * plan.fast)
@@ -134,8 +131,7 @@ def fast(profile: str, seed: int = 0, split: str = "train", seeds: int = FAST_SE
 def best(profile: str, seed: int = 0, split: str = "train") -> RunConfig:
     """The best recipe: ResNet-18 for 200 epochs, one cycle, label smoothing, crop, flip and cutout, test-time flips.
 
-    Args:
-        split: ``train`` where it competes; ``all`` for the run whose test accuracy is reported.
+    It competes on the split ``train``; on ``all`` it is the run whose test accuracy is reported.
     """
     plan = get_profile(profile)
     batch = plan.batch_size if plan.n_items else 512

@@ -161,11 +161,7 @@ def filters(plan: Profile) -> Mapping:
 
 @sweep("02_own_optimizers", "MyNet under the course's own optimizers and torch's", "optimizer")
 def own_optimizers(plan: Profile, muon: bool = True) -> Mapping:
-    """The course's own optimizers beside torch's, Muon and a one-cycle schedule, on MyNet.
-
-    Args:
-        muon: whether the installed torch has Muon.
-    """
+    """The course's own optimizers beside torch's, a one-cycle schedule and, where torch has it, Muon, on MyNet."""
     adam = optimizer_settings("Adam")
     settings = {
         "SGD (torch)": {},

@@ -312,9 +312,7 @@ def _digest(tensors: dict[str, torch.Tensor]) -> str:
 def load_checkpoint(path, model, optimizer, recorder: Recorder, expected: dict, probes=()) -> tuple[int, dict] | None:
     """Restore what ``save_checkpoint`` wrote; None, and nothing touched, where there is no checkpoint to go on from.
 
-    Args:
-        expected: entries that the checkpoint's ``extra`` must have (the hash of the untrained weights, so that other
-            model code is not gone on from); else it is not used.
+    Its ``extra`` must have what is ``expected`` (the hash of the untrained weights): other model code does not go on.
     """
     try:
         with safe_open(path, framework="pt") as stored:

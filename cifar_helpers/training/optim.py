@@ -87,8 +87,7 @@ class Adam(torch.optim.Optimizer):
 class AdamW(Adam):
     """Adam whose weight decay shrinks the weights directly (Loshchilov & Hutter 2019) instead of joining the gradient.
 
-    Args:
-        params, lr, betas, eps, weight_decay: as for ``torch.optim.AdamW``.
+    The arguments are those of ``torch.optim.AdamW``.
     """
 
     decoupled = True
@@ -143,11 +142,9 @@ def hidden_matrices_apart(model: nn.Module, output: nn.Module) -> list[dict]:
 
 
 def orthogonalised(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """A matrix with the same singular vectors whose singular values are all near one, by a Newton–Schulz iteration.
+    """A matrix (rows, columns) with the same singular vectors, all singular values near one, by Newton–Schulz.
 
-    Args:
-        matrix: (rows, columns).
-        steps: iterations; five bring the singular values to 0.7 … 1.2 with the coefficients of Jordan et al. 2024.
+    Five steps bring them to 0.7 … 1.2 with the coefficients of Jordan et al. 2024.
     """
     x = matrix / (matrix.norm() + 1e-7)
     x = x.T if matrix.shape[0] > matrix.shape[1] else x

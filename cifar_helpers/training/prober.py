@@ -78,8 +78,7 @@ class Prober:
     def change(self, batch, gradient: Sequence, random=None) -> dict[str, torch.Tensor]:
         """Loss and distance of the present gradient on this batch from a gradient taken elsewhere.
 
-        Args:
-            gradient: one tensor (or None for zero) per parameter that requires a gradient.
+        ``gradient``: one tensor (or None for zero) per parameter that requires a gradient.
 
         Returns:
             ``loss`` (), ``gradient_distance`` (), and ``gradient_distance_out`` with an output layer.

@@ -209,10 +209,9 @@ class Store:
         self.published = next(filter(Path.is_dir, folders), None) if published else None
 
     def get(self, config: RunConfig, fingerprint: str, discard_damaged: bool = False) -> RunRecord | None:
-        """Return the record of this run, or None where it has to be trained.
+        """The record of this run, or None where it has to be trained.
 
-        Args:
-            discard_damaged: move a damaged record aside and say so; only for the holder of the run's ``lock``.
+        The holder of the run's ``lock`` alone may discard a damaged one: it is moved aside, and that is said.
         """
         folder = self.root / config.folder_name(fingerprint)
         if folder.is_dir():
@@ -299,8 +298,7 @@ class Store:
     ) -> RunRecord:
         """Write a record under a temporary name, rename it into place, and drop its checkpoint.
 
-        Args:
-            attach: called with the record's folder before the renaming, to put attachments into it.
+        ``attach`` is called with the record's folder before the renaming, to put attachments into it.
 
         Raises:
             CourseError: no space, or no permission; nothing half-written stays.
@@ -339,13 +337,7 @@ class Store:
             path.unlink(missing_ok=True)
 
     def measurement(self, name: str, inputs: dict, compute) -> dict:
-        """Return a small JSON-ready result, computed once for these inputs and then read.
-
-        Args:
-            name: what is measured.
-            inputs: JSON-ready values that decide the result.
-            compute: called without arguments where the result is not stored yet.
-        """
+        """A small JSON-ready result, computed once for this name and these JSON-ready inputs, and then read."""
         key = hashlib.sha256(json.dumps([FORMAT, name, inputs], sort_keys=True).encode()).hexdigest()[:16]
         file = f"measurements/{name}-{key}.json"
         for folder in filter(None, (self.root, self.published)):
@@ -390,16 +382,10 @@ def try_again(store: Store, config: RunConfig, fingerprint: str) -> None:
 
 
 def prunable(store: Store, needed: Collection[str] = ()) -> list[tuple[Path, int]]:
-    """Files that can go: weights and checkpoints of runs that are not needed, and what was damaged or left behind.
+    """(path, bytes) of files that can go: weights and checkpoints of runs not needed, what was damaged or left behind.
 
     A record's small files, which figures are made of, always stay; so do checkpoints of needed runs that are not
-    finished, and of runs that are being trained.
-
-    Args:
-        needed: folder names of the runs whose weights, or unfinished training, are still wanted.
-
-    Returns:
-        (path, bytes) of every file.
+    finished, and of runs that are being trained. ``needed``: folder names of runs still wanted.
     """
     found = [path for path in store.root.glob(".damaged/**/*") if path.is_file()]
     found += [path for path in store.root.glob("*-*/weights*.safetensors") if path.parent.name not in needed]
