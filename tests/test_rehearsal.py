@@ -225,7 +225,7 @@ MODES = [
 # The five depths are one class; its two kinds of block stand for them.
 NETWORKS = [(name, {}) for name in models.known() if name not in ("VGG", "ResNet") and not name.startswith("resnet")]
 NETWORKS += [("ResNet", {"blocks": [1, 1, 1, 1], "bottleneck": bottleneck}) for bottleneck in (False, True)]
-NETWORKS += [("VGG", {"stages": [[8], [8, 8]], "hidden": [8], "dropout": 0.5}), ("MyNet", {"batch_norm": False})]
+NETWORKS += [("VGG", {"stages": [[8], [8, 8]], "hidden": [8], "dropout": 0.5}), ("MyNet", {"activation": "swish"})]
 NETWORKS += [("VGG", {"stages": [[8]], "hidden": [8], "norm": norm}) for norm in models.NORMS]
 NETWORKS += [("LeNet5", {"batch_norm": True, "activation": name}) for name in models.ACTIVATIONS if name != "relu"]
 APART = {"Optimizer", "LBFGS", "SparseAdam", "Muon"}  # build_optimizer refuses these, and Muon alone refuses filters

@@ -19,7 +19,6 @@ from cifar_course.report.execute import verdict
 from cifar_helpers.env import CourseError
 from cifar_helpers.measure import quantities
 from cifar_helpers.measure.probe import probe_along_gradient
-from cifar_helpers.models import norms
 from cifar_helpers.plans.landscape import BATCH_NORM, PLAIN
 from cifar_helpers.teach import replays, scenes, widgets
 from cifar_helpers.training.probes import ProbeConfig
@@ -244,10 +243,10 @@ def test_an_unknown_kernel_is_refused():
 
 
 def test_the_histogram_is_that_of_batch_norm():
-    """The statistics are those of ``BatchNormByHand`` on the batch that is drawn."""
+    """The statistics are those of torch's batch norm on the batch that is drawn."""
     values = activations()
     batch = np.random.default_rng(0).permutation(40)[:8]
-    layer = norms.BatchNormByHand(1).double()
+    layer = torch.nn.BatchNorm1d(1).double()
     with torch.no_grad():
         layer.weight.fill_(1.5), layer.bias.fill_(-0.5)
         out = layer(values[batch][:, None])

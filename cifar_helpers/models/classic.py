@@ -14,7 +14,6 @@ class MyNet(nn.Module):
         kernel2: size of the second convolution's filters, unpadded; 3 with ``hidden=500`` gives 916 220 parameters.
         activation, init: names in ``ACTIVATIONS`` and ``INITS``; another one raises ValueError.
         filters: filters of the two convolutions.
-        batch_norm: normalise after each convolution.
 
     Shape: images (N, 3, 32, 32) → logits (N, 10).
     """
@@ -26,21 +25,14 @@ class MyNet(nn.Module):
         activation: str = "relu",
         init: str = "default",
         filters: tuple[int, int] = (20, 50),
-        batch_norm: bool = True,
     ):
         super().__init__()
         act = lookup("activation", activation, ACTIVATIONS)
         first, second = filters
         side = (14 - kernel2 + 1) // 2
         self.features = nn.Sequential(
-            nn.Conv2d(3, first, 5),
-            *([nn.BatchNorm2d(first)] if batch_norm else []),
-            act(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(first, second, kernel2),
-            *([nn.BatchNorm2d(second)] if batch_norm else []),
-            act(),
-            nn.MaxPool2d(2),
+            *(nn.Conv2d(3, first, 5), nn.BatchNorm2d(first), act(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(first, second, kernel2), nn.BatchNorm2d(second), act(), nn.MaxPool2d(2)),
         )
         self.classifier = nn.Sequential(nn.Linear(second * side * side, hidden), act(), nn.Linear(hidden, 10))
         initialise(self, init)

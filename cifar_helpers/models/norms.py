@@ -1,4 +1,4 @@
-"""Normalisation layers: batch norm written out, and the controls that Santurkar et al. set against it (SPEC §8).
+"""Normalisation layers: the controls that Santurkar et al. set against batch norm (SPEC §8).
 
 Each normalises the channels of (N, C, H, W) or (N, C) inputs and has a trained scale γ and shift β per channel.
 """
@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 
 EPS, MOMENTUM = 1e-5, 0.1
 
@@ -19,68 +18,6 @@ def _over(x: torch.Tensor) -> tuple[int, ...]:
 
 def _per_channel(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return values.view(1, -1, *[1] * (x.dim() - 2))
-
-
-class _Normalise(torch.autograd.Function):
-    """x̂ = (x − μ) / σ with γ and β, and its gradient derived by hand (Ioffe & Szegedy 2015, section 3)."""
-
-    @staticmethod
-    def forward(context, x, scale, shift, mean, variance, eps, from_batch):
-        deviation = (variance + eps).sqrt()
-        x_hat = (x - _per_channel(mean, x)) / _per_channel(deviation, x)
-        context.save_for_backward(x_hat, scale, deviation)
-        context.from_batch = from_batch
-        return _per_channel(scale, x) * x_hat + _per_channel(shift, x)
-
-    @staticmethod
-    @once_differentiable  # x̂ is kept as a number: a second derivative would be wrong, so it is refused
-    def backward(context, grad):
-        x_hat, scale, deviation = context.saved_tensors
-        dims = _over(grad)
-        to_shift, to_scale = grad.sum(dims), (grad * x_hat).sum(dims)
-        through = grad
-        if context.from_batch:  # mean and variance depend on x: what they see of the gradient is taken out
-            count = grad.numel() // grad.shape[1]
-            through = grad - _per_channel(to_shift, grad) / count - x_hat * _per_channel(to_scale, grad) / count
-        to_x = through * _per_channel(scale / deviation, grad)
-        return to_x, to_scale, to_shift, None, None, None, None
-
-
-class BatchNormByHand(nn.Module):
-    """Batch norm with forward and backward written out; equal to ``nn.BatchNorm2d`` (and 1d) in both modes.
-
-    In training mode a batch is normalised by its own mean and *biased* variance; the running averages take the mean and
-    the *unbiased* variance, each with weight ``momentum``. In evaluation mode the running averages normalise.
-
-    Args:
-        channels: number of channels; eps: added to the variance; momentum: weight of the newest batch.
-
-    Shape: (N, C, H, W) or (N, C), the same out.
-
-    Raises:
-        ValueError: another number of channels; in training mode, a single value per channel: it has no variance.
-    """
-
-    def __init__(self, channels: int, eps: float = EPS, momentum: float = MOMENTUM):
-        super().__init__()
-        self.eps, self.momentum = eps, momentum
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.dim() < 2 or x.shape[1] != len(self.weight):
-            raise ValueError(f"Batch norm for {len(self.weight)} channels got an input of shape {tuple(x.shape)}.")
-        mean, variance = self.running_mean, self.running_var
-        if self.training:
-            count = x.numel() // x.shape[1]
-            if count < 2:
-                raise ValueError(f"Batch norm needs more than one value per channel to train, not {tuple(x.shape)}.")
-            with torch.no_grad():
-                mean, variance = x.mean(_over(x)), x.var(_over(x), correction=0)
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-        return _Normalise.apply(x, self.weight, self.bias, mean, variance, self.eps, self.training)
 
 
 class LpBatchNorm(nn.Module):
@@ -151,7 +88,6 @@ NORMS: dict[str, Callable[[int], nn.Module] | None] = {
     "none": None,
     "batch": nn.BatchNorm2d,
     "noisy_batch": NoisyBatchNorm,
-    "by_hand": BatchNormByHand,
     "group": _group,
     "layer": lambda channels: nn.GroupNorm(1, channels),  # all channels and places of one image
     "l1": lambda channels: LpBatchNorm(channels, 1),
