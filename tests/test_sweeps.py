@@ -68,7 +68,7 @@ def test_a_sweep_changes_only_what_it_says_and_pairs_its_seeds(make):
 
 def tuned(profile):
     """Every option of the greedy tuning on its own."""
-    options = [option for choice in plans.recipes.GREEDY for option in choice.options.values()]
+    options = [option for _, mine in plans.recipes.GREEDY for option in mine.values()]
     return [plans.recipes.alexnet(profile, **option) for option in options]
 
 

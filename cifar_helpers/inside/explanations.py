@@ -59,7 +59,7 @@ def _spreads(model: nn.Module, images: torch.Tensor) -> list[float]:
     finally:
         for hook in hooks:
             hook.remove()
-    return [value if value < LOST else LOST for value in found]
+    return [value if value < LOST else LOST for value in found]  # NaN too
 
 
 def large_steps(data: ImageData, store: Store, norm: str, seed: int, items: int, rate: float = 1.0, steps: int = 6):

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from ..training.config import RunConfig
 from .landscape import PAPER_RATE
-from .profiles import get_profile
-from .sweeps import Sweep, seeded
+from .profiles import Profile, get_profile
+from .sweeps import seeded, sweep
 
 WIDTH = 0.25
 # name → ``norm`` of ``models.VGG``; the order of all tables and figures
@@ -28,7 +28,9 @@ MAP_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 DECAYS = (0.0, 5e-3, 5e-2)
 
 
-def small_vgg(profile: str, norm: str, steps: int, seed: int = 0, model_args: Mapping | None = None, **settings):
+def small_vgg(
+    profile: str | Profile, norm: str, steps: int, seed: int = 0, model_args: Mapping | None = None, **settings
+) -> RunConfig:
     """VGG-A at a quarter of its width with this norm; plain SGD at the paper's rate unless settings differ."""
     plan = get_profile(profile)
     arguments = {"width": WIDTH} | ({"norm": norm} if norm != "none" else {}) | dict(model_args or {})
@@ -47,15 +49,11 @@ def looked_into(profile: str, seed: int = 0) -> dict[str, RunConfig]:
     }
 
 
-def controls(profile: str, seed: int = 0) -> Sweep:
+@sweep("10_controls", "VGG-A, a quarter as wide, under eight normalisations", "norm", seeds="norm_seeds")
+def controls(plan: Profile) -> Mapping:
     """No norm, batch norm, noisy batch norm and its controls, under plain SGD as in the paper."""
-    plan = get_profile(profile)
     kept = {name: {"snapshots": plan.norm_snapshots} if name in WATCHED else {} for name in CONTROLS}
-    variants = {
-        (name,): seeded(small_vgg(profile, norm, plan.norm_steps, seed, **kept[name]), seed, plan.norm_seeds)
-        for name, norm in CONTROLS.items()
-    }
-    return Sweep("10_controls", "VGG-A, a quarter as wide, under eight normalisations", ("norm",), variants)
+    return {name: small_vgg(plan, norm, plan.norm_steps, **kept[name]) for name, norm in CONTROLS.items()}
 
 
 def tolerance_map(profile: str, seed: int = 0) -> dict[tuple[str, float, float], RunConfig]:
@@ -82,12 +80,9 @@ def weight_decay(profile: str, seed: int = 0) -> dict[float, RunConfig]:
     plan = get_profile(profile)
     looks = min(11, plan.decay_steps + 1)
     kept = tuple(sorted({round(plan.decay_steps * i / (looks - 1)) for i in range(looks)}))
+    settings = {decay: {"optimizer_args": {"weight_decay": decay} if decay else {}} for decay in DECAYS}
     return {
-        decay: small_vgg(
-            *(profile, "batch", plan.decay_steps, seed),
-            optimizer_args={"weight_decay": decay} if decay else {},
-            snapshots=kept,
-        )
+        decay: small_vgg(profile, "batch", plan.decay_steps, seed, snapshots=kept, **settings[decay])
         for decay in DECAYS
     }
 

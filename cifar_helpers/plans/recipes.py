@@ -5,8 +5,7 @@ Nothing here imports torch.
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from ..env import CourseError
 from ..training.config import RunConfig
@@ -18,24 +17,11 @@ FAST_LONGER = 1.3  # with all images: what 0.6 of airbench94's time allows
 FAST_SIZES = ((0.5, 24),)  # small images first: what they teach carries over, at 0.57 of the operations
 
 
-@dataclass(frozen=True)
-class Choice:
-    """One step of the greedy tuning: the options tried with everything chosen before kept.
-
-    Attributes:
-        question: what is chosen.
-        options: name → settings changed.
-    """
-
-    question: str
-    options: Mapping[str, Mapping[str, object]]
-
-
-GREEDY = (  # source 003's order
-    Choice("batch norm", {"without": {"batch_norm": False}, "with": {"batch_norm": True}}),
-    Choice("optimizer", {"Adam": {"optimizer": "Adam"}, "SGD": {"optimizer": "SGD"}}),
-    Choice("learning rate", {"1e-3": {"lr": 1e-3}, "1e-4": {"lr": 1e-4}, "1e-5": {"lr": 1e-5}}),
-    Choice("batch size", {"10": {"batch_size": 10}, "100": {"batch_size": 100}, "500": {"batch_size": 500}}),
+GREEDY = (  # what is chosen, and the options: name → settings changed; in source 003's order
+    ("batch norm", {"without": {"batch_norm": False}, "with": {"batch_norm": True}}),
+    ("optimizer", {"Adam": {"optimizer": "Adam"}, "SGD": {"optimizer": "SGD"}}),
+    ("learning rate", {"1e-3": {"lr": 1e-3}, "1e-4": {"lr": 1e-4}, "1e-5": {"lr": 1e-5}}),
+    ("batch size", {"10": {"batch_size": 10}, "100": {"batch_size": 100}, "500": {"batch_size": 500}}),
 )
 
 
@@ -61,15 +47,15 @@ def greedy(train: Callable[[Sequence[RunConfig]], Sequence], profile: str, seed:
     """
     kept: dict[str, object] = {}
     rows = []
-    for choice in GREEDY:
-        runs = train([alexnet(profile, seed, **kept | dict(option)) for option in choice.options.values()])
+    for question, options in GREEDY:
+        runs = train([alexnet(profile, seed, **kept | option) for option in options.values()])
         scores = [run.epochs[-1]["validation_accuracy"] if run.diverged_at is None else None for run in runs]
         if all(score is None for score in scores):
-            raise CourseError(f"Every choice of {choice.question} diverged; there is nothing to go on with.")
+            raise CourseError(f"Every choice of {question} diverged; there is nothing to go on with.")
         best = max(range(len(scores)), key=lambda i: -1 if scores[i] is None else scores[i])
-        kept |= list(choice.options.values())[best]
-        for i, (name, run) in enumerate(zip(choice.options, runs, strict=True)):
-            row = {"step": choice.question, "option": name, "accuracy": scores[i], "chosen": i == best}
+        kept |= list(options.values())[best]
+        for i, (name, run) in enumerate(zip(options, runs, strict=True)):
+            row = {"step": question, "option": name, "accuracy": scores[i], "chosen": i == best}
             rows.append(row | {"tied": scores[i] == scores[best] and scores.count(scores[best]) > 1, "run": run})
     return rows
 
