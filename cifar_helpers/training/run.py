@@ -148,14 +148,7 @@ def _initial_weights(network: type, code: str, config: str) -> str:
     return weights_hash(build_model(RunConfig.from_json(config)))
 
 
-def _train_run(
-    config: RunConfig,
-    data: ImageData,
-    device: torch.device,
-    store: Store,
-    wanted: Sequence[ProbeConfig],
-    finished: RunRecord | None,
-) -> RunRecord:
+def _train_run(config, data, device, store, wanted: Sequence[ProbeConfig], finished: RunRecord | None) -> RunRecord:
     """Train a run and save its record; where a ``finished`` one lies in the store, save only the probes wanted."""
     if wanted and (config.loss != "cross_entropy" or config.label_smoothing or config.l1):
         raise CourseError(f"{config.describe()}: probes measure plain cross-entropy, and this run has another loss.")
@@ -165,16 +158,10 @@ def _train_run(
     repeated = finished if finished and store.root in finished.folder.parents else None
     if repeated:
         print(f"  {config.describe()} is recorded, without {len(wanted)} of its probes: trained once more for them.")
-    model = build_model(config)
-    initial_weights = weights_hash(model)
-    batches = training_batches(config, data, device)
-    prepare(model, config, data)
-    precision = resolve_precision(config.precision, device)
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), true_fp32(device):
             torch.manual_seed(config.seed)  # dropout
-            move(model, device).train()
-            run = _Run(config, data, model, batches, precision, device, store, initial_weights, wanted, repeated)
+            run = _Run(config, data, device, store, wanted, repeated)
             run.go()
     except torch.OutOfMemoryError as error:
         raise CourseError(
@@ -199,10 +186,14 @@ def _other_batch(batches, step: int, i: int):
 class _Run:
     """One training in progress: what happens at a flush."""
 
-    def __init__(self, config, data, model, batches, precision, device, store, initial_weights, wanted, repeated):
-        self.repeated = repeated
-        self.config, self.data, self.model, self.batches, self.device = config, data, model, batches, device
-        self.initial_weights, self.store = initial_weights, store
+    def __init__(self, config, data, device, store, wanted, repeated):
+        self.config, self.data, self.device, self.store, self.repeated = config, data, device, store, repeated
+        self.model = model = build_model(config)
+        self.initial_weights = weights_hash(model)
+        self.batches = batches = training_batches(config, data, device)
+        prepare(model, config, data)
+        move(model, device).train()
+        precision = resolve_precision(config.precision, device)
         self.autocast = forward_context(precision, device)
         self.optimizer, self.criterion = build_optimizer(config, model), build_criterion(config)
         output = models.output_layer(model)
@@ -220,7 +211,7 @@ class _Run:
         self.seconds, self.earlier_wall, self.began = 0.0, 0.0, time.monotonic()
         self.resumed, self.diverged_at, self.start, self.earlier_machines = 0, None, 0, []
         self.machine = machine_card(device) | {"precision": precision}
-        expected = {"initial_weights": initial_weights, "repeated": bool(repeated)}
+        expected = {"initial_weights": self.initial_weights, "repeated": bool(repeated)}
         restored = load_checkpoint(self.checkpoint, model, self.optimizer, self.recorder, expected, self.probes)
         if restored:
             self.start, extra = restored
