@@ -136,8 +136,7 @@ def _say_once(line: str) -> None:
 def resolve_precision(precision: str, device) -> str:
     """Return ``fp32`` or ``bf16``; ``auto`` takes bf16 where the hardware multiplies it natively.
 
-    Raises:
-        CourseError: the precision is not one of ``auto``, ``fp32``, ``bf16``.
+    A precision that is none of these three is a ``CourseError``.
     """
     import torch
 

@@ -21,8 +21,7 @@ READING = 2  # raised when the course reads other images from the same files tha
 def files_below(folder: Path) -> dict[str, Path]:
     """Every file of a folder by its path in it, with forward slashes. Links are followed; hidden files are left out.
 
-    Raises:
-        CourseError: the folder cannot be read.
+    ``CourseError`` where the folder cannot be read.
     """
     try:
         return dict(sorted(forms.listed(_walk(folder, ()), str(folder)).items()))

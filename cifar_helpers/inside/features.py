@@ -67,11 +67,7 @@ def fresh(run: RunRecord, device="auto") -> nn.Module:
 
 
 def trained(run: RunRecord, device="auto") -> nn.Module:
-    """The network of a run with its final weights, in evaluation mode.
-
-    Raises:
-        CourseError: the run's weights were not kept.
-    """
+    """The network of a run with its final weights, in evaluation mode; ``CourseError`` where they were not kept."""
     model = build_model(run.config)
     model.load_state_dict(run.weights)
     return move(model, choose_device(device)).eval()
@@ -115,11 +111,7 @@ def activation_after(model: nn.Module, name: str) -> str:
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
-    """The layer of this name.
-
-    Raises:
-        CourseError: there is none; the message lists those that there are.
-    """
+    """The layer of this name; ``CourseError`` with those that there are, where it is none of them."""
     layers = dict(model.named_modules())
     if not name or name not in layers:
         how = "shift.named translates labels such as 'conv 4'"

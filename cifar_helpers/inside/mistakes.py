@@ -15,8 +15,7 @@ from .features import trained
 def predictions(run: RunRecord, data: ImageData, split: str = "validation", device="auto") -> torch.Tensor:
     """Class probabilities of a trained network, (n, 10) float32 on the CPU, in the order of the split.
 
-    Raises:
-        CourseError: the run's weights were not kept.
+    ``CourseError`` where the run's weights were not kept.
     """
     device, model = choose_device(device), trained(run, device)
     context = forward_context(resolve_precision(run.config.precision, device), device)
@@ -33,8 +32,7 @@ def predictions(run: RunRecord, data: ImageData, split: str = "validation", devi
 def confusion(run: RunRecord, data: ImageData, store: Store, device="auto") -> np.ndarray:
     """Counts of (true class, predicted class) on the validation split, (10, 10), computed once and stored.
 
-    Raises:
-        CourseError: neither the measurement nor the weights are at hand.
+    ``CourseError`` where neither the measurement nor the weights are at hand.
     """
 
     def compute() -> dict:

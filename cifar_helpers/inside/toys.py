@@ -56,11 +56,7 @@ def points(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def build(toy: Toy) -> nn.Sequential:
-    """The network of a ``Toy``.
-
-    Raises:
-        ValueError: an unknown activation or initialisation.
-    """
+    """The network of a ``Toy``; ``ValueError`` for an unknown activation or initialisation."""
     layers, width = [], 2
     for name in toy.activations:
         layers += [nn.Linear(width, HIDDEN), lookup("activation", name, ACTIVATIONS)()]

@@ -1,6 +1,6 @@
 """What the networks share: activations, normalisation and initialisation by name, and the course's own ``Swish``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -29,15 +29,11 @@ INITS: dict[str, Callable[[torch.Tensor], torch.Tensor] | None] = {
 }
 
 
-def lookup(kind: str, name: str, known):
-    """Return ``known[name]`` (or ``name`` where ``known`` is a tuple).
-
-    Raises:
-        ValueError: there is no such name; the message lists those known.
-    """
+def lookup(kind: str, name: str, known: Mapping):
+    """``known[name]``; ``ValueError`` with the names that there are, where it is none of them."""
     if name not in known:
         raise ValueError(f"Unknown {kind} {name!r}; choose one of {', '.join(known)}.")
-    return known[name] if isinstance(known, dict) else name
+    return known[name]
 
 
 @torch.no_grad()

@@ -8,8 +8,6 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-EPS, MOMENTUM = 1e-5, 0.1
-
 
 def _over(x: torch.Tensor) -> tuple[int, ...]:
     """All dimensions but the channels."""
@@ -32,7 +30,7 @@ class LpBatchNorm(nn.Module):
     Shape: (N, C, H, W) or (N, C), the same out.
     """
 
-    def __init__(self, channels: int, p: float, eps: float = EPS, momentum: float = MOMENTUM):
+    def __init__(self, channels: int, p: float, eps: float = 1e-5, momentum: float = 0.1):
         super().__init__()
         self.p, self.eps, self.momentum = p, eps, momentum
         self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))

@@ -44,11 +44,7 @@ def forward_flops(model: torch.nn.Module, shape: Sequence[int] = SHAPE[1:]) -> i
 
 
 def save_onnx(model: torch.nn.Module, path: Path) -> Path:
-    """Write the network as an ONNX file, which https://netron.app draws.
-
-    Raises:
-        CourseError: the folder cannot be written.
-    """
+    """Write the network as an ONNX file, which https://netron.app draws; ``CourseError`` where it cannot be written."""
     was_training = model.training
     model = model.eval()
 

@@ -43,11 +43,7 @@ class Job:
 
     @classmethod
     def from_json(cls, values: Mapping) -> "Job":
-        """Read what ``to_json`` gave.
-
-        Raises:
-            CourseError: something else.
-        """
+        """Read what ``to_json`` gave; ``CourseError`` for anything else."""
         try:
             measured = tuple(ProbeConfig(**each) for each in values["probes"])
             return cls(RunConfig.from_json(json.dumps(values["config"])), measured, tuple(values["notebooks"]))

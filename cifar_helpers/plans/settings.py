@@ -49,11 +49,7 @@ RULES: dict[str, tuple[str, Callable[[object], bool]]] = {
 
 
 def check(given: Mapping[str, object]) -> None:
-    """Say what is wrong with the values of settings.
-
-    Raises:
-        CourseError: with a line for each that is not what it must be, and what came instead.
-    """
+    """``CourseError`` with a line for each setting that is not what it must be, and what came instead."""
     wrong = [
         f"{name} must be {what}, not {given[name]!r}."
         for name, (what, fits) in RULES.items()

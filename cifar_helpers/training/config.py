@@ -141,11 +141,7 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, text: str) -> "RunConfig":
-        """Read what ``to_json`` wrote.
-
-        Raises:
-            CourseError: not JSON, or a field that is unknown or unusable.
-        """
+        """Read what ``to_json`` wrote; ``CourseError`` where it is not JSON, or a field is unknown or unusable."""
         try:
             values = json.loads(text)
             if not isinstance(values, dict):

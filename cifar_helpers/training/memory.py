@@ -17,13 +17,10 @@ SPREAD = 1.4  # of what a step holds: an allocator's gaps, and the gradients of 
 
 
 def step_bytes(config: RunConfig) -> int:
-    """About how many bytes one training step of a run takes beside the images.
+    """About how many bytes one training step of a run takes beside the images; 0 where the reader's own network fails.
 
     Weights, gradients, two moments of the optimizer and the gradients that the recorder keeps, then what the forward
     pass keeps for the backward one, as a pass of two images shows it.
-
-    Returns:
-        0 where the reader's own network fails.
     """
     with contextlib.suppress(Exception):  # whatever a reader's forward does: its run will say what is wrong
         untrained = RunConfig(config.model, config.model_args)

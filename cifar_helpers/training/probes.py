@@ -23,11 +23,7 @@ RANGE = (0.5, 4.0)  # times the learning rate: the paper's
 
 
 def eta_grid(lr: float, points: int) -> tuple[float, ...]:
-    """Step lengths from ½ to 4 times the learning rate, evenly spaced on a logarithmic scale.
-
-    Raises:
-        CourseError: fewer than two points.
-    """
+    """Step lengths from ½ to 4 times the rate, evenly spaced in their logarithm; ``CourseError`` for fewer than two."""
     if points < 2:
         raise CourseError(f"A grid of step lengths needs at least 2 points, not {points}.")
     return tuple(float(f"{eta:.6g}") for eta in lr * np.geomspace(*RANGE, points))
@@ -118,8 +114,7 @@ class ProbeRecord:
 def write(folder: Path, config: ProbeConfig, values: Mapping[str, np.ndarray], provenance: dict) -> None:
     """Write an attachment into a run's folder: the arrays first, then the JSON that vouches for them.
 
-    Raises:
-        CourseError: no space, or no permission.
+    ``CourseError`` where there is no space, or no permission.
     """
 
     def arrays(path: Path) -> None:

@@ -19,18 +19,13 @@ class ReadingStore(Store):
     trains = False
 
     def lock(self, config: RunConfig, fingerprint: str, wait: bool = True):
-        """Nothing is trained here.
-
-        Raises:
-            NotPublishedError: always.
-        """
+        """``NotPublishedError``: nothing is trained here."""
         raise NotPublishedError(f"{config.describe()} is not recorded with all that this cell needs.")
 
     def measurement(self, name: str, inputs: dict, compute: Callable[[], dict]) -> dict:
         """A stored measurement; what is measured on drawn points, which are the same everywhere, is computed here.
 
-        Raises:
-            NotPublishedError: it would have to be measured on the images.
+        What would have to be measured on the images is a ``NotPublishedError``.
         """
 
         def refuse() -> dict:

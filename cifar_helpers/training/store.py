@@ -89,11 +89,7 @@ class RunRecord:
 
     @functools.cached_property
     def weights(self) -> dict:
-        """Final state of the model, name → tensor.
-
-        Raises:
-            CourseError: they were not kept, or the file is damaged.
-        """
+        """Final state of the model, name → tensor; ``CourseError`` where it was not kept, or the file is damaged."""
         return self._load(WEIGHTS, "keep_weights=True")
 
     def snapshot(self, step: int) -> dict:
@@ -136,11 +132,7 @@ def digest(provenance: dict) -> str:
 
 
 def read_record(folder: Path) -> RunRecord:
-    """Read a record's small files, each checked against the hash it was written with.
-
-    Raises:
-        ValueError: a file is missing or is not what was written.
-    """
+    """Read a record's small files; ``ValueError`` where one is missing or is not what was written, by its hash."""
     provenance = read_json(folder / "provenance.json")
     try:
         if digest(provenance) != provenance["digest"]:
