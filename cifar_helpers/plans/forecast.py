@@ -164,8 +164,13 @@ def lines(
     """
     found = Speeds(store)
     states = [state(job, fingerprint, store) if fingerprint else "missing" for job in jobs]
-    names = {card: chr(ord("A") + i) for i, card in enumerate(_shown(found))}
+    four = sorted(found.cards, key=lambda card: card not in found.gpus)[:4]  # GPUs, then those with most runs
+    names = dict(zip(four, "ABCD", strict=False))
     times = {card: [found.seconds(job, card) for job in jobs] for card in names}
+
+    def minutes(indices: Sequence[int]) -> str:
+        return "".join(f"{_sum([times[card][i] for i in indices], short=True):>12}" for card in names)
+
     left = [i for i, s in enumerate(states) if s != "recorded"]
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
     shown = [f"{len(jobs)} runs: {counts}." if jobs else "Nothing to train."]
@@ -184,21 +189,14 @@ def lines(
     first = [job.notebooks[0] if job.notebooks else "" for job in jobs]
     for number in dict.fromkeys(first):
         mine = [i for i, name in enumerate(first) if name == number]
-        minutes = "".join(f"{_sum([times[c][i] for i in mine if i in left], short=True):>12}" for c in names)
-        shown.append(f"{number:9} {len(mine):5} {sum(states[i] == 'recorded' for i in mine):9}{minutes}")
+        missing = [i for i in mine if i in left]
+        shown.append(f"{number:9} {len(mine):5} {len(mine) - len(missing):9}{minutes(missing)}")
     shown += ["", f"{'state':14}  {'notebooks':11} {'steps':>7}{head}  run"]
     for i, job in enumerate(jobs):
-        minutes = "".join(f"{_sum([times[card][i]], short=True):>12}" for card in names)
         key = f" [{job.config.key(fingerprint)[:6]}]" if fingerprint else ""
-        shown.append(
-            f"{states[i]:14}  {' '.join(job.notebooks):11} {job.config.steps:7}{minutes}  {job.config.describe()}{key}"
-        )
+        about = f"{states[i]:14}  {' '.join(job.notebooks):11} {job.config.steps:7}"
+        shown.append(f"{about}{minutes([i])}  {job.config.describe()}{key}")
     return [*shown, "", *sums] if len(jobs) > SCREEN else shown
-
-
-def _shown(found: Speeds) -> list[str]:
-    """At most four devices: GPUs first, then those with most runs."""
-    return sorted(found.cards, key=lambda card: card not in found.gpus)[:4]
 
 
 def _sum(seconds: Sequence[float | None], short: bool = False) -> str:
