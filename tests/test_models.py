@@ -102,7 +102,7 @@ def test_swish_is_pytorchs_silu():
 @pytest.mark.parametrize(("init", "variance"), [("kaiming_normal", "in"), ("xavier_uniform", "both")])
 def test_initialisations_have_the_variance_of_their_papers(init, variance):
     torch.manual_seed(0)
-    layer = models.MyNet(hidden=500, init=init).classifier[0]
+    layer = models.LeNet5(init=init).classifier[0]
     fan_out, fan_in = layer.weight.shape
     expected = 2 / fan_in if variance == "in" else 2 / (fan_in + fan_out)
     assert layer.weight.var().item() == pytest.approx(expected, rel=0.02) and not layer.bias.any()

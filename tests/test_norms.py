@@ -92,11 +92,11 @@ def test_bad_arguments_of_vgg_a_say_what_is_possible(arguments, message):
 
 
 def test_the_initial_scale_multiplies_the_weights_and_nothing_else():
-    for arguments in ({}, {"init": "default"}):
+    for arguments in ({"norm": "batch"}, {"norm": "batch", "init": "default"}):
         networks = []
         for scale in (1.0, 3.0):
             torch.manual_seed(0)
-            networks.append(models.VGG_A_BatchNorm(width=0.125, init_scale=scale, **arguments))
+            networks.append(models.VGG_A(width=0.125, init_scale=scale, **arguments))
         for (name, a), b in zip(networks[0].named_parameters(), networks[1].parameters(), strict=True):
             factor = 3.0 if a.dim() > 1 else 1.0
             torch.testing.assert_close(factor * a, b, msg=name)

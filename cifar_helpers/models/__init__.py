@@ -1,4 +1,4 @@
-"""Networks of the course, each with one explicit switch for normalisation, activation and initialisation.
+"""Networks of the course, each with an explicit switch for what the course varies of it.
 
 Every network can be built without arguments and then is that of the source that named it (``VGG``: VGG-A). The
 exact parameter counts are in the tests. The residual networks are in ``resnets``, the fast recipe's network in

@@ -12,19 +12,14 @@ class MyNet(nn.Module):
     Args:
         hidden: width of the hidden linear layer; 500 gives 657 220 parameters.
         kernel2: size of the second convolution's filters, unpadded; 3 with ``hidden=500`` gives 916 220 parameters.
-        activation, init: names in ``ACTIVATIONS`` and ``INITS``; another one raises ValueError.
+        activation: name in ``ACTIVATIONS``; another one raises ValueError.
         filters: filters of the two convolutions.
 
     Shape: images (N, 3, 32, 32) → logits (N, 10).
     """
 
     def __init__(
-        self,
-        hidden: int = 100,
-        kernel2: int = 5,
-        activation: str = "relu",
-        init: str = "default",
-        filters: tuple[int, int] = (20, 50),
+        self, hidden: int = 100, kernel2: int = 5, activation: str = "relu", filters: tuple[int, int] = (20, 50)
     ):
         super().__init__()
         act = lookup("activation", activation, ACTIVATIONS)
@@ -35,7 +30,6 @@ class MyNet(nn.Module):
             *(nn.Conv2d(first, second, kernel2), nn.BatchNorm2d(second), act(), nn.MaxPool2d(2)),
         )
         self.classifier = nn.Sequential(nn.Linear(second * side * side, hidden), act(), nn.Linear(hidden, 10))
-        initialise(self, init)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(images).flatten(1))
@@ -74,24 +68,21 @@ class ConvNet(nn.Module):
     """Source 004's basic network: two convolutions, three linear layers; 576 778 parameters (SPEC §5).
 
     Args:
-        activation, init: names in ``ACTIVATIONS`` and ``INITS``; another one raises ValueError.
         dropout: probability of dropping a value after each hidden linear layer, in [0, 1).
 
     Shape: images (N, 3, 32, 32) → logits (N, 10).
     """
 
-    def __init__(self, activation: str = "relu", dropout: float = 0.0, init: str = "default"):
+    def __init__(self, dropout: float = 0.0):
         super().__init__()
-        act = lookup("activation", activation, ACTIVATIONS)
         self.features = nn.Sequential(
-            *(nn.Conv2d(3, 64, 5), act(), nn.MaxPool2d(3, stride=2)),
-            *(nn.Conv2d(64, 64, 5), act(), nn.MaxPool2d(3, stride=2)),
+            *(nn.Conv2d(3, 64, 5), nn.ReLU(), nn.MaxPool2d(3, stride=2)),
+            *(nn.Conv2d(64, 64, 5), nn.ReLU(), nn.MaxPool2d(3, stride=2)),
         )
         drop = [nn.Dropout(dropout)] if dropout else []
         self.classifier = nn.Sequential(
-            *(nn.Linear(1024, 384), act(), *drop, nn.Linear(384, 192), act(), *drop), nn.Linear(192, 10)
+            *(nn.Linear(1024, 384), nn.ReLU(), *drop, nn.Linear(384, 192), nn.ReLU(), *drop), nn.Linear(192, 10)
         )
-        initialise(self, init)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(images).flatten(1))
@@ -100,30 +91,28 @@ class ConvNet(nn.Module):
 class AlexNet(nn.Module):
     """Source 003's AlexNet for 32×32 images: 23 272 266 parameters (SPEC §4).
 
+    Half of the inputs of the two wide linear layers are dropped in training.
+
     Args:
         batch_norm: normalise after each convolution.
-        activation, init: names in ``ACTIVATIONS`` and ``INITS``; another one raises ValueError.
-        dropout: probability of dropping an input of the two wide linear layers, in [0, 1).
 
     Shape: images (N, 3, 32, 32) → logits (N, 10).
     """
 
-    def __init__(self, batch_norm: bool = False, activation: str = "relu", init: str = "default", dropout: float = 0.5):
+    def __init__(self, batch_norm: bool = False):
         super().__init__()
-        act = lookup("activation", activation, ACTIVATIONS)
         layers, channels = [], 3
         for number, filters in enumerate((64, 192, 384, 256, 256), 1):
             layers.append(nn.Conv2d(channels, filters, 3, stride=2 if number == 1 else 1, padding=1))
             layers += [nn.BatchNorm2d(filters)] if batch_norm else []
-            layers += [act(), nn.MaxPool2d(2)] if number in (1, 2, 5) else [act()]
+            layers += [nn.ReLU(), nn.MaxPool2d(2)] if number in (1, 2, 5) else [nn.ReLU()]
             channels = filters
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
-            *(nn.Dropout(dropout), nn.Linear(1024, 4096), act()),
-            *(nn.Dropout(dropout), nn.Linear(4096, 4096), act()),
+            *(nn.Dropout(), nn.Linear(1024, 4096), nn.ReLU()),
+            *(nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()),
             nn.Linear(4096, 10),
         )
-        initialise(self, init)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.classifier(self.features(images).flatten(1))

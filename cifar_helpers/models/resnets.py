@@ -87,18 +87,16 @@ class ResNet(nn.Module):
     Args:
         blocks: number of blocks at 64, 128, 256 and 512 filters.
         bottleneck: blocks of three convolutions instead of two.
-        init: name in ``INITS``; another one raises ValueError.
 
     Shape: images (N, 3, 32, 32) → logits (N, 10).
     """
 
-    def __init__(self, blocks: Sequence[int] = (2, 2, 2, 2), bottleneck: bool = False, init: str = "default"):
+    def __init__(self, blocks: Sequence[int] = (2, 2, 2, 2), bottleneck: bool = False):
         super().__init__()
         kind = Bottleneck if bottleneck else BasicBlock
         self.stem = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
         self.stages, channels = _stages(kind, blocks, 64, projection=True)
         self.output = nn.Linear(channels, 10)
-        initialise(self, init)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.output(self.stages(self.stem(images)).mean((2, 3)))
@@ -143,26 +141,26 @@ class ResNet001(nn.Module):
         return self.output(self.stages(self.stem(images)).mean((2, 3)))
 
 
-def resnet18(init: str = "default") -> ResNet:
+def resnet18() -> ResNet:
     """ResNet-18: 11 173 962 parameters."""
-    return ResNet((2, 2, 2, 2), init=init)
+    return ResNet((2, 2, 2, 2))
 
 
-def resnet34(init: str = "default") -> ResNet:
+def resnet34() -> ResNet:
     """ResNet-34: 21 282 122 parameters."""
-    return ResNet((3, 4, 6, 3), init=init)
+    return ResNet((3, 4, 6, 3))
 
 
-def resnet50(init: str = "default") -> ResNet:
+def resnet50() -> ResNet:
     """ResNet-50: 23 520 842 parameters."""
-    return ResNet((3, 4, 6, 3), bottleneck=True, init=init)
+    return ResNet((3, 4, 6, 3), bottleneck=True)
 
 
-def resnet101(init: str = "default") -> ResNet:
+def resnet101() -> ResNet:
     """ResNet-101: 42 512 970 parameters."""
-    return ResNet((3, 4, 23, 3), bottleneck=True, init=init)
+    return ResNet((3, 4, 23, 3), bottleneck=True)
 
 
-def resnet152(init: str = "default") -> ResNet:
+def resnet152() -> ResNet:
     """ResNet-152: 58 156 618 parameters."""
-    return ResNet((3, 8, 36, 3), bottleneck=True, init=init)
+    return ResNet((3, 8, 36, 3), bottleneck=True)

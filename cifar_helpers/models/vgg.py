@@ -116,20 +116,11 @@ class VGG_A_BatchNorm(VGG):
 
     Args:
         norm_hidden: also normalise the two hidden linear layers: 9 758 474 parameters.
-
-    The other arguments and errors are those of ``VGG``.
+        width: as in ``VGG``.
     """
 
-    def __init__(
-        self,
-        norm_hidden: bool = False,
-        activation: str = "relu",
-        init: str = "xavier_normal",
-        width: float = 1.0,
-        init_scale: float = 1.0,
-    ):
-        settings = {"activation": activation, "init": init, "width": width, "init_scale": init_scale}
-        super().__init__(norm="batch", norm_hidden=norm_hidden, **settings)
+    def __init__(self, norm_hidden: bool = False, width: float = 1.0):
+        super().__init__(norm="batch", norm_hidden=norm_hidden, width=width)
 
 
 VGG_BatchNorm = VGG_A_BatchNorm  # the handout's name for it
@@ -138,19 +129,19 @@ VGG_BatchNorm = VGG_A_BatchNorm  # the handout's name for it
 class VGG_A_Light(VGG):
     """Two convolutions (16, 32) and hidden layers of 128: 285 162 parameters (SPEC §6)."""
 
-    def __init__(self, init: str = "xavier_normal"):
-        super().__init__(((16,), (32,)), (128, 128), init=init)
+    def __init__(self):
+        super().__init__(((16,), (32,)), (128, 128))
 
 
 class VGG_A_Dropout(VGG):
-    """VGG-A with dropout before each hidden linear layer: as many parameters as VGG-A (SPEC §6)."""
+    """VGG-A with dropout ½ before each hidden linear layer: as many parameters as VGG-A (SPEC §6)."""
 
-    def __init__(self, dropout: float = 0.5, init: str = "xavier_normal", width: float = 1.0):
-        super().__init__(dropout=dropout, init=init, width=width)
+    def __init__(self, width: float = 1.0):
+        super().__init__(dropout=0.5, width=width)
 
 
 class VGG_A_BatchNorm_Dropout(VGG):
-    """VGG-A with batch normalisation after the convolutions and dropout before the hidden linear layers (SPEC §5)."""
+    """VGG-A with batch normalisation after the convolutions and dropout ½ before the hidden linear layers (SPEC §5)."""
 
-    def __init__(self, dropout: float = 0.5, init: str = "xavier_normal", width: float = 1.0):
-        super().__init__(norm="batch", dropout=dropout, init=init, width=width)
+    def __init__(self, width: float = 1.0):
+        super().__init__(norm="batch", dropout=0.5, width=width)
