@@ -8,8 +8,6 @@ import torch.nn.functional as F
 from ..env import CourseError, send, usual_torch
 from .images import AUGMENTATIONS, CROP_PADDING, CUTOUT_SIZE, HALF, SHIFT_PADDING
 
-# --- Batches -------------------------------------------------------------------------------------------------------
-
 
 def normalise(images: torch.Tensor, mean, std) -> torch.Tensor:
     """uint8 (n, 3, h, w) → float32 ``(x / 255 − mean) / std`` per channel, channels last in memory (not on MPS)."""

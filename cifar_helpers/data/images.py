@@ -1,4 +1,4 @@
-"""CIFAR-10 as uint8 tensors from wherever it lies, and batches made on the device.
+"""CIFAR-10 as uint8 tensors from wherever it lies.
 
 Sources: torchvision's download (checksum verified), a local copy in any form that docs/data.md lists, or the synthetic
 stand-in.
