@@ -82,9 +82,7 @@ class Recorder:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         of_output = {id(p) for p in output.parameters()}
         where = [i for i, p in enumerate(self.parameters) if id(p) in of_output]
-        self.in_output = torch.tensor(
-            where, device=self.parameters[0].device
-        )  # an index list would wait for the device
+        self.in_output = torch.tensor(where, device=self.parameters[0].device)  # a list would wait for the device
         self.gradients, self.gaps, self.due = gradients, tuple(gaps), is_due
         self.earlier: deque[list[torch.Tensor]] = deque(maxlen=max(gaps))
         self.last_weights: list[torch.Tensor] | None = None
