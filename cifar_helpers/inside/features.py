@@ -114,8 +114,9 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     """The layer of this name; ``CourseError`` with those that there are, where it is none of them."""
     layers = dict(model.named_modules())
     if not name or name not in layers:
+        known = ", ".join(n for n, m in layers.items() if isinstance(m, nn.Conv2d | nn.Linear))
         how = "shift.named translates labels such as 'conv 4'"
-        raise CourseError(f"There is no layer {name!r}; this network has {', '.join(n for n in layers if n)} ({how}).")
+        raise CourseError(f"There is no layer {name!r}; this network has {known} ({how}).")
     return layers[name]
 
 
