@@ -246,7 +246,7 @@ def test_the_histogram_is_that_of_batch_norm():
     """The statistics are those of torch's batch norm on the batch that is drawn."""
     values = activations()
     batch = np.random.default_rng(0).permutation(40)[:8]
-    layer = torch.nn.BatchNorm1d(1).double()
+    layer = torch.nn.BatchNorm2d(1).double()
     with torch.no_grad():
         layer.weight.fill_(1.5), layer.bias.fill_(-0.5)
         out = layer(values[batch][:, None])
