@@ -93,6 +93,29 @@ def test_a_path_in_a_plane_is_found_again():
     assert coordinates[-1] == pytest.approx([0, 0])
 
 
+def test_two_straight_paths_span_their_plane_which_goes_through_the_end_of_the_first():
+    corner = {"w": torch.tensor([[5.0, 1.0], [2.0, 7.0]])}
+    along = {"first": torch.tensor([[4.0, 0.0], [0.0, 0.0]]), "second": torch.tensor([[0.0, 0.0], [1.0, 0.0]])}
+    states = [{"w": corner["w"] + t * way} for way in along.values() for t in (0, 0.5, 1)]
+    directions, coordinates, shares = surface.path_plane(states, ["w"], centre=2)
+    assert coordinates[2] == pytest.approx([0, 0]) and shares.sum() == pytest.approx(1)
+    assert coordinates[0] == pytest.approx(coordinates[3]), "they start together"
+    lengths = np.linalg.norm(coordinates[[0, 5]] - coordinates[[2, 3]], axis=1)
+    assert lengths == pytest.approx([4, 1]), "as long in the plane as they are"
+    first, second = coordinates[2] - coordinates[0], coordinates[5] - coordinates[3]
+    assert first @ second == pytest.approx(0, abs=1e-6), "and at a right angle"
+    for point, state in zip(coordinates, states, strict=True):
+        back = states[2]["w"] + sum(c * d["w"] for c, d in zip(point, directions, strict=True))
+        torch.testing.assert_close(back.float(), state["w"])
+
+
+def test_a_network_without_batch_norm_has_no_statistics_to_take_again():
+    model, seen = trained_like("none"), []
+    model.register_forward_hook(lambda *given: seen.append(given))
+    surface.recompute_statistics(model.train(), some_batches())
+    assert not seen and not model.training
+
+
 @pytest.mark.parametrize("points", [0, 1, 2])
 def test_a_surface_needs_three_points_a_side(points):
     with pytest.raises(CourseError, match=f"at least 3 points along each side, not {points}"):

@@ -853,7 +853,11 @@ def test_the_studies_differ_only_in_what_they_compare(profile):
     assert len(set(cells.values())) == len(cells) == 2 * plan.map_rates * plan.map_scales
     seen = {c.steps * c.batch_size for mine in plans.batchnorm.batch_sizes(profile).values() for c in mine}
     assert max(seen) - min(seen) < max(plan.norm_batches)
-    assert all(config.keep_weights for config in plans.batchnorm.looked_into(profile).values())
+    slow, fast = (plans.batchnorm.looked_into(profile, 0, rate) for rate in plans.batchnorm.INSIDE_RATES)
+    assert slow == plans.batchnorm.looked_into(profile) and all(c.keep_weights and c.snapshots for c in slow.values())
+    assert fast == {name: replace(config, lr=4 * config.lr) for name, config in slow.items()}
+    planned = {job.config for job in plans.jobs.insight(profile)}
+    assert planned == {*slow.values(), *fast.values()}
 
 
 @pytest.mark.parametrize(

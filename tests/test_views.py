@@ -88,8 +88,9 @@ def all_figures():
     losses[0, 0] = np.nan
     yield figures.inside.surfaces({"no norm": losses, "BN": losses}, np.linspace(-1, 1, 5))
     yield figures.inside.surfaces_3d({"no norm": losses}, np.linspace(-1, 1, 5))
-    plane = {"across": np.arange(5), "up": np.arange(5), "losses": losses.tolist(), "path": [[0, 0], [2, 3], [4, 4]]}
-    yield figures.inside.paths({"no norm": plane | {"steps": [0, 5, 9], "shares": [0.8, 0.1]}})
+    plane = {"across": np.arange(5), "up": np.arange(5), "losses": losses.tolist(), "shares": [0.8, 0.1]}
+    plane |= {"paths": [[[0, 0], [2, 3], [4, 4]], [[0, 0], [3, 1]]], "steps": [[0, 5, 9], [0, 9]], "labels": ["a", "b"]}
+    yield figures.inside.paths({"no norm": plane})
     yield figures.inside.eigenvalues({"no norm": ([0, 5], [[2.0, 1.0], [3.0, 1.0]])}, 20.0)
 
 
@@ -160,18 +161,47 @@ def test_features_are_flattened_and_stored(trained_run, small_data, store):
 def test_surface_path_and_curvature_of_a_run_are_measured_once(small_data, store):
     config = dataclasses.replace(TINY, snapshots=(0, 2))
     record = run.get_run(config, small_data, "cpu", store)
+    other = run.get_run(dataclasses.replace(config, lr=0.01, snapshots=(0,)), small_data, "cpu", store)
 
     def measured():
         losses = inside.surface.around(record, small_data, store, 3, 32, device="cpu")
-        plane = inside.surface.along_path(record, small_data, store, 3, 32, "cpu")
+        plane = inside.surface.along_paths([record, other], small_data, store, 3, 32, "cpu")
         return losses.tolist(), plane, inside.curvature.along(record, small_data, store, 1, 32, "cpu")
 
     first = losses, plane, curved = measured()
-    assert np.shape(losses) == np.shape(plane["losses"]) == (3, 3) and plane["steps"] == [0, 2, 3]
-    assert sum(plane["shares"]) == pytest.approx(1) and curved["steps"] == [0, 2, 3]
-    for path in record.folder.glob("weights*"):
-        path.unlink()
+    assert np.shape(losses) == np.shape(plane["losses"]) == (3, 3) and plane["steps"] == [[0, 2, 3], [0, 3]]
+    slow, fast = map(np.array, plane["paths"])
+    assert plane["labels"] == ["Adam at 0.001", "Adam at 0.01"]
+    assert slow.shape == (3, 2) and fast.shape == (2, 2), "each path its own snapshots and its end"
+    assert slow[-1] == pytest.approx([0, 0]) and slow[0] == pytest.approx(fast[0]), "centred; one start"
+    assert 0.9 < sum(plane["shares"]) <= 1 + 1e-9 and curved["steps"] == [0, 2, 3]
+    for folder in (record.folder, other.folder):
+        for path in folder.glob("weights*"):
+            path.unlink()
     assert measured() == first
+
+
+def test_the_ends_of_both_paths_lie_where_the_weights_say_and_a_mixture_is_refused(small_data, store):
+    """Two runs whose weights lie on known lines: their ends are as far apart in the plane as the weights are."""
+    config = dataclasses.replace(TINY, snapshots=(0,))
+    pair = [run.get_run(dataclasses.replace(config, lr=lr), small_data, "cpu", store) for lr in (0.05, 0.02)]
+    plane = inside.surface.along_paths(pair, small_data, store, 3, 32, "cpu")
+    names = [name for name, _ in inside.features.fresh(pair[0], "cpu").named_parameters()]
+
+    def flat(state):
+        return torch.cat([state[name].flatten().double() for name in names])
+
+    ways = [flat(pair[0].snapshot(0)) - flat(pair[0].weights), flat(pair[1].weights) - flat(pair[0].weights)]
+    for way, point in zip(ways, (plane["paths"][0][0], plane["paths"][1][-1]), strict=True):
+        assert np.linalg.norm(point) == pytest.approx(way.norm().item(), rel=1e-6), "three points lie in one plane"
+    middle = [(side[0] + side[-1]) / 2 for side in (plane["across"], plane["up"])]
+    seen = np.concatenate(plane["paths"])
+    assert middle == pytest.approx((seen.min(0) + seen.max(0)) / 2)
+    other = run.get_run(dataclasses.replace(config, model_args={"width": 0.125}), small_data, "cpu", store)
+    with pytest.raises(CourseError, match=r"of one network, not of .*norm=batch\) and VGG_A\(width=0.125\)"):
+        inside.surface.along_paths([pair[0], other], small_data, store, 3, 32, "cpu")
+    with pytest.raises(CourseError, match="not of none"):
+        inside.surface.along_paths([], small_data, store, 3, 32, "cpu")
 
 
 def test_an_unknown_layer_lists_those_known(trained_run):

@@ -47,12 +47,12 @@ def curves(lengths=(40, 40)):
 
 def plane(seed=0):
     rng = np.random.default_rng(seed)
-    path = np.cumsum(rng.normal(size=(5, 2)), 0)
-    path -= path[-1]
-    axes = [np.linspace(path[:, i].min() - 1, path[:, i].max() + 1, 9) for i in (0, 1)]
+    paths = [np.cumsum(rng.normal(size=(count, 2)), 0) for count in (5, 3)]
+    seen = np.concatenate(paths)
+    axes = [np.linspace(seen[:, i].min() - 1, seen[:, i].max() + 1, 9) for i in (0, 1)]
     losses = np.exp(rng.normal(size=(9, 9)))
-    keys = ("across", "up", "losses", "path", "steps", "shares")
-    return dict(zip(keys, (axes[0], axes[1], losses, path, (0, 5, 10, 20, 40), (0.7, 0.2)), strict=True))
+    found = {"across": axes[0], "up": axes[1], "losses": losses, "paths": paths, "shares": (0.7, 0.2)}
+    return found | {"steps": ((0, 5, 10, 20, 40), (0, 20, 40)), "labels": ("slow", "fast")}
 
 
 def bands():
@@ -71,7 +71,7 @@ MAKERS = {
     "walk": lambda images: widgets.explore_walk(
         images, [recorded(m, seed=s) for s in (0, 1) for m in (PLAIN, BATCH_NORM)], PROBE
     ),
-    "path": lambda images: widgets.explore_path(images, {"no norm": plane(0), "batch norm": plane(1)}),
+    "path": lambda images: widgets.explore_paths(images, {"no norm": plane(0), "batch norm": plane(1)}),
 }
 
 
@@ -198,7 +198,7 @@ def test_an_error_takes_the_picture_s_place_and_goes_with_it():
         ),
         (lambda d: widgets.explore_rates(d, {}), "No run at any rate"),
         (lambda d: widgets.explore_band(d, {}, RATES), "No step is recorded"),
-        (lambda d: widgets.explore_path(d, {}), "No training path"),
+        (lambda d: widgets.explore_paths(d, {}), "No training path"),
     ],
 )
 def test_what_a_record_lacks_is_said_and_fails_nothing(small_data, make, message):
@@ -289,10 +289,14 @@ def test_the_promise_is_the_tangent(small_data):
 
 def test_the_loss_on_the_path_is_the_surface_s_where_they_meet():
     found = plane()
-    path = replays.Path.of(
-        found | {"path": [(found["across"][2], found["up"][3]), (found["across"][6], found["up"][3])], "steps": (0, 4)}
-    )
-    np.testing.assert_allclose(path.loss(np.arange(5)), found["losses"][3, 2:7], rtol=1e-9)
+    across, up = found["across"], found["up"]
+    paths = [[(across[2], up[3]), (across[6], up[3])], [(across[2], up[3]), (across[2], up[7])]]
+    row, column = replays.Path.all_of(found | {"paths": paths, "steps": [(0, 4), (0, 4)]})
+    np.testing.assert_allclose(row.loss(np.arange(5)), found["losses"][3, 2:7], rtol=1e-9)
+    np.testing.assert_allclose(column.loss(np.arange(5)), found["losses"][3:8, 2], rtol=1e-9)
+    with pytest.raises(CourseError, match="batch norm: the paths go from step 0 to 40"):
+        scenes.still(replays.paths_on_surface, ({"batch norm": found},), (41,))
+    plt.close()
 
 
 def test_curves_by_rate_keeps_every_seed_and_rate():

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import patheffects
 from matplotlib.figure import Figure
 
-from .style import COLOURS, DASHES, MARKERS, styled, title_of
+from .style import COLOURS, DASHES, MARKERS, path_style, styled, title_of
 
 DIVERGING = "RdBu_r"
 TEN_MARKERS = "osD^v<>P*X"  # one per class
@@ -179,30 +179,32 @@ def surfaces_3d(found: Mapping[str, np.ndarray], across: Sequence[float]) -> Fig
 
 @styled
 def paths(found: Mapping[str, Mapping]) -> Figure:
-    """Loss in the plane of the training path, with the path.
+    """Loss in the plane of each network's training paths, with the paths.
 
     Args:
-        found: network → ``across``, ``up``, ``losses``, ``path`` (n, 2), ``steps`` (n), ``shares`` (2).
+        found: network → what ``inside.surface.along_paths`` returns.
     """
-    figure, axes = plt.subplots(1, len(found), figsize=(5.4 * len(found), 4.8), squeeze=False)
+    figure, axes = plt.subplots(1, len(found), figsize=(5.4 * len(found), 5.2), squeeze=False)
     levels = _levels({name: np.asarray(each["losses"]) for name, each in found.items()})
     for axis, (name, each) in zip(axes[0], found.items(), strict=True):
         shown = np.maximum(np.nan_to_num(each["losses"], nan=2 * levels[-1]), levels[0])
         filled = axis.contourf(
             each["across"], each["up"], shown, levels=levels, cmap="cividis", norm="log", extend="max"
         )
-        path = np.asarray(each["path"])
-        axis.plot(*path.T, "o-", color="#D55E00", mfc="white", ms=5, linewidth=1.5)
-        for i in (0, len(path) - 1):
-            inward = -1 if path[i, 0] > np.mean(axis.get_xlim()) else 1
-            place = {"xytext": (9 * inward, 9), "textcoords": "offset points", "ha": "right" if inward < 0 else "left"}
-            box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
-            axis.annotate(f"step {each['steps'][i]}", path[i], **place, size=10, bbox=box)
+        for number, (label, path) in enumerate(zip(each["labels"], map(np.asarray, each["paths"]), strict=True)):
+            axis.plot(*path.T, **path_style(number), label=label)
+            wanted = [(0, "start")] if number == 0 else []  # both paths begin there
+            for i, word in (*wanted, (len(path) - 1, f"step {each['steps'][number][-1]}")):
+                inward = -1 if path[i, 0] > np.mean(axis.get_xlim()) else 1
+                place = {"xytext": (9 * inward, 9), "textcoords": "offset points"}
+                box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
+                axis.annotate(word, path[i], **place, ha="right" if inward < 0 else "left", size=10, bbox=box)
         one, two = (100 * share for share in each["shares"])
         axis.set(title=name, xlabel=f"first component ({one:.0f} %)", ylabel=f"second component ({two:.0f} %)")
     bar = figure.colorbar(filled, ax=axes, label="loss (nats, log)")
     bar.set_ticks(levels[::3], labels=[f"{level:.2g}" for level in levels[::3]])
-    title_of(figure, "Training paths in the plane that shows most of them (share of squared distance)")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=11)
+    title_of(figure, "Two training paths on one surface, from the same start (share of squared distance)")
     return figure
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -90,6 +91,13 @@ def line_style(model: str) -> dict:
     """Label, colour and dash of a network, for a matplotlib line."""
     name, colour, dash = NETWORKS.get(model, (model, "#000000", "-"))
     return {"label": name, "color": colour, "linestyle": dash}
+
+
+def path_style(number: int) -> dict:
+    """How a training path is drawn on a loss surface: the first, or the second beside it; readable on every colour."""
+    style = {"color": (ORANGE, "black")[number % 2], "linestyle": DASHES[number], "marker": MARKERS[number]}
+    edge = patheffects.withStroke(linewidth=3.5, foreground="white")
+    return style | {"mfc": "white", "ms": 5, "linewidth": 1.7, "path_effects": [edge]}
 
 
 def in_order(models) -> list[str]:

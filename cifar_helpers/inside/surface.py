@@ -69,6 +69,7 @@ def recompute_statistics(model: nn.Module, batches: Sequence) -> None:
     """
     layers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     kept = [layer.momentum for layer in layers]
+    batches = batches if layers else ()  # without batch norm there is nothing to take again
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # a plain mean over all batches
@@ -125,15 +126,16 @@ def surface(
     return found
 
 
-def path_plane(states: Sequence[Mapping[str, torch.Tensor]], names: Sequence[str]):
-    """The plane through the last of some states that shows most of the path to it: principal components.
+def path_plane(states: Sequence[Mapping[str, torch.Tensor]], names: Sequence[str], centre: int = -1):
+    """The plane through one of some states that shows most of the others: principal components of the ways to them.
 
     Args:
-        states: weights along training, the last one at the centre; names: the parameters that count.
+        states: weights along training, of one run or of several after one another; names: the parameters that count.
+        centre: number of the state at the origin; the last one unless told otherwise.
 
     Returns:
-        ((d₁, d₂), (n, 2) coordinates of the path, (2,) shares of the squared distances from the end along each), the
-        directions of length 1.
+        ((d₁, d₂), (n, 2) coordinates of the states, (2,) shares of the squared distances from the centre along each),
+        the directions of length 1.
 
     Raises:
         CourseError: fewer than three states.
@@ -141,7 +143,7 @@ def path_plane(states: Sequence[Mapping[str, torch.Tensor]], names: Sequence[str
     if len(states) < 3:
         raise CourseError(f"A path needs at least 3 states to span a plane, not {len(states)}.")
     flat = torch.stack([torch.cat([state[name].flatten().double() for name in names]) for state in states])
-    away = flat - flat[-1]
+    away = flat - flat[centre]
     _, sizes, axes = torch.linalg.svd(away, full_matrices=False)
     shares = (sizes**2 / (sizes**2).sum())[:2]
     directions, coordinates = [], away @ axes[:2].T
@@ -195,32 +197,46 @@ def around(
     return np.asarray(store.measurement("surface", inputs, compute)["losses"])
 
 
-def along_path(run: RunRecord, data: ImageData, store: Store, points: int, items: int, device="auto") -> dict:
-    """The loss in the plane of a run's snapshots and its end, with batch norm's statistics taken again at every point.
+def along_paths(
+    runs: Sequence[RunRecord], data: ImageData, store: Store, points: int, items: int, device="auto"
+) -> dict:
+    """The loss in the plane of the snapshots and ends of runs of one network, which goes through the end of the first.
+
+    Batch norm's statistics are taken again at every point.
+
+    Args:
+        runs: one path each; points, items: see ``around``.
 
     Returns:
-        ``across``, ``up`` (coordinates), ``losses`` (points × points), ``path`` ((n, 2) coordinates), ``steps`` and
-        ``shares`` (of the squared distances from the end, along the two axes).
+        ``across``, ``up`` (coordinates), ``losses`` (points × points), ``shares`` (of the squared distances from the
+        first end, along the two axes), and for each run its ``paths`` ((n, 2) coordinates), ``steps`` (n) and
+        ``labels`` (optimizer and rate).
 
     Raises:
-        CourseError: as for ``around``, or fewer than three states.
+        CourseError: as for ``around``, or fewer than three states, or the runs are not of one network.
     """
     grid(points)
+    networks = list(dict.fromkeys(run.config.describe().split(" · ")[0] for run in runs))
+    if len(networks) != 1:
+        raise CourseError(f"Paths on one surface are of one network, not of {' and '.join(networks) or 'none'}.")
+    steps = [[*run.config.snapshots, run.config.steps] for run in runs]
 
     def compute() -> dict:
-        model = trained(run, device)
+        model = trained(runs[0], device)
         names = [name for name, _ in model.named_parameters()]
-        states = [run.snapshot(step) for step in run.config.snapshots] + [run.weights]
-        directions, path, shares = path_plane(states, names)
-        low, high = path.min(0), path.max(0)
+        states = [state for run in runs for state in (*map(run.snapshot, run.config.snapshots), run.weights)]
+        directions, found, shares = path_plane(states, names, len(steps[0]) - 1)
+        low, high = found.min(0), found.max(0)
         middle, reach = (low + high) / 2, 0.65 * max(high - low)
         across, up = (np.linspace(centre - reach, centre + reach, points) for centre in middle)
         device_of = next(model.parameters()).device
         there = [{name: t.to(device_of) for name, t in direction.items()} for direction in directions]
-        losses = surface(model, _training_images(run, data, items, device), tuple(there), across, up, recompute=True)
+        batches = _training_images(runs[0], data, items, device)
+        losses = surface(model, batches, tuple(there), across, up, recompute=True)
         sides = {"across": across.tolist(), "up": up.tolist(), "losses": losses.tolist()}
-        steps = [*run.config.snapshots, run.config.steps]
-        return sides | {"path": path.tolist(), "steps": steps, "shares": shares.tolist()}
+        paths = [path.tolist() for path in np.split(found, np.cumsum([len(each) for each in steps])[:-1])]
+        return sides | {"paths": paths, "steps": steps, "shares": shares.tolist()}
 
-    inputs = {"run": run.key, "data": data.fingerprint, "points": points, "items": items, "images": "shuffled"}
-    return store.measurement("path_plane", inputs, compute)
+    inputs = {"runs": [run.key for run in runs], "data": data.fingerprint, "points": points, "items": items}
+    labels = [f"{run.config.optimizer} at {run.config.lr:g}" for run in runs]
+    return store.measurement("path_plane", inputs | {"images": "shuffled"}, compute) | {"labels": labels}

@@ -26,6 +26,7 @@ WATCHED = ("no norm", "batch norm", "noisy batch norm")  # those whose shift is 
 MAP_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 MAP_SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 DECAYS = (0.0, 5e-3, 5e-2)
+INSIDE_RATES = (1e-3, 4e-3)  # of Adam: the networks looked into, and the second training path on their surface
 
 
 def small_vgg(
@@ -39,11 +40,11 @@ def small_vgg(
     return RunConfig("VGG_A", arguments, steps=steps, seed=seed, **usual | settings)
 
 
-def looked_into(profile: str, seed: int = 0) -> dict[str, RunConfig]:
-    """The networks of notebook 08, without and with batch norm: Adam at 1e-3, weights and snapshots kept."""
+def looked_into(profile: str, seed: int = 0, rate: float = INSIDE_RATES[0]) -> dict[str, RunConfig]:
+    """The networks of notebook 08, without and with batch norm: Adam at this rate, weights and snapshots kept."""
     plan = get_profile(profile)
     path = tuple(round(plan.inside_steps * i / plan.path) for i in range(plan.path))  # the end is among the weights
-    kept = {"optimizer": "Adam", "lr": 1e-3, "keep_weights": True, "snapshots": path}
+    kept = {"optimizer": "Adam", "lr": rate, "keep_weights": True, "snapshots": path}
     return {
         name: small_vgg(profile, CONTROLS[name], plan.inside_steps, seed, **kept) for name in ("no norm", "batch norm")
     }

@@ -108,8 +108,8 @@ beta_smoothness = gradient_predictiveness  # 07 reads the same runs
 
 
 def insight(profile: str, seed: int = 0) -> list[Job]:
-    """08: the two networks it looks into."""
-    return _jobs(batchnorm.looked_into(profile, seed).values())
+    """08: the two networks it looks into, each at another rate too."""
+    return _jobs(c for rate in batchnorm.INSIDE_RATES for c in batchnorm.looked_into(profile, seed, rate).values())
 
 
 def fair(profile: str, seed: int = 0) -> list[Job]:

@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from scipy.interpolate import RegularGridInterpolator
 
 from ..env import CourseError
-from ..figures.style import BLUE, FIXED, LN10, ORANGE, in_order, legend, line_style, network_name, title_of
+from ..figures.style import FIXED, LN10, in_order, legend, line_style, network_name, path_style, title_of
 from ..measure.compare import smooth
 from .scenes import PANELS, Show
 
@@ -226,10 +226,11 @@ class Path:
     """A training path in its plane, the loss along it read from the surface; straight between two snapshots.
 
     Attributes:
-        steps: (n,) of the snapshots and the end; points: (n, 2) coordinates.
+        label: whose it is; steps: (n,) of the snapshots and the end; points: (n, 2) coordinates.
         losses: (y, x), all finite, over ``up`` and ``across``.
     """
 
+    label: str
     steps: np.ndarray
     points: np.ndarray
     losses: np.ndarray
@@ -237,13 +238,13 @@ class Path:
     across: np.ndarray
 
     @classmethod
-    def of(cls, plane: Mapping) -> "Path":
-        """Read it from what ``inside.surface.along_path`` returns."""
-        steps, path, losses, up, across = (
-            np.asarray(plane[name], dtype=np.float64) for name in ("steps", "path", "losses", "up", "across")
-        )
+    def all_of(cls, plane: Mapping) -> "list[Path]":
+        """Read them from what ``inside.surface.along_paths`` returns."""
+        losses, up, across = (np.asarray(plane[name], dtype=np.float64) for name in ("losses", "up", "across"))
         highest = np.max(losses, where=np.isfinite(losses), initial=1e-3)
-        return cls(steps, path, np.clip(np.nan_to_num(losses, nan=highest, posinf=highest), 1e-3, None), up, across)
+        losses = np.clip(np.nan_to_num(losses, nan=highest, posinf=highest), 1e-3, None)
+        walked = zip(plane["labels"], plane["steps"], plane["paths"], strict=True)
+        return [cls(label, np.asarray(steps), np.asarray(path), losses, up, across) for label, steps, path in walked]
 
     def at(self, step) -> np.ndarray:
         """(…, 2) coordinates at steps."""
@@ -254,54 +255,60 @@ class Path:
         return np.exp(RegularGridInterpolator((self.up, self.across), np.log(self.losses))(self.at(step)[..., ::-1]))
 
 
-def path_on_surface(figure: Figure, planes: Mapping[str, Mapping]) -> Show:
-    """Loss in the plane of each network's training path, with one position along the paths, and the loss along them.
+def paths_on_surface(figure: Figure, planes: Mapping[str, Mapping]) -> Show:
+    """Loss in the plane of each network's training paths, one position along each, and the loss along them.
 
     Args:
-        planes: network → what ``inside.surface.along_path`` returns.
+        planes: network → what ``inside.surface.along_paths`` returns.
 
     Returns:
         ``show(step)``.
     """
-    paths = {name: Path.of(plane) for name, plane in planes.items()}
-    values = np.concatenate([path.losses.ravel() for path in paths.values()])
+    found = {name: Path.all_of(plane) for name, plane in planes.items()}
+    values = np.concatenate([paths[0].losses.ravel() for paths in found.values()])
     levels = np.geomspace(0.98 * values.min(), max(np.percentile(values, 95), 1.5 * values.min()), 12)
-    axes = figure.subplots(
-        1, len(paths), gridspec_kw=PANELS | {"left": 0.085, "right": 0.57, "wspace": 0.26}, squeeze=False
-    )[0]
-    scale, along = figure.add_axes((0.585, 0.14, 0.012, 0.67)), figure.add_axes((0.725, 0.14, 0.26, 0.67))
-    stars = {}
-    style = {"color": "white", "mec": "black", "ms": 16, "animated": True, "zorder": 4}
-    for number, (axis, (name, path)) in enumerate(zip(axes, paths.items(), strict=True)):
+    room = PANELS | {"left": 0.085, "right": 0.57, "top": 0.78, "wspace": 0.26}
+    axes = figure.subplots(1, len(found), gridspec_kw=room, squeeze=False)[0]
+    scale = figure.add_axes((0.585, 0.14, 0.012, 0.64))
+    room = room | {"left": 0.725, "right": 0.985, "hspace": 0.3}
+    sides = figure.subplots(len(found), 1, sharex=True, sharey=True, gridspec_kw=room, squeeze=False)[:, 0]
+    stars: dict[tuple[str, str], list] = {}
+    for axis, side, (name, paths) in zip(axes, sides, found.items(), strict=True):
         options = {"levels": levels, "cmap": "cividis", "norm": "log", "extend": "max"}
-        filled = axis.contourf(path.across, path.up, path.losses, **options)
-        axis.plot(*path.points.T, "o-", color=ORANGE, mfc="white", ms=4, linewidth=1.5)
+        filled = axis.contourf(paths[0].across, paths[0].up, paths[0].losses, **options)
         axis.set(title=name, xlabel="first component")
-        steps, line = np.linspace(path.steps[0], path.steps[-1], 200), {"color": (ORANGE, BLUE)[number % 2]}
-        along.plot(steps, path.loss(steps), linestyle=("-", (0, (6, 1.5)))[number % 2], label=name, **line)
-        stars[name] = [part.plot([], [], "*P"[number % 2], **style)[0] for part in (axis, along)]
+        for number, path in enumerate(paths):
+            style = path_style(number)
+            axis.plot(*path.points.T, **style | {"ms": 4, "linewidth": 1.5}, label=path.label)
+            steps, moving = np.linspace(path.steps[0], path.steps[-1], 200), {"animated": True, "zorder": 4}
+            side.plot(steps, path.loss(steps), color=style["color"], linestyle=style["linestyle"])
+            moving |= {"color": style["color"], "mec": "white", "mew": 1.2, "ms": 15}
+            stars[name, path.label] = [part.plot([], [], "*P"[number % 2], **moving)[0] for part in (axis, side)]
+        side.set_title(name, loc="left")
     axes[0].set_ylabel("second component")
     bar = figure.colorbar(filled, cax=scale)
     bar.ax.set_title("nats", fontsize=9)
     bar.set_ticks(levels[::3], labels=[f"{level:.2g}" for level in levels[::3]])
-    along.set(xlabel="training step", ylim=(0, None))
-    along.set_title("loss along the path", loc="left")
-    along.set_ylabel("loss (nats)")
-    note = _note(along)
-    legend(along, loc="lower left", fontsize=9)
-    title_of(figure, "Where training is at a step, in the plane of its path (circles: snapshots)")
+    sides[-1].set(xlabel="training step", ylim=(0, None))
+    figure.supylabel("loss under them (nats)", x=0.655, y=0.46, fontsize=10)
+    note = _note(sides[0])
+    figure.legend(*axes[0].get_legend_handles_labels(), loc=(0.08, 0.865), ncols=2, fontsize=9)
+    title_of(figure, "Two training paths on one surface, and the loss under them")
 
     def show(step: int) -> str:
         sentences = []
-        for name, path in paths.items():
-            if not path.steps[0] <= step <= path.steps[-1]:
-                raise CourseError(f"{name}: the path goes from step {path.steps[0]:.0f} to {path.steps[-1]:.0f}.")
-            point, loss = path.at(step), float(path.loss(step)[0])
-            stars[name][0].set_data(*point[:, None])
-            stars[name][1].set_data([step], [loss])
-            way = np.linalg.norm(point - path.points[-1])
-            note.set_text(f"step {step}")
-            sentences.append(f"{name}: loss {loss:.2f} nats, {way:.2g} from the end")
+        for name, paths in found.items():
+            losses = []
+            for path in paths:
+                if not path.steps[0] <= step <= path.steps[-1]:
+                    raise CourseError(f"{name}: the paths go from step {path.steps[0]} to {path.steps[-1]}.")
+                point, loss = path.at(step), float(path.loss(step)[0])
+                stars[name, path.label][0].set_data(*point[:, None])
+                stars[name, path.label][1].set_data([step], [loss])
+                losses.append(f"{loss:.2f} ({path.label})")
+            apart = np.linalg.norm(paths[0].at(step) - paths[-1].at(step))
+            sentences.append(f"{name}: loss {' and '.join(losses)} nats, {apart:.2g} apart")
+        note.set_text(f"step {step}")
         return f"Step {step}, in the plane. {'; '.join(sentences)}."
 
     return show

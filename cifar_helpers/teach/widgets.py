@@ -262,14 +262,15 @@ def explore_walk(images: ImageData, runs: Sequence, probe):
     return lambda figure: replays.along_gradient(figure, walks), controls
 
 
-@_explores("The path on the surface")
-def explore_path(images: ImageData, planes: Mapping[str, Mapping]):
+@_explores("Two paths on one surface")
+def explore_paths(images: ImageData, planes: Mapping[str, Mapping]):
     """Choose a position on the training paths (08).
 
     Args:
-        planes: network → what ``inside.surface.along_path`` returns.
+        planes: network → what ``inside.surface.along_paths`` returns.
     """
     if not planes:
         raise CourseError("No training path was measured.")
-    first, end = (choose(plane["steps"][i] for plane in planes.values()) for choose, i in ((max, 0), (min, -1)))
-    return lambda figure: replays.path_on_surface(figure, planes), [_slider("step", first, end, (first + end) // 2)]
+    steps = [steps for plane in planes.values() for steps in plane["steps"]]
+    first, end = max(each[0] for each in steps), min(each[-1] for each in steps)
+    return lambda figure: replays.paths_on_surface(figure, planes), [_slider("step", first, end, (first + end) // 2)]
