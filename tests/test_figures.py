@@ -263,6 +263,8 @@ def in_view(figure) -> dict:
 
 
 COVARIANCE, MADE_UP = np.eye(12), np.linspace(0.1, 20, 25).reshape(5, 5)
+PLANE = {"across": np.arange(5), "up": np.arange(5), "losses": MADE_UP, "shares": (0.8, 0.1), "labels": ("a", "b")}
+PLANE |= {"paths": [[(1, 3), (2, 1), (3, 1)], [(1, 3), (3.5, 3)]], "steps": [(0, 5, 9), (0, 9)]}
 DRAWN = {
     "walk": lambda: figures.intuition.walk([0, 0.1], [2, 1], [2, 1], (0, 0.1)),
     "ball": lambda: figures.intuition.ball({"η = 0.5 / β": [1, 0.5], "η = 2 / β": [1, -1]}, 1),
@@ -273,6 +275,7 @@ DRAWN = {
     ),
     "families": lambda: figures.diagrams.chains({"AlexNet": layer_table(models.AlexNet())}, "A title"),
     "landscapes": lambda: figures.inside.surfaces_3d(dict.fromkeys("abc", MADE_UP), np.linspace(-1, 1, 5)),
+    "paths": lambda: figures.inside.paths({"no norm": PLANE, "batch norm": PLANE}),
     "angle": lambda: figures.batchnorm.covariate_shift(dict.fromkeys("abcd", {"no norm": [([0], [1])]}), "cosine"),
 } | {name: getattr(figures.intuition, name) for name in ("overshoot", "cone", "shadows")}
 
