@@ -162,11 +162,12 @@ def surfaces_3d(found: Mapping[str, np.ndarray], across: Sequence[float]) -> Fig
     figure = plt.figure(figsize=(4.2 * len(found), 4.8))
     levels = _levels(found)
     x, y = np.meshgrid(across, across)
+    smooth = {"linewidth": 0, "antialiased": False, "rasterized": True}  # else each facet has an edge, in SVG by itself
     for number, (title, losses) in enumerate(found.items(), 1):
         axis = figure.add_subplot(1, len(found), number, projection="3d")
         height = np.log10(np.clip(np.nan_to_num(losses, nan=levels[-1]), levels[0], levels[-1]))
         low, high = np.log10(levels[0]), np.log10(levels[-1])
-        axis.plot_surface(x, y, height, cmap="cividis", vmin=low, vmax=high, rstride=1, cstride=1)
+        axis.plot_surface(x, y, height, cmap="cividis", vmin=low, vmax=high, rstride=1, cstride=1, **smooth)
         axis.set(xlabel="d₁", ylabel="d₂", zlabel="log₁₀ loss (nats)", zlim=(low, high))
         for side in (axis.xaxis, axis.yaxis, axis.zaxis):  # else labels and numbers lie on one another
             side.labelpad = 9
