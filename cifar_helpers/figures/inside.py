@@ -197,7 +197,8 @@ def paths(found: Mapping[str, Mapping]) -> Figure:
             wanted = [(0, "start")] if number == 0 else []  # both paths begin there
             for i, word in (*wanted, (len(path) - 1, f"step {each['steps'][number][-1]}")):
                 inward = -1 if path[i, 0] > np.mean(axis.get_xlim()) else 1
-                place = {"xytext": (9 * inward, -17 if number else 9), "textcoords": "offset points"}
+                above = path[i, 1] >= path[i - 1 if i else 1, 1]  # where the path does not come from
+                place = {"xytext": (9 * inward, 9 if above else -17), "textcoords": "offset points"}
                 box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
                 axis.annotate(word, path[i], **place, ha="right" if inward < 0 else "left", size=10, bbox=box)
         one, two = (100 * share for share in each["shares"])
