@@ -216,9 +216,10 @@ def along_paths(
         CourseError: as for ``around``, or fewer than three states, or the runs are not of one network.
     """
     grid(points)
-    networks = list(dict.fromkeys(run.config.describe().split(" · ")[0] for run in runs))
-    if len(networks) != 1:
-        raise CourseError(f"Paths on one surface are of one network, not of {' and '.join(networks) or 'none'}.")
+    networks = [(run.config.model, dict(run.config.model_args)) for run in runs]
+    if any(network != networks[0] for network in networks):
+        names = dict.fromkeys(run.config.describe().split(" · ")[0] for run in runs)
+        raise CourseError(f"Paths on one surface are of one network, not of {' and '.join(names)}.")
     steps = [[*run.config.snapshots, run.config.steps] for run in runs]
 
     def compute() -> dict:
