@@ -99,7 +99,7 @@ _TABLE = {
     "norm_images": (32, 1280, 6400, 450_000),  # images that a run of the batch-size study sees
     "norm_batches": ((2, 8), (8, 128), BATCHES, BATCHES),  # its batch sizes
     "surface": (3, 5, 41, 41),  # points along each side of the loss surface
-    # images of each of its losses, the same at every point: with 500 a laptop would take half an hour and more
+    # images of each of its losses, the same at every point: with 500 a laptop would take an hour, with 50 six minutes
     "surface_images": (32, 500, 50, 5000),
     "eigenvalues": (1, 1, 2, 3),  # of the Hessian, the largest
     "curvature_images": (8, 40, 256, 5000),  # images of that Hessian
