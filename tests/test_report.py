@@ -457,7 +457,7 @@ def test_two_sources_that_contradict_one_another_are_set_against_the_rates():
         return beside.table([beside.ratio(name, "rate", ratio, 1, ())])[0]
 
     rows = [row("grad_dist_all", 1, 1.1, 1.2), row("grad_dist_all", -1, 1, 0), row("grad_dist_output", -1, -1.1, -1.2)]
-    (line,) = [line for line in digest.in_short([saved("06_z_sources", *rows)]) if "source 001, as we read it, saw" in line]
+    (line,) = [line for line in digest.in_short([saved("06_z_sources", *rows)]) if "source 001, as we read it" in line]
     assert line.endswith("of all parameters larger at 1 of 2 rates, undecided at 1 of 2 rates; "
                          "of the output layer smaller at 1 of 1 rates.")  # fmt: skip
 
