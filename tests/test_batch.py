@@ -667,7 +667,7 @@ def test_status_asks_about_every_submission(cluster, images, capsys):
 
 def test_an_array_without_its_report_is_remembered(cluster, images, capsys):
     script = (cluster / "bin/sbatch").read_text().replace("#!/bin/bash", "")
-    fake(cluster, "sbatch", f'[[ "$*" == *notebooks.sbatch ]] && {{ echo "too many jobs" >&2; exit 1; }}{script}')
+    fake(cluster, "sbatch", f'[[ "$*" == *notebooks.sbatch* ]] && {{ echo "too many jobs" >&2; exit 1; }}{script}')
     assert cli.main(SUBMIT) == 2
     said = capsys.readouterr().err
     assert "sbatch refused: too many jobs" in said and "job 17, stays in the queue" in said

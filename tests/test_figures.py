@@ -144,7 +144,7 @@ def test_rows_beside_the_sources_keep_the_sources_words():
     row = beside.table([beside.said("vgg_a_accuracy", "50 %", beside.UNDECIDED)])[0]
     assert {name: str(value) for name, value in row.items()} == {
         "source": "001",
-        "quantity": "VGG-A (its “valid accuracy”; epochs read off an axis), 20 epochs",
+        "quantity": "VGG-A (its “valid accuracy”, read as on test; epochs read off an axis), 20 epochs",
         "source's result": "77.52 %",
         "ours": "50 %",
         "seeds": "1",

@@ -105,7 +105,7 @@ def in_process(monkeypatch, small_data):
 
 
 def light(config):
-    return replace(config, model="LeNet5", n_items=None, steps=4)
+    return replace(config, model="LeNet5", model_args={}, n_items=None, steps=4)
 
 
 def test_times_go_on_with_the_networks_that_are_missing(in_process, monkeypatch):
