@@ -65,7 +65,8 @@ def norms(page, seed: int) -> Iterator[beside.Row]:
     ours = "; ".join(f"{name} − BN {difference_text(found, 3)}" for name, found in powers.items())
     parts = {f"{name} no worse": (found, -1) for name, found in powers.items()}
     yield beside.claim("lp_norms", f"validation loss, {ours}", parts, runs)
-    shifts, note = bench.gaps, bench.note.strip(" .")
+    watched = [run for runs in bench.watched.values() for run in runs]
+    shifts, note = bench.gaps, compare.stuck_runs(watched).strip(" .")
     ours = "BN − no norm: " + "; ".join(f"{name} {difference_text(found, 3)}" for name, found in shifts.items())
     parts = {"ℓ2 no smaller": (shifts["l2"], 1), "relative no smaller": (shifts["relative"], 1)}
     parts |= {"cosine no larger": (shifts["cosine"], -1)}
