@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from conftest import notebook_text as notebook
 
-from cifar_course.hand import cli, edition, handin
+from cifar_course.hand import cli, edition, grade, handin
 from cifar_helpers import env
 from cifar_helpers.env import CourseError
 
@@ -526,3 +526,21 @@ def test_where_build_cannot_help_it_says_what_matters(course, monkeypatch, capsy
     monkeypatch.setattr(edition, "ROOT", out)
     assert cli.main(["build", str(course.parent / "again")]) == 2
     assert "is already a student edition" in capsys.readouterr().err
+
+
+def test_what_holds_no_notebook_of_an_assignment_is_named_before_grading(tmp_path):
+    (tmp_path / "ada" / "notebooks").mkdir(parents=True)
+    (tmp_path / "ada" / "notebooks" / "01_data.ipynb").touch()
+    for name, member in (("bob.zip", "notebooks\\01_data.ipynb"), ("cyd.zip", "notebooks/01_data-Copy1.ipynb")):
+        with zipfile.ZipFile(tmp_path / name, "w") as file:
+            file.writestr(member, "{}")
+    with zipfile.ZipFile(tmp_path / "moodle.zip", "w") as file:
+        file.writestr("Project2-123_Ada.zip", "")
+    (tmp_path / "eve").mkdir()
+    assert grade.without_notebook(tmp_path, ["01_data"]) == [
+        "Left out: cyd.zip, which holds 01_data-Copy1.ipynb.",
+        "Left out: eve, which holds no notebook.",
+    ]
+    (tmp_path / "dee.zip").write_bytes(b"half a download")
+    with pytest.raises(CourseError, match=r"No readable archive: dee\.zip"):
+        grade.without_notebook(tmp_path, ["01_data"])

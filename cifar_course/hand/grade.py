@@ -17,8 +17,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
+import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ from ..report.execute import choose
 
 CONFIG = "nbgrader_config.py"
 GRADED = "graded.json"  # submission → SHA-256 of the notebook that its marks are for
+PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 MOST_KILOBYTES = 8 * 2**20  # memory of a process of a submission
 MOST_BLOCKS = 2**21  # of 512 bytes, of a file that it writes
 SCRATCH_BYTES = 2**30  # of its temporary files, which are kept in memory
@@ -162,12 +165,46 @@ def assignments(course: Path, only: Sequence[str] = ()) -> list[str]:
 
 def collect(course: Path, only: Sequence[str] = ()) -> list[str]:
     """Bring what lies in ``downloaded/archive`` into ``submitted``, by nbgrader's ``zip_collect``."""
-    if not any((course / "downloaded" / "archive").glob("*")):
-        raise CourseError(f"Nothing in {course / 'downloaded' / 'archive'}: put the platform's download there.")
-    for name in assignments(course, only):
+    archive, names = course / "downloaded" / "archive", assignments(course, only)
+    if not any(archive.glob("*")):
+        raise CourseError(f"Nothing in {archive}: put the platform's download there.")
+    left_out = without_notebook(archive, names)
+    for name in names:
         nbgrader(course, "zip_collect", name, "--force")
     found = submissions(course, only)
-    return [f"{len(found)} notebooks of {len(students(course))} students in {course / 'submitted'}."]
+    return [*left_out, f"{len(found)} notebooks of {len(students(course))} students in {course / 'submitted'}."]
+
+
+def without_notebook(archive: Path, names: Sequence[str]) -> list[str]:
+    """A line on each thing in a folder that holds no notebook of these names, packed or not.
+
+    Raises:
+        CourseError: archives that cannot be read.
+    """
+    wanted, lines, broken = {f"{name}.ipynb" for name in names}, [], []
+    for item in sorted(archive.glob("[!.]*")):
+        if item.is_dir():
+            inside = [str(path) for path in item.rglob("*")]
+        elif zipfile.is_zipfile(item):
+            with zipfile.ZipFile(item) as file:
+                inside = file.namelist()
+        elif tarfile.is_tarfile(item):
+            with tarfile.open(item) as file:
+                inside = file.getnames()
+        elif item.suffix in PACKED:
+            broken.append(item.name)
+            continue
+        else:
+            inside = [item.name]
+        held = {name.replace("\\", "/").rsplit("/", 1)[-1] for name in inside}
+        if wanted.isdisjoint(held) and not any(name.endswith(PACKED) for name in held):  # not a platform's own archive
+            other = sorted(name for name in held if name.endswith(".ipynb"))
+            lines.append(f"Left out: {item.name}, which holds {', '.join(other) or 'no notebook'}.")
+    if broken:
+        raise CourseError(
+            f"No readable archive: {', '.join(broken)} in {archive}. Move it out, and collect the others."
+        )
+    return lines
 
 
 # --- grading --------------------------------------------------------------------------------------------------------
