@@ -465,6 +465,9 @@ def test_two_sources_that_contradict_one_another_are_set_against_the_rates():
 def test_the_published_tables_carry_the_numbers_of_the_answers():
     entries = summary.load_entries(ROOT / "figures")
     assert len(answer.nine(entries, "laptop")[0]) == 9
+    sides = answer.nine(entries, "laptop")[0]
+    assert "their loss varies less along the gradient" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(sides[what, "the same training loss"]["side"] == "below" for what, _ in sides), "README's answer"
     assert len([line for line in digest.in_short(entries) if line.startswith("- Along the gradient")]) == 3
     assert len([line for line in digest.beside_sources(entries, "laptop") if line.startswith("| 11")]) > 70
     assert any("direct probe" in line for line in digest.glance(entries))
