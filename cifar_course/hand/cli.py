@@ -39,7 +39,7 @@ def _build(out: Path) -> list[str]:
             "An instructor builds one in the course that holds the solutions."
         )
     try:
-        return edition.build(out)
+        return [*edition.build(out), f"Next: cd {out} && make lab, which sets up an environment of its own there."]
     except CourseError as error:
         if not isinstance(error.__cause__, OSError):
             raise
