@@ -79,7 +79,7 @@ _TABLE = {
     "narrow_steps": (10, 1200, 15_000, 15_000),  # the direct probe on narrow nets
     "narrow_seeds": (2, 3, 5, 5),
     # probed every so many steps up to a step, and every so many after
-    "narrow_often": ((2, 4, 3), (20, 1200, 100), (20, 1000, 100), (20, 1000, 100)),
+    "narrow_often": ((2, 4, 2), (20, 1200, 100), (20, 1000, 100), (20, 1000, 100)),
     "narrow_controls": ((4,), (100, 600, 1180), (300, 7500, 14_900), (300, 7500, 14_900)),
     "narrow_sweep_steps": (8, 234, 3 * EPOCH, 3 * EPOCH),  # the sweep over rates on narrow nets
     "narrow_sweep_seeds": (1, 3, 1, 5),
