@@ -158,8 +158,14 @@ def factor(found: Paired | None) -> str:
     """A ratio as a sentence has it, from differences of logarithms, with its 95 % interval: ``0.42 (0.09 to 2.0)``."""
     if found is None:
         return "not compared"
-    ends = found.interval and " to ".join(rounded(end, 2) for end in np.exp(found.interval))
+    ends = found.interval and " to ".join(map(_beside_one, np.exp(found.interval)))
     return f"{rounded(np.exp(found.mean), 2)} ({ends or 'one seed'})"
+
+
+def _beside_one(end: float) -> str:
+    """Two significant digits, or as many as show on which side of 1 the end of an interval lies."""
+    texts = (rounded(end, digits) for digits in range(2, 7))
+    return next((text for text in texts if float(text.replace(",", "")) != 1), "1.0")
 
 
 def side(found: Paired | None, below: str, above: str, trains: bool = True) -> str:

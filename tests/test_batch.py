@@ -346,6 +346,7 @@ def test_an_array_is_shared_out_evenly(images, store):
         (["--yes"], "belongs to --prune"),
         (["--jobs-per-gpu", "0"], "at least 1"),
         (["--executor", "slurm", "--tasks", "0"], "at least 1"),
+        (["--executor", "slurm", "--jobs-per-gpu", "2"], "ask for more --tasks"),
         (["--again"], "add --executor slurm"),
         (["--executor", "slurm", "--device", "cuda:1"], "Write --device cuda."),
         (["--executor", "slurm", "--sbatch", "reservation=ai"], "'reservation=ai' has none"),
@@ -702,8 +703,14 @@ def test_status_names_what_failed_and_what_is_missing(images, capsys, monkeypatc
     run.get_run(jobs[1].config, images, "cpu")
     assert cli.main([*arguments, "--status"]) == 1
     shown = capsys.readouterr().out
-    assert "the reason" in shown and "2 training runs: 1 failed, 1 recorded." in shown
+    assert "the reason" in shown and f"2 training runs in {Store().root}: 1 failed, 1 recorded." in shown
     assert "notebook 09_autograd: not run yet" in shown
+    for job in jobs:
+        run.get_run(job.config, images, "cpu")
+    assert cli.main([*arguments, "--status"]) == 1, "all is recorded, and the notebook was not run"
+    (Store().root / jobs[1].config.folder_name(images.fingerprint) / "config.json").unlink()
+    cli.main([*arguments, "--status"])
+    assert "1 recorded, 1 damaged." in capsys.readouterr().out.splitlines()[-3]
 
 
 def test_prune_frees_only_what_no_notebook_needs_and_asks_first(images, capsys):

@@ -12,6 +12,7 @@ from pathlib import Path
 from cifar_helpers.data.source import SYNTHETIC
 from cifar_helpers.env import ROOT, CourseError, figures_dir, number_of, read_json, write_atomically
 from cifar_helpers.figures import file_of
+from cifar_helpers.plans.profiles import PUBLISHED
 
 from ..report.benchmarks import table
 from .edition import MANIFEST, STUB, delivered, hash_of, walk
@@ -93,7 +94,8 @@ def write_report(profile: str | None = None, root: Path = ROOT) -> list[str]:
         raise CourseError("report.md and report.new.md were both edited: move one of them away, then run this again.")
     write_atomically(free, text)
     missing = text.count(NOT_MADE)
-    said = [f"Wrote {free} with the figures and tables of profile {profile}."]
+    whose = ", the course's and not your own" * (profile == PUBLISHED)
+    said = [f"Wrote {free} with the figures and tables of profile {profile}{whose}."]
     if others:
         said.append(f"There are figures of {', '.join(others)} too, by profile: --profile NAME takes those.")
     if drawn := text.count(SYNTHETIC_SOURCE):

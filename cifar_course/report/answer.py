@@ -106,8 +106,8 @@ def sentences(entries: Sequence[dict], profile: str, published: Sequence[dict] =
     larger = [f"{q} at {way}, {_text(ratio)}" for (q, way), ratio in ours.items() if ratio["side"] == "above"]
     named = f" ({'; '.join(larger)})" if larger else ""
     said.append(
-        f"Of {len(ours)} comparisons (at {', at '.join(WAYS)}) {counts['below']} are decided as smaller with batch "
-        f"norm, {counts['above']} as larger{named}, and {counts['undecided']} are undecided."
+        f"Of {len(ours)} comparisons of these networks (at {', at '.join(WAYS)}) {counts['below']} are decided as "
+        f"smaller with batch norm, {counts['above']} as larger{named}, and {counts['undecided']} are undecided."
     )
     source = next((e["profile"] for e in published if e["name"].endswith("_probe_table")), profile)
     theirs, whose = nine(published, source)

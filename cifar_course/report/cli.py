@@ -287,6 +287,10 @@ def _refuse_unusable(options: argparse.Namespace) -> None:
         raise CourseError(f"--{given[0]} is for a cluster: add --executor slurm.")
     if options.yes and not options.prune:
         raise CourseError("--yes belongs to --prune.")
+    if options.jobs_per_gpu and options.executor == "slurm":
+        raise CourseError(
+            "--jobs-per-gpu is for a machine of your own; under Slurm ask for more --tasks, each of which has a GPU."
+        )
     if options.requeue is not None and options.executor == "slurm":
         raise CourseError("--requeue is for the job that trains, not for the command that submits it.")
     bare = [each for each in options.sbatch if not re.match("--[a-z]", each)]
@@ -329,7 +333,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--yes", action="store_true", help="with --prune: delete them")
     cluster = made.add_argument_group("on a cluster")
     cluster.add_argument("--executor", choices=("local", "slurm"), default="local", help="where it runs (local)")
-    cluster.add_argument("--tasks", type=_whole, metavar="N", help="tasks of the array (default: half an hour each)")
+    cluster.add_argument(
+        "--tasks",
+        type=_whole,
+        metavar="N",
+        help=f"tasks of the array, {slurm.MOST_TASKS} at most (default: half an hour each)",
+    )
     cluster.add_argument("--at-most", type=_whole, metavar="N", help="tasks at a time")
     cluster.add_argument("--again", action="store_true", help="submit what is in the queue already a second time")
     cluster.add_argument("--requeue", metavar="JOB", help=REQUEUE_HELP)

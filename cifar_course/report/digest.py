@@ -9,9 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from cifar_helpers.env import number_of
 from cifar_helpers.intervals import LEVEL, holm
-from cifar_helpers.plans.profiles import get_profile
 from cifar_helpers.sources.beside import CONTRADICTS, NOT_RUN, VERDICTS, counted
-from cifar_helpers.words import rounded
 
 from .benchmarks import table
 
@@ -24,15 +22,15 @@ def in_short(entries: Sequence[dict], answer: Sequence[str] = ()) -> list[str]:
     """The answers in a few sentences, each worded by the interval in its table, after those of ``answer.sentences``."""
     sentences = [
         *answer,
+        _full_width(entries),
         _ahead(entries),
-        *_landscape(entries),
         _gradient_change(entries),
         _result(entries),
-        *_verdicts(entries),
-        _not_run(entries),
+        _verdicts(entries),
     ]
     said = [f"- {sentence}" for sentence in sentences if sentence]
-    return ["## In short", "", *said, ""] if said else []
+    plain = [text, ""] if (text := _why(entries)) else []
+    return ["## In short", "", *plain, *said, ""] if said or plain else []
 
 
 def table_rows(entries: Sequence[dict], name: str) -> Iterator[tuple[dict, dict]]:
@@ -57,23 +55,40 @@ def _ahead(entries: Sequence[dict]) -> str:
     return f"Training loss at the same step, VGG-A: {'; '.join(parts)}." if parts else ""
 
 
-def _landscape(entries: Sequence[dict]) -> list[str]:
-    """BN over no BN along the gradient, one sentence for each quantity."""
-    sentences = []
-    words = {"below": "decided, smaller with BN", "above": "decided, larger with BN", "undecided": "undecided"}
-    for number, quantity in QUANTITIES:
-        found = {row["compared at"]: numbers for row, numbers in table_rows(entries, f"{number}_probe_table")}
-        parts = []
-        for way in WAYS:
-            ratio = found.get(way, {}).get("BN / no BN")
-            if ratio and ratio["value"] is not None:
-                parts.append(f"{rounded(ratio['value'])} at {way} ({words.get(ratio['side'], 'no interval')})")
-        if parts:
-            mine = next(e for e in entries if e["name"] == f"{number}_probe_table")
-            profile = mine.get("profile")
-            wide = " at full width" * bool(profile and get_profile(profile).width == 1)
-            sentences.append(f"Along the gradient{wide}, {quantity}, BN over no BN: {', '.join(parts)}.")
-    return sentences
+def _why(entries: Sequence[dict]) -> str:
+    """The course's question in plain words, each part as all lines about it in 10's evidence have it."""
+    found: dict[str, set] = {}
+    for row, _ in table_rows(entries, "10_why"):
+        if "relative distance" not in row["measured"]:
+            found.setdefault(row["claim"], set()).add(row["our records"])
+    if not found:
+        return ""
+
+    def said(claim: str, yes: str, no: str) -> str:
+        return {frozenset({"for"}): yes, frozenset({"against"}): no}.get(frozenset(found.get(claim, ())), "")
+
+    faster = said("it trains faster", "train faster", "train more slowly") or "train neither faster nor more slowly"
+    smooth = said("a smoother landscape", "less", "more")
+    shift = "some" if "for" in found.get("less covariate shift", ()) else "no"
+    varies = f"vary {smooth} along the gradient" if smooth else "do not vary clearly less or more along the gradient"
+    return (
+        f"**Why does batch norm help?** Networks with it {faster}. At the same training loss their loss and their "
+        f"gradient {varies}. The older explanation, that it lessens covariate shift, finds {shift} support. That "
+        "smoothness is the *cause* is not shown: no run changes one of these and nothing else."
+    )
+
+
+def _full_width(entries: Sequence[dict]) -> str:
+    """How many of the full networks' comparisons along the gradient are decided; the narrow ones' are the answer."""
+    if not any(table_rows(entries, "_width_table")):
+        return ""
+    rows = (found for number, _ in QUANTITIES for found in table_rows(entries, f"{number}_probe_table"))
+    sides = [cells["BN / no BN"]["side"] for row, cells in rows if row["compared at"] in WAYS and "BN / no BN" in cells]
+    less, more = (sides.count(side) for side in ("below", "above"))
+    return (
+        f"At full width, for fewer steps, {less} of {len(sides)} such comparisons are decided as smaller with batch "
+        f"norm, {more} as larger; {len(sides) - less - more} are undecided."
+    )
 
 
 def _gradient_change(entries: Sequence[dict]) -> str:
@@ -108,22 +123,17 @@ def _result(entries: Sequence[dict]) -> str:
     return f"{text}Epochs: {values['epochs']}; seeds: {values['seeds']}."
 
 
-def _verdicts(entries: Sequence[dict]) -> list[str]:
-    """How many rows beside the sources can be compared, and what they say; then, source by source, what contradicts."""
-    rows = [row for row, _ in table_rows(entries, "_z_sources") if row.get("verdict") in VERDICTS]
-    if not rows:
-        return []
-    text = f"Beside the sources: {counted(row['verdict'] for row in rows)}"
-    against = Counter(f"{row['quantity']} (source {row['source']})" for row in rows if row["verdict"] == CONTRADICTS)
-    named = [name + (f", {times} rows" if times > 1 else "") for name, times in against.items()]
-    return [text, f"Contradicted: {'; '.join(named)}." if named else ""]
+def _verdicts(entries: Sequence[dict]) -> str:
+    """How many rows beside the sources can be compared, and what they say."""
+    verdicts = [row["verdict"] for row, _ in table_rows(entries, "_z_sources") if row.get("verdict") in VERDICTS]
+    return f"Beside the sources: {counted(verdicts)}" if verdicts else ""
 
 
-def _not_run(entries: Sequence[dict]) -> str:
-    """What the sources did and this profile did not."""
-    rows = [row for row, _ in table_rows(entries, "_z_sources") if row.get("verdict") == NOT_RUN]
-    left = [f"{row['quantity']} (source {row['source']})" for row in rows]
-    return f"Not run: {'; '.join(left)}." if left else ""
+def _named(entries: Sequence[dict], verdict: str) -> str:
+    """What has this verdict beside the sources, row by row."""
+    rows = [row for row, _ in table_rows(entries, "_z_sources") if row.get("verdict") == verdict]
+    names = Counter(f"{row['quantity']} (source {row['source']})" for row in rows)
+    return "; ".join(name + (f", {times} rows" if times > 1 else "") for name, times in names.items())
 
 
 def beside_sources(entries: Sequence[dict], profile: str) -> list[str]:
@@ -147,7 +157,11 @@ def beside_sources(entries: Sequence[dict], profile: str) -> list[str]:
         "training that was clearly shorter or longer than the source's. Times of an epoch are upper bounds, each "
         "machine by itself: whatever else a machine does only slows a run down."
     )
-    return ["## The sources' results and ours", "", text, "", *table(rows)] if rows else []
+    if not rows:
+        return []
+    lists = {"Contradicted": _named(entries, CONTRADICTS), "Not run": _named(entries, NOT_RUN)}
+    named = [f"**{head}:** {names}.\n" for head, names in lists.items() if names]
+    return ["## The sources' results and ours", "", text, "", *named, *table(rows)]
 
 
 def glance(entries: Sequence[dict]) -> list[str]:

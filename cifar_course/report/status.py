@@ -81,13 +81,14 @@ def finished(job: Job, fingerprint: str, store: Store) -> float:
 
 
 def show(notebooks: Sequence[str], profile: str, jobs: Sequence[Job], fingerprint: str | None, store: Store) -> int:
-    """Print how many runs are recorded, each that is not (and why it failed), and Slurm's queue; 0 if all is recorded.
+    """Print how many runs are recorded, each that is not (and why it failed), the notebooks, and Slurm's queue.
 
-    Without a fingerprint, as where the images have not been read, nothing is known to be recorded.
+    Returns 0 if every run is recorded and every notebook went well on them, else 1. Without a fingerprint, as where
+    the images have not been read, nothing is known to be recorded.
     """
     states = {job: plans.jobs.state(job, fingerprint, store) if fingerprint else "missing" for job in jobs}
     counts = ", ".join(f"{list(states.values()).count(s)} {s}" for s in dict.fromkeys(states.values()))
-    print(f"{len(jobs)} training runs: {counts}." if jobs else "No training runs.")
+    print(f"{len(jobs)} training runs in {store.root}: {counts}." if jobs else "No training runs.")
     for job, state in states.items():
         if state != "recorded":
             print(f"{state:14}  {job.config.describe()} (for {', '.join(job.notebooks)})")
@@ -95,8 +96,9 @@ def show(notebooks: Sequence[str], profile: str, jobs: Sequence[Job], fingerprin
             why = failure(store, job.config, fingerprint)
             print(f"{'':14}  {why['error']}\n{'':14}  log: {why['log']}")
     recorded = [job for job, state in states.items() if state == "recorded"]
-    for notebook in notebooks:
-        print(notebook_line(notebook, profile, recorded, fingerprint, store))
+    lines = [notebook_line(notebook, profile, recorded, fingerprint, store) for notebook in notebooks]
+    print("\n".join(lines))
     for line in slurm.queue(store):
         print(line)
-    return 0 if set(states.values()) <= {"recorded"} else 1
+    well = all(": ok, ended" in line and not line.endswith("its runs") for line in lines)
+    return 0 if set(states.values()) <= {"recorded"} and well else 1

@@ -26,7 +26,7 @@ from cifar_helpers.env import (
 from cifar_helpers.figures import file_of
 from cifar_helpers.measure.compare import BINS, NOT_TRAINING, SPAN, window_steps
 from cifar_helpers.plans.landscape import BASE_RATE, NETWORKS, PAPER_RATE, bn_sweep, direct_probe, direct_runs
-from cifar_helpers.plans.profiles import PUBLISHED, get_profile, only_shows, published_from
+from cifar_helpers.plans.profiles import NARROW, PUBLISHED, get_profile, only_shows, published_from
 from cifar_helpers.sources.reported import DOCUMENTS
 from cifar_helpers.training.store import DRAWN, Store
 
@@ -185,6 +185,9 @@ def protocol(report: dict) -> list[str]:
         **{"lengths": len(probe.etas), "shortest": probe.etas[0], "longest": probe.etas[-1]},
         direct_seeds=f"{budget.direct_seeds} seed{'s' * (budget.direct_seeds > 1)}",
         controls=", ".join(map(str, budget.control_steps)),
+        narrow_controls=", ".join(map(str, budget.narrow_controls)),
+        narrow_width=NARROW,
+        **dict(zip(("often", "until", "seldom"), budget.narrow_often, strict=True)),
         sweep_window=window_steps(sweep.steps),
         direct_window=window_steps(direct.steps),
         convnet=", ".join(f"{steps} at batch {size}" for size, steps in budget.convnet.items()),

@@ -133,6 +133,12 @@ def _levels(found: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.geomspace(low * 0.98, high, 14)
 
 
+def _round_ticks(levels: np.ndarray) -> list[float]:
+    """The losses 1, 2 and 5, and their tens and tenths, between the first and the last level."""
+    around = (digit * 10.0**power for power in range(-3, 4) for digit in (1, 2, 5))
+    return [tick for tick in around if levels[0] <= tick <= levels[-1]]
+
+
 @styled
 def surfaces(found: Mapping[str, np.ndarray], across: Sequence[float]) -> Figure:
     """Contours of several loss surfaces on one scale of colours and of axes.
@@ -151,7 +157,8 @@ def surfaces(found: Mapping[str, np.ndarray], across: Sequence[float]) -> Figure
         axis.set_aspect("equal")
     axes[0][0].set_ylabel("along d₂ (filter norms)")
     bar = figure.colorbar(filled, ax=axes, label="loss (nats, log)")
-    bar.set_ticks(levels[::3], labels=[f"{level:.2g}" for level in levels[::3]])
+    ticks = _round_ticks(levels)
+    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     title_of(figure, "Loss around trained weights, filter-normalised, on one scale")
     return figure
 
@@ -168,13 +175,15 @@ def surfaces_3d(found: Mapping[str, np.ndarray], across: Sequence[float]) -> Fig
         height = np.log10(np.clip(np.nan_to_num(losses, nan=levels[-1]), levels[0], levels[-1]))
         low, high = np.log10(levels[0]), np.log10(levels[-1])
         axis.plot_surface(x, y, height, cmap="cividis", vmin=low, vmax=high, rstride=1, cstride=1, **smooth)
-        axis.set(xlabel="d₁", ylabel="d₂", zlabel="log₁₀ loss (nats)", zlim=(low, high))
+        axis.set(xlabel="d₁", ylabel="d₂", zlabel="loss (nats, log)", zlim=(low, high))
         for side in (axis.xaxis, axis.yaxis, axis.zaxis):  # else labels and numbers lie on one another
             side.labelpad = 9
         axis.locator_params(nbins=3)
+        axis.set_zticks(np.log10(_round_ticks(levels)), labels=[f"{tick:g}" for tick in _round_ticks(levels)])
         axis.set_title(title, fontsize=11, y=0.96)
         axis.set_box_aspect(None, zoom=0.8)  # else its labels are cut off
-    title_of(figure, "Loss around trained weights as landscapes, on one scale")
+    cut = f", cut at {levels[-1]:.2g} nats" * any(np.nanmax(losses) > levels[-1] for losses in found.values())
+    title_of(figure, f"Loss around trained weights as landscapes, on one scale{cut}")
     return figure
 
 
@@ -204,7 +213,8 @@ def paths(found: Mapping[str, Mapping]) -> Figure:
         one, two = (100 * share for share in each["shares"])
         axis.set(title=name, xlabel=f"first component ({one:.0f} %)", ylabel=f"second component ({two:.0f} %)")
     bar = figure.colorbar(filled, ax=axes, label="loss (nats, log)")
-    bar.set_ticks(levels[::3], labels=[f"{level:.2g}" for level in levels[::3]])
+    ticks = _round_ticks(levels)
+    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=11)
     title_of(figure, "Two training paths on one surface, from the same start (share of squared distance)")
     return figure

@@ -208,8 +208,8 @@ def state(job: Job, fingerprint: str, store: Store) -> str:
     """How far a run is.
 
     Returns:
-        ``recorded``, ``training``, ``probes missing``, ``failed``, ``unfinished`` (a checkpoint lies there) or
-        ``missing``.
+        ``recorded``, ``training``, ``probes missing``, ``damaged`` (trained again when its turn comes), ``failed``,
+        ``unfinished`` (a checkpoint lies there) or ``missing``.
     """
     record = store.get(job.config, fingerprint)
     if record and complete(record, job):
@@ -218,6 +218,8 @@ def state(job: Job, fingerprint: str, store: Store) -> str:
         return "training"
     if record:
         return "probes missing"
+    if (store.root / job.config.folder_name(fingerprint)).is_dir():
+        return "damaged"
     if failure(store, job.config, fingerprint):
         return "failed"
     return "unfinished" if store.checkpoint_path(job.config, fingerprint).exists() else "missing"

@@ -136,7 +136,7 @@ WRONG = {
         (copied, "known numbers"),
         (
             axes_kept,
-            "shape is not. Value 1 of 2 is an array of the shape (1, 3, 1, 1); wanted:",
+            "shape is not. Value 1 of 2 is a tensor of the shape (1, 3, 1, 1); wanted:",
         ),
         (stacked, "in one tensor"),
         (in_place, "in place"),

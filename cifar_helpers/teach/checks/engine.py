@@ -265,5 +265,6 @@ def _shape(value) -> str:
     if isinstance(value, (tuple, list)):
         return f"{len(value)} value{'s' * (len(value) != 1)}"
     if isinstance(value, (torch.Tensor, np.ndarray)):
-        return f"an array of the shape {tuple(value.shape)}" if value.ndim else "one number"
+        kind = "a tensor" if isinstance(value, torch.Tensor) else "an array"
+        return f"{kind} of the shape {tuple(value.shape)}" if value.ndim else "one number"
     return "one number" if isinstance(value, (int, float)) else f"a {type(value).__name__}"
