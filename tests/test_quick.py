@@ -248,7 +248,7 @@ def test_the_answer_is_three_sentences_and_says_where_the_published_report_diffe
         in third
     )
     assert "other sign: variation of the loss at the same relative distance: 1.20 [1.17, 1.23] here, 0.800" in third
-    assert third.endswith("the two differ in width or in length.")
+    assert third.endswith("the two differ in width and length.")
     longer = {"width": "⅛", "steps": "15,000", "seeds": "3"}
     narrow = [
         saved(f"{number}_width_table", *[row | {"width": "1"} for row in rows], *[row | longer for row in rows])

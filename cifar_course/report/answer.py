@@ -110,12 +110,13 @@ def sentences(entries: Sequence[dict], profile: str, published: Sequence[dict] =
         f"smaller with batch norm, {counts['above']} as larger{named}, and {counts['undecided']} are undecided."
     )
     source = next((e["profile"] for e in published if e["name"].endswith("_probe_table")), profile)
-    theirs, whose = nine(published, source)
+    mine, (theirs, whose) = whose, nine(published, source)
+    as_wide = mine.split(", ")[0] == whose.split(", ")[0]
     both = [place for place in ours if place in theirs]
-    return [*said, _beside(ours, theirs, both, whose)] if both else said
+    return [*said, _beside(ours, theirs, both, whose, as_wide)] if both else said
 
 
-def _beside(ours: Mapping, theirs: Mapping, both: Sequence[tuple], whose: str) -> str:
+def _beside(ours: Mapping, theirs: Mapping, both: Sequence[tuple], whose: str, as_wide: bool) -> str:
     """Whether the published report agrees: on which side of 1 the ratios are, and whether the intervals meet."""
     other = [place for place in both if (ours[place]["value"] < 1) != (theirs[place]["value"] < 1)]
     meet = sum(ours[p]["low"] <= theirs[p]["high"] and theirs[p]["low"] <= ours[p]["high"] for p in both)
@@ -124,7 +125,9 @@ def _beside(ours: Mapping, theirs: Mapping, both: Sequence[tuple], whose: str) -
         f"{len(both) - len(other)} of {len(both)}, and its intervals meet these in {meet}"
     )
     named = [f"{q} at {way}: {_text(ours[q, way])} here, {_text(theirs[q, way])} there" for q, way in other]
-    why = f"; other sign: {'; '.join(named)}; the two differ in width or in length" if other else ""
+    why = (
+        f"; other sign: {'; '.join(named)}; the two differ in {'' if as_wide else 'width and '}length" if other else ""
+    )
     return f"{text}{why}."
 
 

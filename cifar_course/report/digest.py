@@ -80,7 +80,7 @@ def _why(entries: Sequence[dict]) -> str:
 
 def _full_width(entries: Sequence[dict]) -> str:
     """How many of the full networks' comparisons along the gradient are decided; the narrow ones' are the answer."""
-    if not any(table_rows(entries, "_width_table")):
+    if len({row["width"] for row, _ in table_rows(entries, "_width_table")}) < 2:
         return ""
     rows = (found for number, _ in QUANTITIES for found in table_rows(entries, f"{number}_probe_table"))
     sides = [cells["BN / no BN"]["side"] for row, cells in rows if row["compared at"] in WAYS and "BN / no BN" in cells]

@@ -139,7 +139,7 @@ class Forecast:
         return training + self.notebooks * self.to_execute
 
     def left_in_words(self) -> str:
-        return f"{self.left():.0f} min left of the whole"
+        return f"{max(0.0, self.left()):.0f} min left of the whole"
 
     def elapsed(self) -> float:
         """Minutes since it was made."""
