@@ -163,7 +163,7 @@ def bowl(curvatures: Sequence[float], angles: Sequence[float], betas: Sequence[f
 
 @styled
 def through_depth(found: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure:
-    """How long the gradient is behind every block, a panel for each kind of block and a line for each depth.
+    """How long the gradient is at every block, a panel for each kind of block and a line for each depth.
 
     Args:
         found: kind of block → number of blocks → (blocks,) ‖∂L/∂x‖ for the outputs x, the first block's first. What is
