@@ -119,7 +119,7 @@ class Bench:
 
     @functools.cached_property
     def sized(self) -> dict[float, tuple]:
-        """Strength of weight decay → the run, and step → ‖w‖ of the filters behind batch norm."""
+        """Strength of weight decay → the run, and step → ‖w‖ of the filters before batch norm."""
         decays = plans.batchnorm.weight_decay(self.profile, self.seed)
         runs = self.page.runs(list(decays.values()))
         return {each: (run, inside.shift.filter_norms(run, *self.at)) for each, run in zip(decays, runs, strict=True)}
