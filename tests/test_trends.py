@@ -65,7 +65,7 @@ def test_nine_answers_say_what_the_intervals_say():
     ]
     assert [row["smaller with BN"] for row in rows] == ["3 of 3 seeds", "0 of 3 seeds", "1 of 3 seeds", "–"]
     words = trends.in_words({"loss": ways, "beta": [fake_way("step", [])]})
-    assert words == "Of 4 comparisons 1 came out smaller with BN, 1 larger; 2 are open."
+    assert words == "Of 4 comparisons, 1 came out smaller with BN, 1 larger, 2 undecided."
 
 
 def test_the_table_of_widths_puts_equal_ways_under_one_another():
@@ -110,8 +110,8 @@ def test_a_sentence_names_the_three_ways_and_puts_those_that_agree_together(monk
     assert study.decided("less", "more") == "less each time"
     wide = study.decided("less", "more", study.wide)
     assert wide == "undecided at the same step; less at the same training loss; more at the same relative distance"
-    assert study.widths_differ() == "at the same relative distance they do not meet"
-    assert study_of([less] * 3, [less] * 3, monkeypatch).widths_differ() == "they meet each time"
+    assert study.widths_differ() == "at the same relative distance they do not overlap"
+    assert study_of([less] * 3, [less] * 3, monkeypatch).widths_differ() == "they overlap each time"
     study.wide.plain = [1]
     assert "seeds" not in study.answers(study.wide)
 

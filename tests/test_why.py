@@ -131,7 +131,7 @@ def test_the_answer_counts_the_stuck_runs_and_every_pair():
         each.epochs[-1]["test_accuracy"] = accuracy
     compared = compare.same_step_rows(runs[:2], runs[2:])
     text = readings.answer(compared, runs, runs)
-    assert "in all 2 pairs of runs; 1 of 2 plain runs and none of 2 with batch norm do not train" in text
+    assert "in all 2 pairs of runs; 1 of 2 plain runs and none of 2 with batch norm fail to train" in text
     assert text.endswith("60.0, 70.0 % with it, 10.0, 50.0 % without.") and "nothing is decided at rate 0.001" in text
     never = compare.same_step_rows(runs[:1], runs[2:3])
     assert readings.ahead(never).startswith("Where both train, nothing is decided"), "there is no such seed"

@@ -174,12 +174,12 @@ def survives(rows: Sequence[Mapping], step: int) -> str:
         return bool(found) and found.decided and found.mean * base[step].mean < 0
 
     if not base[step].decided:
-        text += ", not decided even without controls"
+        text += ", which decides nothing even before the controls"
     early = [str(at) for at, found in base.items() if turned(found)]
     against = [f"{name}: {factor(found)}" for name, found in others.items() if turned(found)]
     side = "larger" if base[step].mean < 0 else "smaller"
     text += f"; at step {listed(early)} it is {side} with batch norm" if early else ""
-    text += f"; at step {step} the other way round with {'; '.join(against)}" if against else ""
+    text += f"; at step {step} it goes the other way with {'; '.join(against)}" if against else ""
     text += "" if against else "; no control decides the other way"
     left_out = [name for name, found in others.items() if found is None]
     return text + (f"; not compared: {', '.join(left_out)}" if left_out else "")

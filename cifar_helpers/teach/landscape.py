@@ -110,7 +110,7 @@ class Landscape:
             found = [self.row(way, walks)["paired"] for walks in (self.narrow, self.wide)]
             ends = list(zip(*(each.interval for each in found if each and each.interval), strict=True))
             apart += [f"at {name}"] if ends and max(ends[0]) > min(ends[1]) else []
-        return f"{words.listed(apart)} they do not meet" if apart else "they meet each time"
+        return f"{words.listed(apart)} they do not overlap" if apart else "they overlap each time"
 
     def title(self, found, neutral: str) -> str:
         """A claim where the interval of the ratio allows one."""
@@ -195,7 +195,7 @@ class Landscape:
         """The figure of the three ratios along the run."""
         found = {heading: self.along_the_run(name) for name, heading in trends.QUANTITIES.items()}
         figure = figures.landscape.over_time(found, "BN over no BN at the same step, along the run (⅛ of the width)")
-        caption = "How the three quantities go along the run; thin: seeds, shaded: 95 % interval of the mean."
+        caption = "How the three quantities change along the run; thin: seeds, shaded: 95 % interval of the mean."
         self.page.figure(figure, f"{self.number}_over_time", caption, self.narrow.runs)
 
     # --- its controls
@@ -232,7 +232,7 @@ class Landscape:
     def floor_table(self):
         """The probe in units of what another batch makes."""
         rows = evidence.floor_rows(self.narrow.runs, self.narrow.grid, self.checked["noise"], self.what.name)
-        caption = f"{self.what.heading} in units of what another batch makes, same weights."
+        caption = f"{self.what.heading} in units of what another batch does, at the same weights."
         return self.page.table(rows, f"{self.number}_floor_table", f"{caption} 1: no more than that.", self.narrow.runs)
 
     # --- the handout's proxy
@@ -274,7 +274,7 @@ class Landscape:
         """The handout's picture, of the first seed: band of the loss over the rates, and its width."""
         runs, total = self.first.runs, self.first.runs[0].config.steps
         stuck, rates = compare.stuck_runs(runs), sorted({run.config.lr for run in runs})
-        title = "Adam at four rates: a model that is stuck makes a band wide" if stuck else "Adam at four rates"
+        title = "Adam at four rates: a stuck model makes a band wide" if stuck else "Adam at four rates"
         networks, span = self.first.bands(quantities.loss_band), max(1, total // 25)
         figure = figures.landscape.loss_landscape(networks, rates, compare.smooth, span, title, self.first.idle)
         caption = f"Loss landscape by the handout's proxy: band of the loss over the rates, {evidence.seeds(runs)}."

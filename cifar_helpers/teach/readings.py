@@ -38,16 +38,16 @@ def training(runs: Sequence) -> str:
     begins = []
     for mine in sides:
         steps = [int(np.argmin(compare.not_training(run))) for run in mine if compare.is_training(run)]
-        begins.append(f"at step {np.median(steps):.0f}" if steps else "nowhere in this run")
+        begins.append(f"first at step {np.median(steps):.0f}" if steps else "at no step of this run")
     first = float(np.median([run.steps["loss"][0] for run in sides[1]]))
     starts = f"starts above $\\ln 10$, at {first:.1f}, and " if first > np.log(10) + compare.NOT_TRAINING else ""
     return _paragraph(
         f"After {config.steps:,} steps of {config.batch_size} images with {config.optimizer} the training loss is "
         f"{other:.2f} nats with batch norm and {plain:.2f} without (mean over the last fifth, median over the seeds).",
-        f"With it the loss {starts}is first {compare.NOT_TRAINING} nats below $\\ln 10$ {begins[1]}, without it "
+        f"With it the loss {starts}is {compare.NOT_TRAINING} nats below $\\ln 10$ {begins[1]}, without it "
         f"{begins[0]} (medians of the runs that train).",
         f"{_sentence(counted(stuck, len(sides[0]), 'plain networks'))} never {'get' if stuck > 1 else 'gets'} there: "
-        "on that plateau the gradients are small, and a network can wait there for long." * bool(stuck),
+        "on that plateau the gradients are small, and a network can wait there for a long time." * bool(stuck),
     )
 
 
@@ -81,7 +81,7 @@ def answer(compared: Sequence[Mapping], runs: Sequence, base: Sequence) -> str:
     return _paragraph(
         f"over all seeds, {_leads(compared, True)}.",
         f"Batch norm has the lower training loss in {counted(sum(lower), len(lower), 'pairs of runs')}; {idle[0]} "
-        f"plain runs and {idle[1]} with batch norm do not train.",
+        f"plain runs and {idle[1]} with batch norm fail to train.",
         f"Test accuracy at rate {base[0].config.lr:g}: {other} with it, {plain} without." if "%" in plain else "",
     )
 
@@ -132,11 +132,11 @@ def family(runs: Sequence) -> str:
     return _paragraph(
         f"{names[0]} has the lowest validation loss and {names[1]} the highest.",
         f"The light net, without batch norm, ends {gap:.2f} nats below plain VGG-A: part of batch norm's lead "
-        "may come from a bad start of VGG-A." * bool(gap > 0),
+        "may come from a bad start for VGG-A." * bool(gap > 0),
         f"Dropout {listed(parts)} nats{'' if same else ': the two differ in sign, and nothing follows from them'}."
         if parts
         else "",
-        "It is one seed, and the order may be luck.",
+        "This is one seed, and the order may be luck.",
     )
 
 
@@ -165,8 +165,8 @@ def controls(networks: Mapping[str, Sequence]) -> str:
         f"The noise costs {noisy.mean:.2f} nats and the lack of any norm {none.mean:.2f}: shaken inputs do "
         f"{'less' if noisy.mean < none.mean else 'no less'} harm than no norm does.",
         "In evaluation mode the noise is off and the running averages are those of shaken inputs: there it ends "
-        f"{difference_text(late, 2)} nats from batch norm, and is "
-        f"{by_side(gone, 'better than', 'worse than', 'not told apart from')} no norm.",
+        f"{difference_text(late, 2)} nats from batch norm, and "
+        f"{by_side(gone, 'is better than', 'is worse than', 'could not be told apart from')} no norm.",
     )
 
 
@@ -183,7 +183,7 @@ def batches_title(modes: Mapping[tuple[str, int], Sequence[Mapping]]) -> str:
     """What evaluation mode does at the smallest and at the largest batch size, where the seeds decide."""
     sizes = sorted(size for norm, size in modes if norm == "batch norm")
     gaps = [[gap["eval"] - gap["train"] for gap in modes["batch norm", size]] for size in (sizes[0], sizes[-1])]
-    ends_of = [by_side(paired(np.zeros(len(gap)), gap), "helps", "costs", "") for gap in gaps]
+    ends_of = [by_side(paired(np.zeros(len(gap)), gap), "helps", "hurts", "") for gap in gaps]
     if not all(ends_of):
         return "Batch norm in its two modes, over the batch size"
     return f"Evaluation mode {ends_of[0]} in batches of {sizes[0]} and {ends_of[1]} in batches of {sizes[-1]}"
@@ -206,7 +206,7 @@ def drift(moves: Mapping[str, Sequence[float]], still: Mapping[str, Sequence[flo
     noise = by_side(paired(moves["no norm"], moves["noisy batch norm"]), "less", "more", "not decidedly more or less")
     return _paragraph(
         "Between two measured steps a channel's mean and spread move, in units of its spread, by "
-        f"{move} (all channels of three layers). Another batch and draw at the same weights: {other}.",
+        f"{move} (all channels of three layers). With another batch and draw at the same weights: {other}.",
         "After batch norm only β and γ can move them. From one measured step to the next the noise moves them "
         f"{noise} than training does without a norm.",
     )
@@ -233,11 +233,11 @@ def batches(modes: Mapping[tuple[str, int], Sequence[Mapping]]) -> str:
         accuracy = [[100 * gap["eval_accuracy"] for gap in modes[name, size]] for name in ("group norm", "batch norm")]
         found = paired(*accuracy)
         switch = float(np.mean([gap["eval"] - gap["train"] for gap in modes["batch norm", size]]))
-        better = by_side(found, "worse than", "better than", "not told apart from")
+        better = by_side(found, "is worse than", "is better than", "could not be told apart from")
         idle = sum(gap["eval"] > np.log(10) - compare.NOT_TRAINING for gap in modes["group norm", size])
         chance = f"; {counted(idle, len(found.values), 'group norms')} at chance, and counted" * bool(idle)
         said.append(
-            f"At {size} images a batch, batch norm is {better} group norm ({difference_text(found)} points{chance}), "
+            f"At {size} images a batch, batch norm {better} group norm ({difference_text(found)} points{chance}), "
             f"and evaluation mode changes its loss by {switch:+.2f} nats."
         )
     return _paragraph(*said)
