@@ -64,5 +64,5 @@ def in_words(found: Mapping[str, Sequence]) -> str:
     """How many of the nine are decided, and which way, in a sentence."""
     said = [row["the interval says"] for row in nine_answers(found)]
     less, more = (said.count(f"{side} with BN") for side in ("smaller", "larger"))
-    counted = f"{less or 'none'} came out smaller with BN, {more or 'none'} larger, {len(said) - less - more or 'none'} undecided"
-    return f"Of {len(said)} comparisons, {counted}."
+    less, more, neither = (count or "none" for count in (less, more, len(said) - less - more))
+    return f"Of {len(said)} comparisons, {less} came out smaller with BN, {more} larger, {neither} undecided."
