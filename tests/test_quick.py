@@ -239,10 +239,11 @@ def test_the_answer_is_three_sentences_and_says_where_the_published_report_diffe
     ]
     theirs = [saved("05_probe_table", *measured(0.42, 0.45, 0.8)) | {"profile": "laptop"}]
     first, second, third = answer.sentences(ours, "quick", theirs)
-    assert "the variation of the loss 0.450 [0.439, 0.461], the gradient distance 0.410" in first
-    assert "VGG-A at 1/8 of its width, 900 steps, 3 seeds" in first
+    assert "3 of 3 measures of roughness" in first and "of the loss 0.450 [0.439, 0.461]; the" in first
+    assert "VGG-A at 1/8 of its width, 900 steps, 4 seeds" in first
     assert "Of 9 comparisons" in second and "7 are decided as smaller" in second and "1 are undecided" in second
-    assert "1 as larger (variation of the loss at the same relative distance, 1.20 [1.17, 1.23])" in second
+    assert "variation of the loss at the same relative distance: 1.20 [1.17, 1.23], larger; effective β at" in second
+    assert second.endswith("undecided); with Holm's correction for all of them 8 are decided.")
     assert (
         "(VGG-A at full width, 600 steps, 3 seeds) has the same sign in 2 of 3, and its intervals meet these in 1"
         in third
@@ -262,7 +263,7 @@ def test_the_answer_is_three_sentences_and_says_where_the_published_report_diffe
         row["BN / no BN"] = "another"
     first, second = answer.sentences(ours + narrow, "laptop")
     assert "loss 0.300 [" in first and "VGG-A at ⅛ of its width, 15,000 steps, 3 seeds" in first
-    assert "6 are decided as smaller" in second and "1 as larger (effective β at the same relative" in second
+    assert "6 are decided as smaller" in second and "effective β at the same relative distance: 2" in second
     assert len(answer.sentences(ours, "quick")) == 2 and answer.sentences([], "quick", theirs) == []
 
 

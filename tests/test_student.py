@@ -386,7 +386,7 @@ def run(desk: Path, change=lambda cells: None) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda cells: [cell.update(execution_count=None) for cell in cells], "has not been run."),
+        (lambda cells: [cell.update(execution_count=None) for cell in cells], "has not been run here"),
         (lambda cells: cells[2].update(execution_count=None), "was not run from top to bottom"),
         (lambda cells: cells[0].update(execution_count=9), "was not run from top to bottom"),
         (lambda cells: cells[2].update(outputs=[nbformat.v4.new_output("error", ename="E")]), "ends with an error."),

@@ -66,6 +66,9 @@ def walk(folder: Path, root: Path) -> Iterator[str]:
             yield path.relative_to(root).as_posix()
 
 
+RIGHT, NOT_YET = re.compile('#009E73">✓ (\\w+)</b> right'), r'#7F7F7F">○ \1</b> not solved yet'  # a check's output
+
+
 def without_solutions(source: str, where: str, stub: tuple[str, ...] = STUB) -> tuple[str, int]:
     """A cell's source with each solution block replaced by the stub's lines, and how many there were.
 
@@ -190,7 +193,7 @@ def edition_files(root: Path = ROOT) -> dict[str, bytes]:
         elif name.endswith(".md"):
             text = student_text(content.decode(), name)
             if name.startswith("docs/read/"):  # an executed notebook
-                text = without_solutions(text, name)[0] + "\n"
+                text = RIGHT.sub(NOT_YET, without_solutions(text, name)[0]) + "\n"
             content = text.encode()
         files[name] = content
     return files

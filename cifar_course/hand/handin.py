@@ -55,7 +55,7 @@ def filled(template: str, folder: Path, link: str) -> str:
         found = read_json(folder / f"{name}.json")
         made = isinstance(found, dict) and (kind == "table" or (folder / file_of(found | {"name": name})).is_file())
         if not made:
-            return f"*(No {kind} `{name}`{NOT_MADE}{number_of(name)}.)*"
+            return f'*(No {kind} `{name}`{NOT_MADE}{number_of(name)} with `profile = "{folder.name}"`.)*'
         caption = " ".join(str(found.get("caption", name)).split())
         source = f"*{caption}* Profile {found.get('profile')}, data: {found.get('data_label')}."
         if kind == "table":
@@ -191,7 +191,7 @@ def _parses(source: str) -> bool:
 def _not_run(cells: list[dict]) -> list[str]:
     counts = [cell["execution_count"] for cell in cells if cell.get("execution_count")]
     if cells and not counts:
-        return ["has not been run"]
+        return ["has not been run here (a report runs copies of its own, in runs/notebooks/)"]
     if any(output["output_type"] == "error" for cell in cells for output in cell.get("outputs", [])):
         return ["a cell ends with an error"]
     if len(counts) < len(cells) or counts != sorted(set(counts)):

@@ -80,8 +80,10 @@ def profile_rows(profiles: dict) -> list[dict]:
         seeds = f"{budget.bn_seeds} seeds" if budget.bn_seeds > 1 else "one seed"
         wide = "" if budget.width == 1 else f" at {budget.width:g} of its width"
         size = "" if budget.shows else f"MyNet × {budget.mynet} steps, "
-        size += f"VGG-A{wide}: four rates × {budget.bn_steps} steps, probes along {budget.direct_steps} steps, "
-        size += f"batch {budget.batch_size}, {seeds}"
+        size += (
+            f"VGG-A{wide}: four rates × {budget.bn_steps} steps, {seeds}, probes along {budget.direct_steps} steps, "
+        )
+        size += f"{budget.direct_seeds} seeds, batch {budget.batch_size}"
         size += f"; {', '.join(budget.shows)} show published runs" if budget.shows else ""
         data = "synthetic" if budget.data == "synthetic" else "CIFAR-10"
         rows.append({"profile": f"`{name}`", "data": data, "what you get": size, "takes": took})

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cifar_helpers.env import figures_dir, read_json
+from cifar_helpers.intervals import holm
 from cifar_helpers.plans import sweeps
 from cifar_helpers.plans.landscape import direct_runs
 from cifar_helpers.plans.profiles import get_profile
@@ -96,18 +97,24 @@ def sentences(entries: Sequence[dict], profile: str, published: Sequence[dict] =
     ours, whose = nine(entries, profile)
     if not ours:
         return []
-    said, parts = [], [f"the {q} {_text(ours[q, WAYS[1]])}" for _, q in QUANTITIES if (q, WAYS[1]) in ours]
+    sides = {"above": "larger", "undecided": "undecided"}
+    alike = [(q, ours[q, WAYS[1]]) for _, q in QUANTITIES if (q, WAYS[1]) in ours]
+    parts = [f"the {q} {_text(ratio)}{f', {sides[s]}' if (s := ratio['side']) in sides else ''}" for q, ratio in alike]
+    smoother = sum(ratio["side"] == "below" for _, ratio in alike)
+    said = []
     if parts:
         said.append(
-            f"Along the gradient, where both networks have the same training loss, with batch norm over without: "
-            f"{', '.join(parts)} (95 % intervals, each by itself; {whose})."
+            f"At the same training loss, {smoother} of {len(parts)} measures of roughness along the gradient are "
+            f"smaller with batch norm. Batch norm over none: {'; '.join(parts)} (95 % intervals; {whose})."
         )
     counts = Counter(ratio["side"] for ratio in ours.values())
-    larger = [f"{q} at {way}, {_text(ratio)}" for (q, way), ratio in ours.items() if ratio["side"] == "above"]
-    named = f" ({'; '.join(larger)})" if larger else ""
+    rest = [f"{q} at {way}: {_text(r)}, {sides[r['side']]}" for (q, way), r in ours.items() if r["side"] in sides]
+    named = f" ({'; '.join(rest)})" if rest else ""
+    corrected = sum(holm([ratio["p"] for ratio in ours.values()]))
     said.append(
         f"Of {len(ours)} comparisons of these networks (at {', at '.join(WAYS)}) {counts['below']} are decided as "
-        f"smaller with batch norm, {counts['above']} as larger{named}, and {counts['undecided']} are undecided."
+        f"smaller with batch norm, {counts['above']} as larger, and {counts['undecided']} are undecided"
+        f"{named}; with Holm's correction for all of them {corrected} are decided."
     )
     source = next((e["profile"] for e in published if e["name"].endswith("_probe_table")), profile)
     mine, (theirs, whose) = whose, nine(published, source)

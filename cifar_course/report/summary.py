@@ -34,6 +34,8 @@ from . import answer, benchmarks
 from .benchmarks import table
 from .digest import beside_sources, glance, in_short
 
+NOT_OF_SHOWN = ("- The sweeps of 02 and 03", "- 08 and 10")  # lines of the protocol, where these notebooks are shown
+
 
 def load_entries(folder: Path) -> list[dict]:
     """Figures and tables saved in a folder, in the order in which their notebooks make them."""
@@ -192,11 +194,15 @@ def protocol(report: dict) -> list[str]:
         direct_window=window_steps(direct.steps),
         convnet=", ".join(f"{steps} at batch {size}" for size, steps in budget.convnet.items()),
         narrow=plans.batchnorm.WIDTH,
+        tested="The test split was read once per run, at its end; nothing was chosen by it."
+        if budget.bn_test
+        else "The test split was not read.",
         norm_seeds=f"{budget.norm_seeds} seed{'s' * (budget.norm_seeds > 1)}",
     )
+    lines = [line for line in filled.splitlines() if not (budget.shows and line.startswith(NOT_OF_SHOWN))]
     changed = ", ".join(f"{name} = {value!r}" for name, value in report["changed"].items())
     by_hand = [f"- **Settings changed by hand:** {changed}."] if changed else []
-    return ["## Protocol", "", *by_hand, *answer.what_is_shown(report["profile"]), *filled.splitlines(), ""]
+    return ["## Protocol", "", *by_hand, *answer.what_is_shown(report["profile"]), *lines, ""]
 
 
 def _text_of(cells: Sequence[NotebookNode], start: str) -> list[str]:
@@ -231,7 +237,12 @@ def _training_line(report: dict, entries: list[dict]) -> str:
     plus = " (+: with changes that were not committed)" * any(r.endswith("+") for r in revisions)
     root = records(report["profile"])
     line = f"{len(keys)} training runs"
-    line += f" at revision {', '.join(f'`{r}`' for r in revisions)}{plus}" if revisions else ""
+    named = (
+        ", ".join(f"`{r}`" for r in revisions)
+        if len(revisions) < 4
+        else f"{len(revisions)} of them, named in the JSONs"
+    )
+    line += f" at revision {named}{plus}" if revisions else ""
     minutes = f"{_run_seconds(keys, root) / 60:.1f} minutes"
     line += f"; their own times add up to {minutes}, a sum over machines and revisions"
     if opted:

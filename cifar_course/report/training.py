@@ -1,6 +1,7 @@
 """Says how long a report will take, and trains what its notebooks need."""
 
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -20,7 +21,7 @@ def announce(report, devices: Sequence[str], per_device: int) -> Forecast:
     from cifar_helpers.measure.timing import step_times
 
     todo, workers = report.missing(), len(devices) * per_device
-    seconds = {}
+    seconds, load = {}, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0  # none on Windows
     if todo:
         print(f"Timing a step of each kind of run, {per_device} at a time …", flush=True)
         dearest = sorted(todo, key=lambda job: -job.config.steps * job.config.batch_size)
@@ -33,6 +34,8 @@ def announce(report, devices: Sequence[str], per_device: int) -> Forecast:
         f"{forecast.training:.0f} of them for {len(todo)} runs ({workers} at a time).",
         flush=True,
     )
+    if todo and load > 1:
+        print(f"This machine is busy (load {load:.1f} on {os.cpu_count()} cores): when it is not, all this is faster.")
     shown = [number_of(path.stem) for path in report.chosen if only_shows(report.profile, path.stem)]
     if shown:
         print(f"{report.profile} cannot answer {', '.join(shown)}: there the published results are shown.")

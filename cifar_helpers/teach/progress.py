@@ -9,6 +9,7 @@ from .checks import EXERCISES
 from .quiz import Shown, kept, live
 
 NEEDS = re.compile(r"\*\*Needs\*\* (.+?)[.;] ")  # in a notebook's opening
+SOLUTION = re.compile("### BEGIN SOLUTION.*?### END SOLUTION", re.DOTALL)
 WORDS_A_MINUTE, SECONDS_A_LINE = 180, 5  # of text; of code
 
 
@@ -20,7 +21,8 @@ def notebooks(root: Path = ROOT) -> list[dict]:
         texts = {kind: ["".join(c["source"]) for c in cells if c["cell_type"] == kind] for kind in ("markdown", "code")}
         title = texts["markdown"][0].splitlines()[0].lstrip("# ")
         words = len(" ".join(texts["markdown"]).split())
-        lines = sum(len(code.splitlines()) for code in texts["code"])
+        asked_for = (SOLUTION.sub("answer", code) for code in texts["code"])  # as long in a student's edition
+        lines = sum(len(code.splitlines()) for code in asked_for)
         minutes = max(5, 5 * round((words / WORDS_A_MINUTE + lines * SECONDS_A_LINE / 60) / 5))
         asked = set(re.findall(r'quiz\.predict\("([^"]+)"', "\n".join(texts["code"])))
         question = title.partition(" · ")[2] or title

@@ -342,7 +342,7 @@ def recall(name: str) -> Shown | None:
     asked = _known_prediction(name)
     answers, note = kept("predictions")
     if name in answers:
-        said, answer = f"You predicted, {asked.asks}:", answers[name]
+        said, answer = f"You predicted ({asked.asks}):", answers[name]
         return Shown(f"{said} {answer}", f"<p>{_html(said)} <b>{escape(answer)}</b></p>")
     if not live():
         return None

@@ -76,12 +76,13 @@ def ahead(compared: Sequence[Mapping]) -> str:
 def answer(compared: Sequence[Mapping], runs: Sequence, base: Sequence) -> str:
     """Who is ahead over all seeds, how many runs do not train, and the test accuracies of ``base``; follows a colon."""
     lower = [other < plain for row in compared for plain, other in row["pairs"]]
-    idle = [counted(sum(not compare.is_training(run) for run in mine), len(mine)) for mine in Pair(runs).both]
+    stuck = [(sum(not compare.is_training(run) for run in mine), len(mine)) for mine in Pair(runs).both]
+    fail = "{} plain runs and {} with batch norm fail to train".format(*(counted(*each) for each in stuck))
     plain, other = map(ends.test_accuracies, Pair(base).both)
     return _paragraph(
         f"over all seeds, {_leads(compared, True)}.",
-        f"Batch norm has the lower training loss in {counted(sum(lower), len(lower), 'pairs of runs')}; {idle[0]} "
-        f"plain runs and {idle[1]} with batch norm fail to train.",
+        f"Batch norm has the lower training loss in {counted(sum(lower), len(lower), 'pairs of runs')}; "
+        f"{fail if any(count for count, _ in stuck) else 'every run trains'}.",
         f"Test accuracy at rate {base[0].config.lr:g}: {other} with it, {plain} without." if "%" in plain else "",
     )
 

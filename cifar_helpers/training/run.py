@@ -122,7 +122,8 @@ def get_runs(
     again, cards = len(probed - trained), sorted({r.card for r in records})
     repeated = f"{again} repeated for their probes, " if again else ""
     read = len(records) - len(trained) - again
-    print(f"{len(records)} runs: {len(trained)} trained now, {repeated}{read} read from records ({', '.join(cards)}).")
+    many = f"{len(records)} run{'s' * (len(records) != 1)}"
+    print(f"{many}: {len(trained)} trained now, {repeated}{read} read from records ({', '.join(cards)}).")
     return records
 
 
