@@ -201,7 +201,7 @@ def show_plan(report: Report) -> None:
     report.look_up_images()
     options, jobs, notes = report.options, report.jobs(), []
     if report.fingerprint is None:
-        notes.append("The images have not been read here yet, so nothing counts as recorded; --only 01 reads them.")
+        notes.append(status.NOT_READ)
     if any("03" in job.notebooks and job.config.model == "AlexNet" for job in jobs):
         notes.append("03's greedy tuning of AlexNet goes on from each choice: its next runs join as it decides.")
     if options.device not in ("auto", "cpu"):
@@ -209,6 +209,9 @@ def show_plan(report: Report) -> None:
             choose_device(options.device)
         except CourseError:
             notes.append(f"Planned for {options.device}, which this machine does not have: train where there is one.")
+    if report.profile == "full":
+        hours = get_profile("full").minutes / 60
+        notes.append(f"All of full from nothing: about {hours:.0f} hours on one large GPU. This is a guess.")
     if options.executor == "slurm":
         tasks = len(_shares(report, report.missing() if report.fingerprint else jobs))
         count = f"{tasks} array task{'s' * (tasks != 1)}"

@@ -19,6 +19,8 @@ from cifar_helpers.training.store import Store, failure, prunable, prune
 from ..cluster import slurm
 from .execute import choose, parse_parameter
 
+NOT_READ = "The images have not been read here yet, so nothing counts as recorded; --only 01 reads them."
+
 
 def tidy(options: argparse.Namespace) -> None:
     """Print which weights and checkpoints no profile's notebooks need, and delete them if told so.
@@ -88,7 +90,8 @@ def show(notebooks: Sequence[str], profile: str, jobs: Sequence[Job], fingerprin
     """
     states = {job: plans.jobs.state(job, fingerprint, store) if fingerprint else "missing" for job in jobs}
     counts = ", ".join(f"{list(states.values()).count(s)} {s}" for s in dict.fromkeys(states.values()))
-    print(f"{len(jobs)} training runs in {store.root}: {counts}." if jobs else "No training runs.")
+    summary = f"{len(jobs)} training runs in {store.root}: {counts}." if jobs else "No training runs."
+    print(summary if fingerprint else f"{summary} {NOT_READ}")
     for job, state in states.items():
         if state != "recorded":
             print(f"{state:14}  {job.config.describe()} (for {', '.join(job.notebooks)})")
@@ -100,5 +103,7 @@ def show(notebooks: Sequence[str], profile: str, jobs: Sequence[Job], fingerprin
     print("\n".join(lines))
     for line in slurm.queue(store):
         print(line)
+    if len(jobs) > plans.forecast.SCREEN:
+        print(summary)
     well = all(": ok, ended" in line and not line.endswith("its runs") for line in lines)
     return 0 if set(states.values()) <= {"recorded"} and well else 1
