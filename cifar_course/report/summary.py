@@ -131,7 +131,11 @@ def markdown(report: dict, entries: list[dict], published: bool) -> str:
         f"- data: **{report['data_label']}** (fingerprint `{report['data_fingerprint'][:12]}`)",
         f"- profile: **{in_words(report['profile'])}**, trained on {', '.join(devices) or 'nothing'}",
         f"- {_training_line(report, usable)}",
-        *([f"- the last command {told}; {times['workers']} runs at a time"] if times else []),
+        *(
+            [f"- the last command {told}; {times['workers']} run{'s' * (times['workers'] != 1)} at a time"]
+            if times
+            else []
+        ),
         f"- made {report['made']} at revision `{report['git_revision']}`, torch {report['machine']['torch']}",
         "",
         "Written by `python -m cifar_course.report` from stored records; every figure has a JSON of its provenance.",
@@ -237,12 +241,16 @@ def _training_line(report: dict, entries: list[dict]) -> str:
     plus = " (+: with changes that were not committed)" * any(r.endswith("+") for r in revisions)
     root = records(report["profile"])
     line = f"{len(keys)} training runs"
+    several = f"{len(revisions)} revisions, named in the figures' JSONs"
+    named = f"revision {', '.join(f'`{r}`' for r in revisions)}" if len(revisions) < 4 else several
+    root = records(report["profile"])
+    line = f"{len(keys)} training runs"
     named = (
         ", ".join(f"`{r}`" for r in revisions)
         if len(revisions) < 4
         else f"{len(revisions)} of them, named in the JSONs"
     )
-    line += f" at revision {named}{plus}" if revisions else ""
+    line += f" at {named}{plus}" if revisions else ""
     minutes = f"{_run_seconds(keys, root) / 60:.1f} minutes"
     line += f"; their own times add up to {minutes}, a sum over machines and revisions"
     if opted:
