@@ -243,13 +243,6 @@ def _training_line(report: dict, entries: list[dict]) -> str:
     line = f"{len(keys)} training runs"
     several = f"{len(revisions)} revisions, named in the figures' JSONs"
     named = f"revision {', '.join(f'`{r}`' for r in revisions)}" if len(revisions) < 4 else several
-    root = records(report["profile"])
-    line = f"{len(keys)} training runs"
-    named = (
-        ", ".join(f"`{r}`" for r in revisions)
-        if len(revisions) < 4
-        else f"{len(revisions)} of them, named in the JSONs"
-    )
     line += f" at {named}{plus}" if revisions else ""
     minutes = f"{_run_seconds(keys, root) / 60:.1f} minutes"
     line += f"; their own times add up to {minutes}, a sum over machines and revisions"
