@@ -526,7 +526,7 @@ def papermill_job(folder: Path, *arguments: str, **environment: str) -> subproce
 @pytest.mark.parametrize(
     ("arguments", "data"),
     [
-        ([], "cifar10"),
+        (["full"], "cifar10"),
         (["smoke"], "synthetic"),
         (["quick"], "cifar10"),
         (["quick", "auto"], "auto"),
@@ -537,9 +537,14 @@ def test_the_script_takes_the_profiles_data_which_is_never_drawn_by_surprise(arg
     process = papermill_job(tmp_path, *arguments)
     assert process.wait(600) == 0, process.stderr.read()
     calls = (tmp_path / "done").read_text().splitlines()
-    assert len(calls) == 3 and all(f"-p profile {(arguments or ['full'])[0]} -p data {data} " in call for call in calls)
+    assert len(calls) == 3 and all(f"-p profile {arguments[0]} -p data {data} " in call for call in calls)
     device = arguments[2] if len(arguments) > 2 else "auto"
     assert all(f" -p device {device} -p reuse False" in call for call in calls)
+
+
+def test_the_script_does_not_begin_days_of_training_outside_slurm_by_surprise(tmp_path):
+    process = papermill_job(tmp_path)
+    assert process.wait(600) == 2 and "Name a profile" in process.stderr.read()
 
 
 @pytest.mark.parametrize(

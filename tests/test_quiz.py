@@ -216,7 +216,7 @@ def test_a_prediction_is_kept_and_recalled(in_lab):
     (choice,) = within(quiz.predict("05-band").widget, "RadioButtons")
     choice.value = "no BN"
     choice.value = "BN"
-    assert quiz.recall("05-band").text == "You predicted, the narrower band over the rates: BN"
+    assert quiz.recall("05-band").text == "You predicted (the narrower band over the rates): BN"
     assert within(quiz.predict("05-band").widget, "RadioButtons")[0].value == "BN"
     assert json.loads(quiz.file("predictions").read_text()) == {"05-band": "BN"}
 

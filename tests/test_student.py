@@ -468,7 +468,9 @@ def test_the_write_up_takes_own_figures_and_keeps_edits(desk):
     text = (desk / "report.md").read_text()
     assert "![Loss mine.](figures/local/quick/04_loss.png)" in text
     assert "| rate | a\\|b |\n| --- | --- |\n| 0.1 | 1 |\n| 0.2 |  |" in text
-    assert "*(No figure `05_band` yet: run notebook 05.)*" in text and "1 are not made" in said[1]
+    assert (
+        '*(No figure `05_band` yet: run notebook 05 with `profile = "quick"`.)*' in text and "1 are not made" in said[1]
+    )
     handin.write_report(root=desk)  # not edited: written again
     (desk / "report.md").write_text(text + "My words.\n")
     assert "kept" in handin.write_report("quick", desk)[-1]
