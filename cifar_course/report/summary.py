@@ -193,6 +193,8 @@ def protocol(report: dict) -> list[str]:
         controls=", ".join(map(str, budget.control_steps)),
         narrow_controls=", ".join(map(str, budget.narrow_controls)),
         narrow_width=NARROW,
+        narrow_window=window_steps(budget.narrow_steps),
+        come=" (a sweep whose source's length is trained has that, as its caption says)" * (budget.name == PUBLISHED),
         **dict(zip(("often", "until", "seldom"), budget.narrow_often, strict=True)),
         sweep_window=window_steps(sweep.steps),
         direct_window=window_steps(direct.steps),
