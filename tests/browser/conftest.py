@@ -24,8 +24,6 @@ QUIET = {  # no news, no look for updates; all cells in the page at once, so tha
     "@jupyterlab/apputils-extension/notification": {"checkForUpdates": False, "fetchNews": "false"},
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
 }
-if os.environ.get("BROWSER_THEME"):  # BROWSER_THEME="JupyterLab Dark" make test-browser: screenshots in the dark
-    QUIET["@jupyterlab/apputils-extension/themes"] = {"theme": os.environ["BROWSER_THEME"]}
 
 
 @dataclass(frozen=True)
