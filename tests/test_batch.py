@@ -314,7 +314,7 @@ def test_a_verdict_is_that_of_these_runs_and_says_when_they_are_newer(images, st
     jobs = [Job(SMALL, notebooks=("09",))]
 
     def line(fingerprint=images.fingerprint, jobs=jobs, store=store):
-        return status.notebook_line(stem, "smoke", jobs, fingerprint, store)
+        return status.on_notebook(stem, "smoke", jobs, fingerprint, store)[0]
 
     assert line() == f"notebook {stem}: not run yet"
     status.keep_verdict({"notebook": stem, "verdict": "ok", "ended": made + 90}, "smoke", images.fingerprint, store)

@@ -400,8 +400,11 @@ def test_what_was_not_compared_is_left_out_of_the_answers_in_short():
         saved("06_probe_table", {"compared at": digest.WAYS[2], "BN / no BN": decided}),
     ]
     assert digest.in_short(entries) == [], "the answer speaks of these networks"
-    assert digest.in_short([*entries, saved("05_width_table", {"width": "⅛"})]) == []
-    widths = saved("05_width_table", {"width": "⅛"}, {"width": "1"})
+    narrow = {"width": "⅛", "steps": "15,000"}
+    assert digest.in_short([*entries, saved("05_width_table", narrow)]) == []
+    alike = saved("05_width_table", narrow, narrow | {"width": "1"})
+    assert "At full width 1 of 2 such" in digest.in_short([*entries, alike])[2]
+    widths = saved("05_width_table", narrow, {"width": "1", "steps": "600"})
     (line,) = [line for line in digest.in_short([*entries, widths]) if line.startswith("- ")]
     assert "At full width, for fewer steps, 1 of 2 such comparisons are decided as smaller" in line
     assert line.endswith("0 as larger; 1 are undecided.")

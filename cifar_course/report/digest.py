@@ -80,13 +80,15 @@ def _why(entries: Sequence[dict]) -> str:
 
 def _full_width(entries: Sequence[dict]) -> str:
     """How many of the full networks' comparisons along the gradient are decided; the narrow ones' are the answer."""
-    if len({row["width"] for row, _ in table_rows(entries, "_width_table")}) < 2:
+    steps = {row["width"]: int(row["steps"].replace(",", "")) for row, _ in table_rows(entries, "_width_table")}
+    if "1" not in steps or len(steps) < 2:
         return ""
+    fewer = ", for fewer steps," * (steps["1"] < max(steps.values()))
     rows = (found for number, _ in QUANTITIES for found in table_rows(entries, f"{number}_probe_table"))
     sides = [cells["BN / no BN"]["side"] for row, cells in rows if row["compared at"] in WAYS and "BN / no BN" in cells]
     less, more = (sides.count(side) for side in ("below", "above"))
     return (
-        f"At full width, for fewer steps, {less} of {len(sides)} such comparisons are decided as smaller with batch "
+        f"At full width{fewer} {less} of {len(sides)} such comparisons are decided as smaller with batch "
         f"norm, {more} as larger; {len(sides) - less - more} are undecided."
     )
 

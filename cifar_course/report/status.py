@@ -61,16 +61,23 @@ def keep_verdict(result: Mapping, profile: str, fingerprint: str, store: Store) 
         write_atomically(path, json.dumps({**result, "fingerprint": fingerprint}, indent=1))
 
 
-def notebook_line(notebook: str, profile: str, jobs: Sequence[Job], fingerprint: str | None, store: Store) -> str:
-    """A notebook's verdict on these images, and whether one of its recorded runs is newer; ``notebook`` is its stem."""
+def on_notebook(
+    notebook: str, profile: str, jobs: Sequence[Job], fingerprint: str | None, store: Store
+) -> tuple[str, bool]:
+    """A notebook's verdict on these images and whether a run of its is newer, in words; and whether all is well.
+
+    ``notebook`` is its stem.
+    """
     found = read_json(verdict_path(store, profile, notebook)) or {}
     if fingerprint is None or found.get("fingerprint") != fingerprint:
-        return f"notebook {notebook}: not run yet"
+        return f"notebook {notebook}: not run yet", False
     ended = datetime.fromtimestamp(found["ended"]).astimezone()
     line = f"notebook {notebook}: {found['verdict']}, ended {ended:%Y-%m-%d %H:%M %Z}"
     mine = [job for job in jobs if number_of(notebook) in job.notebooks]
     newest = max((finished(job, fingerprint, store) for job in mine), default=0.0)
-    return f"{line}, older than its runs" if newest > found["ended"] else line
+    if newest > found["ended"]:
+        return f"{line}, older than its runs", False
+    return line, found["verdict"] == "ok"
 
 
 def finished(job: Job, fingerprint: str, store: Store) -> float:
@@ -99,11 +106,10 @@ def show(notebooks: Sequence[str], profile: str, jobs: Sequence[Job], fingerprin
             why = failure(store, job.config, fingerprint)
             print(f"{'':14}  {why['error']}\n{'':14}  log: {why['log']}")
     recorded = [job for job, state in states.items() if state == "recorded"]
-    lines = [notebook_line(notebook, profile, recorded, fingerprint, store) for notebook in notebooks]
-    print("\n".join(lines))
+    said = [on_notebook(notebook, profile, recorded, fingerprint, store) for notebook in notebooks]
+    print("\n".join(line for line, _ in said))
     for line in slurm.queue(store):
         print(line)
     if len(jobs) > plans.forecast.SCREEN:
         print(summary)
-    well = all(": ok, ended" in line and not line.endswith("its runs") for line in lines)
-    return 0 if set(states.values()) <= {"recorded"} and well else 1
+    return 0 if set(states.values()) <= {"recorded"} and all(well for _, well in said) else 1
