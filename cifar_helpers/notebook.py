@@ -48,6 +48,7 @@ class Page:
         """Say whose images these are, how many of the runs are recorded, and how long the others may take."""
         print(self.images.label)
         print(plans.forecast.outlook(jobs, self.images.fingerprint, self.store))
+        print("Numbers in the text are those of the published runs; the copy that a report executes has its own.")
 
     def runs(
         self, configs: Sequence[RunConfig], probes: Callable[[RunConfig], Sequence] | Sequence = ()

@@ -6,11 +6,14 @@ Numbers come in as ``intervals`` makes them. Nothing reads the words again: a ce
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import unescape
 
 import numpy as np
 
 from . import intervals
 from .intervals import Paired
+
+NUMBER = re.compile(r"<span title='([^']*)'>(.*?)</span>", re.DOTALL)  # in a notebook's text: where from, and what
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,21 @@ def length_text(trained: float | None, theirs: float | None, unit: str) -> str:
     return f"{ours} of {theirs:,.0f} {unit}" if theirs else f"{ours} {unit}; the source's not given"
 
 
+def plain(text: str) -> str:
+    """A notebook's text as it is read: its numbers without the expressions that they come from."""
+    return NUMBER.sub(r"\2", text)
+
+
+def origins(text: str) -> list[str]:
+    """The expressions behind the numbers of a notebook's text, in order, each with its format: ``loss.min():.2f``."""
+    return [unescape(expression) for expression, _ in NUMBER.findall(text)]
+
+
+def run_on(text: str) -> str:
+    """Sentences as one line; a line that begins with a dash stays one, as an item of a list."""
+    return re.sub(r"\s+(?!\s*- )", " ", text.strip())
+
+
 def say(text: str) -> None:
     """Show Markdown below a cell, after its figures: sentences whose numbers the cell reads from the records.
 
@@ -151,7 +169,7 @@ def say(text: str) -> None:
     from IPython.display import Markdown, display
 
     plt.show()  # a notebook shows a cell's figures at its end, else
-    display(Markdown(re.sub(r"\s+(?!\s*- )", " ", text.strip())))
+    display(Markdown(run_on(text)))
 
 
 def factor(found: Paired | None) -> str:

@@ -3,7 +3,7 @@
 Counted is the main line: no exercise, none of its hints, nothing below "## Exercises". A line of code carries an idea
 if its statement computes something: arithmetic, a comparison, a call of torch or numpy, a method of a value at hand.
 An import, a setting, a drawing, a print of what is there, an assertion, or a statement that only calls the package
-carries none. The sentences of ``words.say`` are text with numbers: their words count as text, their lines are no code.
+carries none.
 """
 
 import ast
@@ -11,6 +11,8 @@ import json
 import re
 import sys
 from pathlib import Path
+
+from cifar_helpers.words import plain
 
 BOOKKEEPING = {"page", "figures", "quiz", "checks", "widgets", "words", "plans", "notebook", "display", "interact"}
 BOOKKEEPING |= {"study"}  # a notebook's figures and tables, one call each
@@ -44,18 +46,14 @@ def computes(node: ast.AST, package: set[str]) -> bool:
     return any(computes(child, package) for child in ast.iter_child_nodes(node))
 
 
-def lines(source: str, package: set[str]) -> tuple[int, int, int]:
-    """Lines of code, those of them that carry an idea, and words of text in a cell of code."""
+def lines(source: str, package: set[str]) -> tuple[int, int]:
+    """Lines of code in a cell, and those of them that carry an idea."""
     code = {n for n, line in enumerate(source.splitlines(), 1) if line.strip() and not line.lstrip().startswith("#")}
-    ideas, words = set(), 0
+    ideas = set()
     for node in ast.parse(source).body:
-        span = set(range(node.lineno, node.end_lineno + 1))
-        if re.match(r"words\.say\(f?['\"]", ast.unparse(node)):
-            words += len(re.sub(r"\{[^}]*\}", "0", ast.get_source_segment(source, node)).split()) - 2
-            code -= span
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)) or computes(node, package):
-            ideas |= span
-    return len(code), len(ideas & code), words
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) or computes(node, package):
+            ideas |= set(range(node.lineno, node.end_lineno + 1))
+    return len(code), len(ideas & code)
 
 
 def count(cells: list[dict]) -> tuple[int, int, int]:
@@ -64,19 +62,20 @@ def count(cells: list[dict]) -> tuple[int, int, int]:
     tree = [node for text, cell in sources if cell["cell_type"] == "code" for node in ast.walk(ast.parse(text))]
     imported = [node for node in tree if isinstance(node, ast.ImportFrom) and node.module.startswith("cifar_helpers")]
     package = {alias.asname or alias.name for node in imported for alias in node.names}
-    total = [0, 0, 0]
+    code = ideas = said = 0
     for text, cell in sources:
         if text.startswith("## Exercises"):
             break
         if re.match(r"### (Exercise|\d+ ·)", text) or text.startswith("checks.") or "nbgrader" in cell["metadata"]:
             continue
         if cell["cell_type"] == "markdown":
-            total[2] += len(text.split())
+            said += len(plain(text).split())
         elif "parameters" in cell["metadata"].get("tags", []):
-            total[0] += len(text.splitlines())
+            code += len(text.splitlines())
         else:
-            total = [a + b for a, b in zip(total, lines(text, package), strict=True)]
-    return tuple(total)
+            more, carry = lines(text, package)
+            code, ideas = code + more, ideas + carry
+    return code, ideas, said
 
 
 if __name__ == "__main__":

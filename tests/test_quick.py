@@ -240,7 +240,7 @@ def test_the_answer_is_three_sentences_and_says_where_the_published_report_diffe
     theirs = [saved("05_probe_table", *measured(0.42, 0.45, 0.8)) | {"profile": "laptop"}]
     first, second, third = answer.sentences(ours, "quick", theirs)
     assert "3 of 3 measures of roughness" in first and "of the loss 0.450 [0.439, 0.461]; the" in first
-    assert "VGG-A at 1/8 of its width, 900 steps, 4 seeds" in first
+    assert "VGG-A at 1/8 of its width, 1,200 steps, 4 seeds" in first
     assert "Of 9 comparisons" in second and "7 are decided as smaller" in second and "1 are undecided" in second
     assert "variation of the loss at the same relative distance: 1.20 [1.17, 1.23], larger; effective β at" in second
     assert second.endswith("undecided); with Holm's correction for all of them 8 are decided.")

@@ -16,6 +16,7 @@ from nbformat.v4 import new_markdown_cell, new_output
 from cifar_helpers.env import NUMBERED, number_of, write_atomically
 from cifar_helpers.figures import file_of
 from cifar_helpers.teach import progress
+from cifar_helpers.words import plain
 
 from .site import WIDGET, saved_in
 
@@ -63,7 +64,7 @@ def page(notebook: NotebookNode, figures: Sequence[Mapping], link: str, note: st
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = LINK.sub(_moved, as_github_math(cell.source))
+            cell.source = LINK.sub(_moved, as_github_math(plain(cell.source)))
         elif cell.cell_type == "code":
             saved = iter(saved_in(cell, figures))
             shown = (_shown(each, next(saved, None) if _is_picture(each) else None, link) for each in cell.outputs)

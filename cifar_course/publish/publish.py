@@ -10,6 +10,7 @@ from cifar_helpers.env import NUMBERED, ROOT, CourseError, disk_error, figures_d
 from cifar_helpers.plans.profiles import PUBLISHED
 from cifar_helpers.training.store import DRAWN, SMALL_FILES, Store
 
+from ..report import numbers
 from ..report.summary import in_words, load_entries, markdown
 from . import pages, readme
 
@@ -47,7 +48,10 @@ def publish(profile: str, store: Store) -> Path:
     made_from = (
         f"As published: runs of profile {in_words(profile)}, {report['data_label']}, executed {report['made'][:10]}."
     )
-    pages.write(ROOT, store.root / "notebooks" / profile, target, entries, made_from)
+    executed = store.root / "notebooks" / profile
+    for notebook in sorted((ROOT / "notebooks").glob(f"{NUMBERED}.ipynb")):
+        numbers.keep(notebook, executed / notebook.name)
+    pages.write(ROOT, executed, target, entries, made_from)
     readme.write_profiles()
     return target / "REPORT.md"
 

@@ -9,6 +9,8 @@ from cifar_helpers.env import NUMBERED, ROOT, figures_dir, read_json, write_atom
 from cifar_helpers.plans.profiles import PROFILES
 
 from ..report.benchmarks import table
+from ..report.digest import why
+from ..report.summary import load_entries
 from . import pages
 
 DISK = {
@@ -49,13 +51,18 @@ def write_profiles() -> None:
 
 
 def fill_readme() -> None:
-    """Write the README's tables between the comments that name them: notebooks, profiles, folders."""
+    """Write what the README shows between the comments that name it: the answer, notebooks, profiles, folders."""
     readme, profiles = ROOT / "README.md", read_json(figures_dir() / "profiles.json") or {}
     if not readme.exists():
         return
     text = readme.read_text(encoding="utf-8")
     measured = [*table(profile_rows(profiles)), *table(disk_rows(profiles))]
-    for name, lines in (("notebooks", table(pages.contents(ROOT))), ("measured", measured)):
+    found = [
+        why(load_entries(figures_dir())),
+        "([notebook 10](docs/read/10_why_batchnorm.md))",
+        "",
+    ]
+    for name, lines in (("notebooks", table(pages.contents(ROOT))), ("measured", measured), ("answer", found)):
         begin, end = re.search(f"<!-- {name}: begin.*-->\n", text), f"<!-- {name}: end -->"
         if begin and end in text:
             text = text[: begin.end()] + "\n".join(lines) + text[text.index(end) :]

@@ -29,7 +29,7 @@ def in_short(entries: Sequence[dict], answer: Sequence[str] = ()) -> list[str]:
         _verdicts(entries),
     ]
     said = [f"- {sentence}" for sentence in sentences if sentence]
-    plain = [text, ""] if (text := _why(entries)) else []
+    plain = [text, ""] if (text := why(entries)) else []
     return ["## In short", "", *plain, *said, ""] if said or plain else []
 
 
@@ -55,7 +55,7 @@ def _ahead(entries: Sequence[dict]) -> str:
     return f"Training loss at the same step, VGG-A: {'; '.join(parts)}." if parts else ""
 
 
-def _why(entries: Sequence[dict]) -> str:
+def why(entries: Sequence[dict]) -> str:
     """The course's question in plain words, each part as all lines about it in 10's evidence have it."""
     found: dict[str, set] = {}
     for row, _ in table_rows(entries, "10_why"):

@@ -34,6 +34,8 @@ from cifar_helpers.env import (
     write_atomically,
 )
 
+from . import numbers
+
 KERNEL = "cifar-course"
 FAILURE = "failure: "  # how the child's last line begins where papermill itself failed
 STOP_SECONDS = 30.0  # a notebook's time to end its kernel
@@ -250,7 +252,10 @@ def _follow(command: Sequence[str], number: str, threads: int | None, group: Gro
 def _judge(unfinished: Path, output: Path, failure: str) -> str:
     """The verdict on what the child wrote, which becomes the output; what is wrong inside comes before a failure."""
     try:
-        judged = verdict(nbformat.read(unfinished, as_version=4))
+        notebook = nbformat.read(unfinished, as_version=4)
+        numbers.fill(notebook)
+        judged = verdict(notebook)
+        nbformat.write(notebook, unfinished)
         os.replace(unfinished, output)
     except Exception as error:
         return failure or f"no readable output ({type(error).__name__})"
@@ -278,8 +283,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="kernel-") as folder:
             warnings.simplefilter("ignore")
+            asking = nbformat.read(notebook, as_version=4)
+            numbers.ask(asking)
+            nbformat.write(asking, Path(folder) / Path(notebook).name)
             papermill.execute_notebook(
-                notebook,
+                Path(folder) / Path(notebook).name,
                 output,
                 parameters=json.loads(parameters),
                 kernel_name=KERNEL,

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from cifar_helpers import plans
+from cifar_helpers import plans, words
 from cifar_helpers.data.source import SYNTHETIC
 from cifar_helpers.env import (
     NO_IMAGES,
@@ -215,22 +215,29 @@ def _text_of(cells: Sequence[NotebookNode], start: str) -> list[str]:
     """The paragraphs of a notebook from ``start`` (left out if ``The idea``) to the next heading."""
     for cell in cells:
         if cell.cell_type == "markdown" and start in cell.source:
-            text = cell.source[cell.source.index(start) :].removeprefix("## The idea")
+            text = words.plain(cell.source[cell.source.index(start) :]).removeprefix("## The idea")
             return [re.sub("^## ", "### ", re.split(r"\n## ", text)[0].strip()), ""]
     return []
 
 
 def _what_we_saw(executed: Path) -> list[str]:
-    """What the notebook's closing cells printed, as a list: those between two of its headings."""
+    """What the notebook's closing cells say and print, as a list; of their texts the paragraphs with numbers."""
     try:
         cells = nbformat.read(executed, as_version=4).cells
     except Exception:  # none yet, or cut off where a disk was full
         return []
-    said = itertools.dropwhile(lambda cell: not cell.source.startswith("## What we saw"), cells)
-    said = itertools.takewhile(lambda cell: "**What it does not show.**" not in cell.source, said)
-    outputs = [output for cell in said if cell.cell_type == "code" for output in cell.outputs]
-    shown = (output.get("text") or f"{output.get('data', {}).get('text/markdown', '')}\n" for output in outputs)
-    printed = "".join(shown)  # what is printed comes in pieces, a sentence of ``words.say`` whole
+    closing, said = itertools.dropwhile(lambda cell: not cell.source.startswith("## What we saw"), cells), []
+    for cell in closing:
+        text, end, _ = cell.source.partition("**What it does not show.**")
+        if cell.cell_type == "markdown":
+            with_numbers = filter(words.NUMBER.search, text.split("\n\n"))
+            said += [words.plain(f"{words.run_on(paragraph)}\n") for paragraph in with_numbers]
+        else:
+            data = ((output.get("text"), output.get("data", {})) for output in cell.outputs)
+            said += [text or f"{more.get('text/markdown', '')}\n" for text, more in data]
+        if end:
+            break
+    printed = "".join(said)  # what is printed comes in pieces, a sentence whole
     lines = [f"- {line.removeprefix('- ')}" for line in printed.splitlines() if line.strip()]
     return ["**What we saw.**", "", *lines, ""] if lines else []
 

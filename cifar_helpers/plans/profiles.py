@@ -69,18 +69,18 @@ _TABLE = {
     "precision_steps": ((0, 2), (0, 10), (0, 10, 40), (0, 10, 40)),  # where bf16 is compared with fp32
     "same_batch_every": (2, 10, 10, 20),  # steps between two same-batch measurements
     "same_batch_seeds": ((0,), (0,), (2,), (0, 1, 2, 3, 4)),  # which seeds are measured so
-    "direct_steps": (10, 900, 600, 15_000),  # the direct probe; in ``quick`` as long as 15 minutes allow
+    "direct_steps": (10, 1200, 600, 15_000),  # the direct probe; in ``quick`` as long as 15 minutes allow
     "direct_seeds": (2, 4, 3, 5),
     "probe_every": (3, 20, 12, 50),  # steps between two probes
     "probe_points": (3, 7, 7, 7),  # step lengths of each
     # where its controls are taken; multiples of ``probe_every``
-    "control_steps": ((6,), (100, 440, 880), (12, 300, 588), (300, 7500, 14_950)),
+    "control_steps": ((6,), (100, 580, 1180), (12, 300, 588), (300, 7500, 14_950)),
     "control_batches": (1, 2, 4, 4),  # other batches of the noise floor
-    "narrow_steps": (10, 900, 15_000, 15_000),  # the direct probe on narrow nets
+    "narrow_steps": (10, 1200, 15_000, 15_000),  # the direct probe on narrow nets
     "narrow_seeds": (2, 4, 5, 5),
     # probed every so many steps up to a step, and every so many after
-    "narrow_often": ((2, 4, 2), (20, 900, 100), (20, 1000, 100), (20, 1000, 100)),
-    "narrow_controls": ((4,), (100, 440, 880), (300, 7500, 14_900), (300, 7500, 14_900)),
+    "narrow_often": ((2, 4, 2), (20, 1200, 100), (20, 1000, 100), (20, 1000, 100)),
+    "narrow_controls": ((4,), (100, 580, 1180), (300, 7500, 14_900), (300, 7500, 14_900)),
     "narrow_sweep_steps": (8, 156, 3 * EPOCH, 3 * EPOCH),  # the sweep over rates on narrow nets
     "narrow_sweep_seeds": (1, 3, 1, 5),
     "narrow_every": (EPOCH, 78, EPOCH, EPOCH),  # steps between two evaluations of narrow nets

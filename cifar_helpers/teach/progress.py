@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from ..env import NUMBERED, ROOT, figures_dir, number_of
+from ..words import plain
 from .checks import EXERCISES
 from .quiz import Shown, kept, live
 
@@ -20,10 +21,10 @@ def notebooks(root: Path = ROOT) -> list[dict]:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         texts = {kind: ["".join(c["source"]) for c in cells if c["cell_type"] == kind] for kind in ("markdown", "code")}
         title = texts["markdown"][0].splitlines()[0].lstrip("# ")
-        words = len(" ".join(texts["markdown"]).split())
+        length = len(plain(" ".join(texts["markdown"])).split())
         asked_for = (SOLUTION.sub("answer", code) for code in texts["code"])  # as long in a student's edition
         lines = sum(len(code.splitlines()) for code in asked_for)
-        minutes = max(5, 5 * round((words / WORDS_A_MINUTE + lines * SECONDS_A_LINE / 60) / 5))
+        minutes = max(5, 5 * round((length / WORDS_A_MINUTE + lines * SECONDS_A_LINE / 60) / 5))
         asked = set(re.findall(r'quiz\.predict\("([^"]+)"', "\n".join(texts["code"])))
         question = title.partition(" · ")[2] or title
         book = {"number": number_of(path.stem), "path": path, "question": question, "minutes": minutes, "asked": asked}
