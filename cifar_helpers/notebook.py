@@ -6,6 +6,8 @@ What is being taught stands in the notebook's cells; what is the same in all of 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
+from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
@@ -80,9 +82,11 @@ class Page:
     def figure(
         self, figure: Figure, name: str, caption: str, runs: Sequence = (), data=None, private: bool = False
     ) -> None:
-        """Keep a figure as ``figures.save`` does; ``data``: other images than those of its runs, or at hand."""
+        """Keep a figure as ``figures.save`` does, and show it; ``data``: images other than its runs', or at hand."""
         data = data or (self.measured if runs else self.at_hand)
         figures.save(figure, name, caption, data, self.profile, runs, private)
+        if get_ipython():
+            plt.show()  # now, not at the cell's end, behind the tables
 
     def film(self, film: bytes, name: str, caption: str, runs: Sequence = ()) -> None:
         """Keep a GIF, such as ``Explorer.film`` makes, and show it; else as ``figure``."""

@@ -199,5 +199,5 @@ def side(found: Paired | None, below: str, above: str, trains: bool = True) -> s
         return "not judged, since a network is not training"
     way = below if found.mean < 0 else above
     if found.interval is None:
-        return f"{way} in that seed"
+        return f"{way} in the one seed"
     return way if found.decided else f"{way} on average, though the seeds do not decide it"

@@ -76,13 +76,14 @@ def test_a_network_has_one_colour_and_one_dash():
 def test_synthetic_figures_are_stamped_and_every_foot_says_the_data(small_data, label, stamped):
     named = dataclasses.replace(small_data, label=label)
     figure = figures.training.training_curves(PLAIN[:2], compare.smooth, 5)
-    for profile in ("smoke", "quick"):
+    for profile in ("smoke", "quick", "laptop"):
         figures.save(figure, "04_x", "A caption.", named, profile, PLAIN[:2])
     texts = [text.get_text() for text in figure.texts]
     assert ("SYNTHETIC" in texts) == stamped
     assert any(label in text and "2 runs, 2 seeds" in text and "fp32" in text for text in texts)
-    assert {p.suffix for p in figures_dir("quick").glob("04_x.*")} == {".png", ".svg", ".json"}
-    assert {p.suffix for p in figures_dir("smoke").glob("04_x.*")} == {".png", ".json"}
+    assert {p.suffix for p in figures_dir("laptop").glob("04_x.*")} == {".png", ".svg", ".json"}
+    for never_published in ("smoke", "quick"):
+        assert {p.suffix for p in figures_dir(never_published).glob("04_x.*")} == {".png", ".json"}
     mpl.pyplot.close(figure)
 
 

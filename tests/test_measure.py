@@ -247,19 +247,19 @@ def test_controls_are_ratios_at_one_step_and_a_turned_sign_is_named():
     ratios = {row["condition"].split(" (")[0]: np.exp(row["ratios"][100].mean) for row in rows}
     assert ratios["7 step lengths"] == pytest.approx(0.5) and ratios["batch norm in eval mode"] == pytest.approx(3.5)
     said = evidence.survives(rows, 100)
-    assert "goes the other way with batch norm in eval mode" in said and "random" not in said
+    assert "with batch norm in eval mode it goes the other way at step 100: 3.5" in said and "random" not in said
     early = {50: intervals.paired([0.0, 0.0], [1.0, 1.1]), **rows[0]["ratios"]}
     turned = [rows[0] | {"ratios": early, "stuck": {50: "no BN: 1 of 3 not training", 100: ""}}, *rows[1:]]
     more = evidence.survives(turned, 100)
     assert more.startswith("2.9 (1.5 to 5.4) at step 50 (no BN: 1 of 3 not training) and 0.50 (")
-    assert "; at step 50 it is larger with batch norm; at step 100 it goes the other way with" in more
+    assert "; at step 50 it is larger with batch norm; with batch norm in eval mode it goes the other way" in more
     assert "it is larger" not in said
     for pair in ([0.0], [0.1]), ([0.1], [0.0]):  # one seed decides nothing, whichever way it points
         by_one = [rows[0], rows[1] | {"ratios": {100: intervals.paired(*pair)}}]
         assert "no control decides the other way" in evidence.survives(by_one, 100)
     undecided = [rows[0] | {"ratios": {100: intervals.paired([0.0], [0.1])}}, rows[1] | {"ratios": {100: None}}]
     said = evidence.survives(undecided, 100)
-    assert "which decides nothing even before the controls" in said and f"not compared: {rows[1]['condition']}" in said
+    assert "where these seeds decide nothing; nor do the controls" in said and f"not compared: {rows[1]['condition']}" in said
     assert not np.isfinite(evidence.at_step(SLOW[0], dense, "beta", 7)).any()  # a step that was not measured
     assert evidence.not_finite([SLOW, FAST], GRID) == ""
     assert list(evidence.control_table(rows)[0])[1] == "BN / no BN at step 100"

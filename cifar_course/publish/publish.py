@@ -50,7 +50,8 @@ def publish(profile: str, store: Store) -> Path:
     )
     executed = store.root / "notebooks" / profile
     for notebook in sorted((ROOT / "notebooks").glob(f"{NUMBERED}.ipynb")):
-        numbers.keep(notebook, executed / notebook.name)
+        if (executed / notebook.name).exists():
+            numbers.keep(notebook, executed / notebook.name)
     pages.write(ROOT, executed, target, entries, made_from)
     readme.write_profiles()
     return target / "REPORT.md"

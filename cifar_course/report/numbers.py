@@ -6,6 +6,7 @@ use the notebook's names, and ``words``, ``ranking`` and ``why``.
 """
 
 import ast
+import re
 from pathlib import Path
 
 import nbformat
@@ -52,7 +53,11 @@ def fill(notebook: NotebookNode) -> None:
 def _put(cell: NotebookNode, values: list[str] | None) -> None:
     """Write so many values into a text; without any, that they are not known."""
     rest = iter(values or [UNKNOWN] * len(origins(cell.source)))
-    cell.source = NUMBER.sub(lambda found: f"<span title='{found[1]}'>{run_on(next(rest))}</span>", cell.source)
+
+    def one(found: re.Match) -> str:
+        return f"<span title='{found[1]}'>{re.sub('(?<=[0-9])%', ' %', run_on(next(rest)))}</span>"
+
+    cell.source = NUMBER.sub(one, cell.source)
 
 
 def keep(notebook: Path, executed: Path) -> None:
@@ -67,4 +72,5 @@ def keep(notebook: Path, executed: Path) -> None:
         raise CourseError(f"{notebook.name} has changed since it was executed. Run the report again.")
     for cell, source in zip(ours, filled, strict=True):
         _put(cell, [value for _, value in NUMBER.findall(source.source)])
-    write_atomically(notebook, nbformat.writes(mine) + "\n")
+    if ours:
+        write_atomically(notebook, nbformat.writes(mine) + "\n")

@@ -147,7 +147,7 @@ def save(figure: Figure, name: str, caption: str, data, profile: str, runs: Sequ
     options = {"bbox_inches": "tight", "pad_inches": 0.12}
     with mpl.rc_context(STYLE):
         write_atomically(folder / f"{name}.png", lambda path: figure.savefig(path, dpi=150, **options))
-        if not private and profile != "smoke":  # which is never published
+        if not private and profile not in ("smoke", "quick"):  # which are never published
             options["metadata"] = {"Date": None}
             write_atomically(folder / f"{name}.svg", lambda path: figure.savefig(path, **options))
     _keep({"kind": "figure", "name": name, "caption": caption, "private": private} | made_from, profile)

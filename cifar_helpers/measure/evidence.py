@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from ..intervals import Paired
-from ..words import factor, listed, ratio_cell, ratio_text, rounded
+from ..words import by_side, factor, listed, ratio_cell, ratio_text, rounded
 from . import compare, quantities
 
 NETWORK = {"VGG_A": "no BN", "VGG_A_BatchNorm": "BN"}
@@ -163,25 +163,36 @@ def floor_rows(runs: Sequence, grid, noise, quantity: str) -> list[dict]:
 
 
 def survives(rows: Sequence[Mapping], step: int) -> str:
-    """In words: the first row's ratio at every step, and which conditions decide the other way at the given one."""
-    base, others = rows[0]["ratios"], {row["condition"]: row["ratios"][step] for row in rows[1:]}
+    """In words: the first row's ratio at every step, and which conditions decide the other way, and at which steps.
+
+    Where the first row decides nothing at the given step, what the other conditions decide there.
+    """
+    base, others = rows[0]["ratios"], {row["condition"]: row["ratios"] for row in rows[1:]}
     stuck = {at: f" ({said})" if said else "" for at, said in rows[0]["stuck"].items()}
     text = listed([f"{factor(found)} at step {at}{stuck[at]}" for at, found in base.items()])
+    sides = ("smaller", "larger")
     if base[step] is None:
         return text
 
-    def turned(found) -> bool:
-        return bool(found) and found.decided and found.mean * base[step].mean < 0
+    def turned(found, usual) -> bool:
+        return all(each is not None and each.decided for each in (found, usual)) and found.mean * usual.mean < 0
 
-    if not base[step].decided:
-        text += ", which decides nothing even before the controls"
-    early = [str(at) for at, found in base.items() if turned(found)]
-    against = [f"{name}: {factor(found)}" for name, found in others.items() if turned(found)]
-    side = "larger" if base[step].mean < 0 else "smaller"
-    text += f"; at step {listed(early)} it is {side} with batch norm" if early else ""
-    text += f"; at step {step} it goes the other way with {'; '.join(against)}" if against else ""
-    text += "" if against else "; no control decides the other way"
-    left_out = [name for name, found in others.items() if found is None]
+    early = [str(at) for at, found in base.items() if turned(found, base[step])]
+    text += f"; at step {listed(early)} it is {by_side(base[step], *sides[::-1], '')} with batch norm" if early else ""
+    against = ""
+    for name, found in others.items():
+        where = {str(at): each for at, each in found.items() if turned(each, base.get(at))}
+        if where:
+            against += f"; with {name} it goes the other way at step {listed([*where])}: "
+            against += listed([factor(each) for each in where.values()])
+    if base[step].decided:
+        text += against or "; no control decides the other way"
+    else:
+        text += ", where these seeds decide nothing"
+        decided = {name: found[step] for name, found in others.items() if found[step] and found[step].decided}
+        each = [f"with {name} it is {by_side(found, *sides, '')}: {factor(found)}" for name, found in decided.items()]
+        text += f"; there, {', and '.join(each)}" if each else "; nor do the controls"
+    left_out = [name for name, found in others.items() if found[step] is None]
     return text + (f"; not compared: {', '.join(left_out)}" if left_out else "")
 
 

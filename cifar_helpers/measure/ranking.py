@@ -293,7 +293,7 @@ def rounding_floor(found: Ranked) -> str:
     each = "; ".join(f"{name} {', '.join(f'{gap:.1f}' for gap in gaps)}" for name, gaps in pairs.items())
     largest = max(gaps.max() for gaps in pairs.values())
     return (
-        f"Noise floor of {found.title}: one algorithm written twice, from the same weights on the same batches, ends "
-        f"apart by (points, each seed) {each}. What separates them began as rounding, so between other rows a gap "
-        f"of up to {largest:.1f} points in one seed says nothing."
+        f"The course's own version of an algorithm and torch's, from the same weights on the same batches, end apart "
+        f"by (points, each seed) {each}. What separates them began as rounding, so between other rows a gap of up to "
+        f"{largest:.1f} points in one seed says nothing."
     )

@@ -56,16 +56,16 @@ _TABLE = {
     "sweep_test": (False, False, True, True),  # whether the test split is read beside a source
     # 04 to 07. In ``quick`` all are the narrow networks' runs, long enough for an answer
     "width": (0.25, NARROW, 1, 1),  # of VGG-A and its family
-    "bn_steps": (8, 156, EPOCH, 20 * EPOCH),  # the sweep over rates
+    "bn_steps": (8, 117, EPOCH, 20 * EPOCH),  # the sweep over rates
     "bn_seeds": (2, 3, 3, 5),  # at the base rate
     "rate_seeds": (1, 3, 3, 5),  # at the other rates
     "bn_every": (8, 78, 117, EPOCH),  # steps between two evaluations in 04 to 07
     "bn_eval_items": (60, 1000, 2000, None),
     "bn_test": (False, False, True, True),
-    "family_steps": (8, 156, EPOCH, EPOCH),  # the rest of the VGG-A family
+    "family_steps": (8, 117, EPOCH, EPOCH),  # the rest of the VGG-A family
     "family_seeds": (1, 1, 1, 1),
     "hard_steps": (6, 100, 150, 4 * EPOCH),  # hard settings
-    "hard_settings": (1, 2, 4, 4),  # how many of them
+    "hard_settings": (1, 1, 4, 4),  # how many of them
     "precision_steps": ((0, 2), (0, 10), (0, 10, 40), (0, 10, 40)),  # where bf16 is compared with fp32
     "same_batch_every": (2, 10, 10, 20),  # steps between two same-batch measurements
     "same_batch_seeds": ((0,), (0,), (2,), (0, 1, 2, 3, 4)),  # which seeds are measured so
@@ -81,7 +81,7 @@ _TABLE = {
     # probed every so many steps up to a step, and every so many after
     "narrow_often": ((2, 4, 2), (20, 1200, 100), (20, 1000, 100), (20, 1000, 100)),
     "narrow_controls": ((4,), (100, 580, 1180), (300, 7500, 14_900), (300, 7500, 14_900)),
-    "narrow_sweep_steps": (8, 156, 3 * EPOCH, 3 * EPOCH),  # the sweep over rates on narrow nets
+    "narrow_sweep_steps": (8, 117, 3 * EPOCH, 3 * EPOCH),  # the sweep over rates on narrow nets
     "narrow_sweep_seeds": (1, 3, 1, 5),
     "narrow_every": (EPOCH, 78, EPOCH, EPOCH),  # steps between two evaluations of narrow nets
     "narrow_eval_items": (None, 1000, None, None),

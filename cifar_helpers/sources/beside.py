@@ -285,9 +285,11 @@ def time(name: str, variants: Sequence[Sequence], among: Sequence = ()) -> Row:
     if not variants:
         return not_run(name)
     found = [ranking.seconds_per_epoch(runs, among) for runs in variants]
+    if not any(found):
+        return not_run(name, "not timed: trained on more than one machine")
     ours = []
     for machine in sorted({name for each in found for name in each}):
         seconds = ", ".join(f"{each[machine]:.1f}" if machine in each else "–" for each in found)
         ours.append(f"{seconds} s per epoch ({machine})")
     remark = "at most: the least of all runs with the same work on the same machine; other hardware than the source's"
-    return said(name, "; ".join(ours) or "–", UNDECIDED, len(variants[0]), remark, variants[0])
+    return said(name, "; ".join(ours), UNDECIDED, len(variants[0]), remark, variants[0])

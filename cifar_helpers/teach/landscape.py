@@ -220,7 +220,7 @@ class Landscape:
         return evidence.control_rows(*self.narrow.both, self.narrow.grid, self.checked, self.what.name)
 
     def survives(self) -> str:
-        """In words: the ratio at the steps with controls, and which of them decide the other way at the last."""
+        """In words: the ratio at the steps with controls, and which controls decide the other way, and where."""
         return f"BN over no BN is {evidence.survives(self.control_rows, self.checked['dense'].at[-1])}."
 
     def control_table(self):
@@ -379,8 +379,10 @@ class Landscape:
         ways = ways or self.measured()
         pair = self.on_one_batch if self.number != "05" else self.sweep
         rows = evidence.band_parts(pair.runs, ways, self.wide.runs, self.wide.grid, self.what.name)
-        left_out = "; n: seeds whose runs train at every rate" * (not all(map(compare.is_training, pair.runs)))
-        of = f"{evidence.seeds(pair.runs)}{left_out}"
+        stuck = {run.config.seed for run in pair.runs if not compare.is_training(run)}
+        some = stuck < {run.config.seed for run in pair.runs}
+        left_out = "; n: seeds whose runs train at every rate" if some else "; not all of its runs train"
+        of = f"{evidence.seeds(pair.runs)}{left_out if stuck else ''}"
         caption = f"Width of the proxy's band over the rates ({self.what.unit}), last fifth, {of}."
         return self.page.table(rows, f"{self.number}_parts_table", caption, [*pair.runs, *self.wide.runs])
 

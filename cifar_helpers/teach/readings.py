@@ -38,13 +38,13 @@ def training(runs: Sequence) -> str:
     begins = []
     for mine in sides:
         steps = [int(np.argmin(compare.not_training(run))) for run in mine if compare.is_training(run)]
-        begins.append(f"first at step {np.median(steps):.0f}" if steps else "at no step of this run")
+        begins.append(f"at step {np.median(steps):.0f}" if steps else "at no step of this run")
     first = float(np.median([run.steps["loss"][0] for run in sides[1]]))
     starts = f"starts above $\\ln 10$, at {first:.1f}, and " if first > np.log(10) + compare.NOT_TRAINING else ""
     return _paragraph(
         f"After {config.steps:,} steps of {config.batch_size} images with {config.optimizer} the training loss is "
         f"{other:.2f} nats with batch norm and {plain:.2f} without (mean over the last fifth, median over the seeds).",
-        f"With it the loss {starts}is {compare.NOT_TRAINING} nats below $\\ln 10$ {begins[1]}, without it "
+        f"With it the loss {starts}first falls {compare.NOT_TRAINING} nats below $\\ln 10$ {begins[1]}, without it "
         f"{begins[0]} (medians of the runs that train).",
         f"{_sentence(counted(stuck, len(sides[0]), 'plain networks'))} never {'get' if stuck > 1 else 'gets'} there: "
         "on that plateau the gradients are small, and a network can wait there for a long time." * bool(stuck),
@@ -166,7 +166,7 @@ def controls(networks: Mapping[str, Sequence]) -> str:
         f"The noise costs {noisy.mean:.2f} nats and the lack of any norm {none.mean:.2f}: shaken inputs do "
         f"{'less' if noisy.mean < none.mean else 'no less'} harm than no norm does.",
         "In evaluation mode the noise is off and the running averages are those of shaken inputs: there it ends "
-        f"{difference_text(late, 2)} nats from batch norm, and "
+        f"{difference_text(late, 2)} nats from batch norm's loss, and "
         f"{by_side(gone, 'is better than', 'is worse than', 'could not be told apart from')} no norm.",
     )
 
@@ -197,7 +197,7 @@ def shift(gaps: Mapping[str, Paired], layers: Mapping[str, Paired]) -> str:
     by_layer = ", ".join(f"{name} {difference_text(found, 2)}" for name, found in layers.items())
     less = gaps["relative"].decided and gaps["relative"].mean < 0
     end = "So batch norm does reduce the shift here." if less else "None of this says that batch norm reduces it."
-    return _paragraph(*each, f"Layer by layer: {by_layer}.", end)
+    return _paragraph(*each, f"The cosine, layer by layer: {by_layer}.", end)
 
 
 def drift(moves: Mapping[str, Sequence[float]], still: Mapping[str, Sequence[float]]) -> str:
