@@ -259,7 +259,10 @@ def test_controls_are_ratios_at_one_step_and_a_turned_sign_is_named():
         assert "no control decides the other way" in evidence.survives(by_one, 100)
     undecided = [rows[0] | {"ratios": {100: intervals.paired([0.0], [0.1])}}, rows[1] | {"ratios": {100: None}}]
     said = evidence.survives(undecided, 100)
-    assert "where these seeds decide nothing; nor do the controls" in said and f"not compared: {rows[1]['condition']}" in said
+    assert (
+        "where these seeds decide nothing; nor do the controls" in said
+        and f"not compared: {rows[1]['condition']}" in said
+    )
     assert not np.isfinite(evidence.at_step(SLOW[0], dense, "beta", 7)).any()  # a step that was not measured
     assert evidence.not_finite([SLOW, FAST], GRID) == ""
     assert list(evidence.control_table(rows)[0])[1] == "BN / no BN at step 100"

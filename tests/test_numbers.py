@@ -68,8 +68,9 @@ def test_every_number_is_known_and_comes_from_names_above_it(path):
         if cell.cell_type == "markdown":
             for expression in words.origins(cell.source):
                 tree = list(ast.walk(ast.parse(f"f'''{{{expression}}}'''")))
-                used = {n.id: isinstance(n.ctx, ast.Load) for n in tree if isinstance(n, ast.Name)}
-                assert {name for name, loaded in used.items() if loaded} <= known, expression
+                names = {kind: {n.id for n in tree if isinstance(getattr(n, "ctx", None), kind)
+                                and isinstance(n, ast.Name)} for kind in (ast.Load, ast.Store)}  # fmt: skip
+                assert names[ast.Load] <= known | names[ast.Store], expression
             assert numbers.UNKNOWN not in [value for _, value in words.NUMBER.findall(cell.source)], cell.source
             assert cell.source.count("<span") == len(words.origins(cell.source)), cell.source
             continue
