@@ -1,5 +1,7 @@
+
 """Notebooks 04 and 10: what is drawn, measured, and said about it follows the numbers, whatever their sign."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -98,11 +100,17 @@ def test_the_answer_has_the_sides_of_its_lines():
         f"loss {way} {width}": line(LOW, logs=True) for way in ("loss", "distance") for width in ("wide", "narrow")
     }
     lines |= {"sgd": line(LOW), "l2": line(HIGH), "relative": line(BOTH), "cosine": line(BOTH, 1)}
+    lines |= {f"ℓ{p} norm": dataclasses.replace(line(LOW, 1), claim="it helps by fixing distributions") for p in "12"}
+    lines["group norm"] = dataclasses.replace(line(BOTH, 1), claim="it helps by averaging over the batch")
     said = why.answer(lines)
+    assert "speak against *fixing distributions* and neither way on *averaging over the batch*" in said
     assert said.startswith("Batch norm trains faster") and "speak for a *smoother landscape*" in said
     assert "0.37 [0.29, 0.47] times as much (s)" in said and "finds no support (‖G − G′‖ is larger" in said
     lines |= {"sgd": line(HIGH), "l2": line(LOW), "loss loss narrow": line(BOTH, logs=True)}
+    lines["ℓ1 norm"] = dataclasses.replace(lines["ℓ1 norm"], found=HIGH)
+    lines["group norm"] = dataclasses.replace(lines["group norm"], found=HIGH)
     said = why.answer(lines)
+    assert "speak neither way on *fixing distributions* and for *averaging over the batch*" in said
     assert said.startswith("Batch norm trains more slowly") and "speak neither way on" in said
     assert "finds some support (‖G − G′‖ is smaller" in said
 

@@ -21,6 +21,7 @@ from ..words import by_side, difference_cell, ratio_cell, rounded
 from .readings import over_layers, sharpness_text
 
 FOR, AGAINST, OPEN, UNTESTED = "for", "against", "undecided", "not tested"
+FIXING, AVERAGING = "fixing distributions", "averaging over the batch"
 ONE_IMAGE = ("group norm", "layer norm")  # whose statistics are those of one image
 WIDTHS = {1: "full width", 0.25: "¼ of the width", NARROW: "⅛ of the width"}
 
@@ -138,7 +139,7 @@ def evidence(
     weak = "" if shaken.decided and shaken.mean > 0 else "the noise is not shown to move channels more than training"
     for name, loss in losses.items():  # where what it lacks is what helps, its loss is nearer to no norm's
         said = f"training loss of {name}, minus the middle of BN's and no norm's (nats)"
-        claim = f"it helps by {'averaging over the batch' if name in ONE_IMAGE else 'fixing distributions'}"
+        claim = f"it helps by {AVERAGING if name in ONE_IMAGE else FIXING}"
         lacks = weak if name == "noisy batch norm" else ""
         lines[name] = Line(claim, said, paired((none + normed) / 2, loss), 1, here, missing=lacks)
     return dict(sorted(lines.items(), key=lambda item: item[0] in ONE_IMAGE))
@@ -175,13 +176,20 @@ def answer(lines: Mapping[str, Line]) -> str:
         f"along the gradient varies {varies}; at the same relative distance it is {' and '.join(map(short, distance))}."
     )
     support = "some" if FOR in {line.says for line in shift} else "no"
+    norms = {how: _way(line.says for line in lines.values() if line.claim.endswith(how)) for how in (FIXING, AVERAGING)}
     size = by_side(shift[0].found, "smaller", "larger", "not told apart")
     return (
         f"{trains}: with it, the training loss minus that with no norm is {short(faster)} nats ({faster.setting}). "
         f"{smooth if loss[0].found else 'The runs of 05 to 07 are not recorded.'} *Less covariate shift* finds "
-        f"{support} support (‖G − G′‖ is {size} with batch norm: {short(shift[0])}), and no *cause* is shown, since no "
-        "run changes one of these and nothing else."
+        f"{support} support (‖G − G′‖ is {size} with batch norm: {short(shift[0])}). The other norms speak "
+        f"{norms[FIXING]} *{FIXING}* and {norms[AVERAGING]} *{AVERAGING}* as what helps. And no *cause* is shown, "
+        "since no run changes one of these and nothing else."
     )
+
+
+def _way(says: Iterable[str]) -> str:
+    """The way that all decided lines point."""
+    return {(FOR,): "for", (AGAINST,): "against"}.get(tuple({FOR, AGAINST} & set(says)), "neither way on")
 
 
 # --- What has been said since --------------------------------------------------------------------------------------
