@@ -1,4 +1,3 @@
-
 """Notebooks 04 and 10: what is drawn, measured, and said about it follows the numbers, whatever their sign."""
 
 import dataclasses
