@@ -19,7 +19,7 @@ from .measure import compare, ranking
 from .measure.ranking import Ranked
 from .plans.jobs import Job
 from .plans.profiles import PUBLISHED, published_from
-from .teach import checks, skipping
+from .teach import checks, listening
 from .training.config import RunConfig
 from .training.published import NotPublishedError, PublishedStore, ReadingStore, whose
 from .training.run import get_runs
@@ -50,7 +50,7 @@ class Page:
         """Say whose images these are, how many of the runs are recorded, and how long the others may take."""
         print(self.images.label)
         print(plans.forecast.outlook(jobs, self.images.fingerprint, self.store))
-        print("Numbers in the text are those of the published runs; the copy that a report executes has its own.")
+        print("Numbers in the text are the published runs'; where yours differ, the text is said again below its cell.")
 
     def runs(
         self, configs: Sequence[RunConfig], probes: Callable[[RunConfig], Sequence] | Sequence = ()
@@ -112,12 +112,11 @@ class Page:
 class PublishedPage(Page):
     """The page of the profile ``published``: it shows what is published, whatever images are at hand, and trains none.
 
-    A cell that asks for something else is skipped (``teach.skipping``).
+    A cell that asks for something else is skipped (``teach.listening``).
     """
 
     def __init__(self, images: ImageData):
         super().__init__(images, PUBLISHED, "cpu", reuse=False)
-        skipping.listen()
         self.store = PublishedStore()
         self.images = replace(images, fingerprint=self.store.fingerprint)
 
@@ -194,4 +193,5 @@ def open_page(
     profile, data, device = checks.when_graded(profile, data, device)
     source = plans.settings.image_source(profile, data, seed, device, reuse, **settings)
     images = load_cifar10(source)
+    listening.listen(skips=profile == PUBLISHED)
     return PublishedPage(images) if profile == PUBLISHED else Page(images, profile, device, reuse, trains)

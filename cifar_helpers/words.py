@@ -14,6 +14,7 @@ from . import intervals
 from .intervals import Paired
 
 NUMBER = re.compile(r"<span title='([^']*)'>(.*?)</span>", re.DOTALL)  # in a notebook's text: where from, and what
+FILLED = "CIFAR_TEXT_IS_FILLED"  # set in a kernel whose executor writes the numbers into the text itself
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,11 @@ def origins(text: str) -> list[str]:
 def run_on(text: str) -> str:
     """Sentences as one line; a line that begins with a dash stays one, as an item of a list."""
     return re.sub(r"\s+(?!\s*- )", " ", text.strip())
+
+
+def number(value: str) -> str:
+    """A value as a text has it: on one line, and with a space before a percent sign."""
+    return re.sub("(?<=[0-9])%", " %", run_on(value))
 
 
 def say(text: str) -> None:

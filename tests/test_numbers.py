@@ -6,11 +6,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from cifar_course.report import execute, numbers
 from cifar_helpers import words
 from cifar_helpers.env import CourseError
+from cifar_helpers.teach import listening
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 LOSS = "The loss is <span title='loss:.2f'>0.10</span>, <span title='\"less\" if loss < 1 else \"more\"'>less</span>."
@@ -81,3 +83,18 @@ def test_every_number_is_known_and_comes_from_names_above_it(path):
                 known |= {alias.asname or alias.name for alias in node.names}
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 known.add(node.id)
+
+
+def test_a_live_notebook_says_again_what_differs_from_its_text(tmp_path):
+    """Through a real kernel: the text says 0.10 and less; the first cell makes these, the second others."""
+    cells = [new_code_cell("loss = 0.1"), new_markdown_cell(LOSS), new_code_cell("loss = 2.0"), new_markdown_cell(LOSS)]
+    cells += [new_code_cell("del loss"), new_markdown_cell(f"{LOSS}\n\nWords.")]
+    path = written(tmp_path / "01_a.ipynb", *cells)
+    written(tmp_path / "02_b.ipynb", new_code_cell("loss = 2.0"), new_markdown_cell(LOSS.replace("loss:.2f", "9")))
+    listen = f"from pathlib import Path\nSentences(get_ipython(), Path({str(tmp_path)!r}))"
+    live = nbformat.read(path, as_version=4)
+    live.cells.insert(0, new_code_cell(f"from cifar_helpers.teach.listening import Sentences\n{listen};"))
+    NotebookClient(live, kernel_name="python3").execute()
+    shown = [[out.data["text/markdown"] for out in cell.outputs if "text/markdown" in out.get("data", {})]
+             for cell in live.cells[1:] if cell.cell_type == "code"]  # fmt: skip
+    assert shown == [[], ["**As computed here:** The loss is 2.00, more."], [listening.NOT_HERE]]

@@ -14,7 +14,7 @@ from cifar_helpers import env, notebook, plans
 from cifar_helpers.env import CourseError, figures_dir
 from cifar_helpers.measure import timing
 from cifar_helpers.plans.profiles import PROFILES, PUBLISHED, get_profile, published_from
-from cifar_helpers.teach import skipping
+from cifar_helpers.teach import listening
 from cifar_helpers.training import run
 from cifar_helpers.training.config import RunConfig
 from cifar_helpers.training.published import NotPublishedError, PublishedStore, whose
@@ -150,8 +150,8 @@ def test_every_published_record_is_of_the_same_images():
 
 def test_the_names_a_cell_makes():
     source = "a, (b, *c) = 1, (2, 3)\nfor d in a:\n    e = [f for f in d]\ng += 1\ndef h(i):\n    j = i\nk['l'] = m.n"
-    assert skipping.names_made(source) == {"a", "b", "c", "d", "e", "g", "h"}
-    assert skipping.names_made("with open(a) as b:\n    import c\nclass D:\n    e = 1") == {"b", "D"}
+    assert listening.names_made(source) == {"a", "b", "c", "d", "e", "g", "h"}
+    assert listening.names_made("with open(a) as b:\n    import c\nclass D:\n    e = 1") == {"b", "D"}
 
 
 def executed(*sources: str) -> list[str]:
@@ -161,10 +161,10 @@ def executed(*sources: str) -> list[str]:
     return ["".join(output.get("text", "") for output in cell.outputs) for cell in book.cells]
 
 
-SETTING_UP = """from cifar_helpers.teach import skipping
+SETTING_UP = """from cifar_helpers.teach import listening
 from cifar_helpers.training.published import NotPublishedError
-skipping.listen()
-skipping.listen()
+listening.listen(skips=True)
+listening.listen(skips=True)
 def missing():
     raise NotPublishedError("This run is not published.")
 value = other = 1"""

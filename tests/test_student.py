@@ -414,12 +414,17 @@ def test_pack_names_what_is_missing_of_the_write_up(desk):
     (desk / "report.pdf").write_bytes(b"%PDF-1.7")
     assert handin.pack(root=desk)[0] == "Nothing is open."
     template = (ROOT / "docs/report_template.md").read_text()
+    (desk / "report.md").write_text("Done.")
+    os.utime(desk / "report.pdf", (0, 0))
+    assert any("Still open: report.pdf is older than report.md" in line for line in handin.pack(root=desk))
+    os.utime(desk / "report.pdf")
     (desk / "report.md").write_text(handin.filled(template, desk, "."))
     said = " ".join(handin.pack(root=desk))
     blanks = re.sub("<!--.*?-->", "", template, flags=re.DOTALL).count("…")  # the comment explains them
     assert f"report.md: {blanks} × …" in said
     assert f"report.md: {template.count('{{')} × a figure or table not made yet" in said
     (desk / "report.md").write_text("Scaled to 0…1, and so … on.\n")
+    os.utime(desk / "report.pdf")
     assert handin.pack(root=desk)[0] == "Nothing is open."
 
 

@@ -102,14 +102,14 @@ def test_the_answer_has_the_sides_of_its_lines():
     lines |= {f"ℓ{p} norm": dataclasses.replace(line(LOW, 1), claim="it helps by fixing distributions") for p in "12"}
     lines["group norm"] = dataclasses.replace(line(BOTH, 1), claim="it helps by averaging over the batch")
     said = why.answer(lines)
-    assert "speak against *fixing distributions* and neither way on *averaging over the batch*" in said
+    assert "speak against *fixing distributions*, and neither way on *averaging over the batch*" in said
     assert said.startswith("Batch norm trains faster") and "speak for a *smoother landscape*" in said
     assert "0.37 [0.29, 0.47] times as much (s)" in said and "finds no support (‖G − G′‖ is larger" in said
     lines |= {"sgd": line(HIGH), "l2": line(LOW), "loss loss narrow": line(BOTH, logs=True)}
     lines["ℓ1 norm"] = dataclasses.replace(lines["ℓ1 norm"], found=HIGH)
     lines["group norm"] = dataclasses.replace(lines["group norm"], found=HIGH)
     said = why.answer(lines)
-    assert "speak neither way on *fixing distributions* and for *averaging over the batch*" in said
+    assert "speak neither way on *fixing distributions*, and for *averaging over the batch*" in said
     assert said.startswith("Batch norm trains more slowly") and "speak neither way on" in said
     assert "finds some support (‖G − G′‖ is smaller" in said
 

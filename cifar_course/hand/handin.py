@@ -32,9 +32,13 @@ IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def local_profile(profile: str | None) -> tuple[str, list[str]]:
-    """The profile whose local figures are taken, the newest's by default, and the others; ``CourseError`` if none."""
+    """The profile whose local figures are taken, and the others; ``CourseError`` if there are none.
+
+    By default the newest, ``smoke`` only where there is no other: its images are drawn.
+    """
     folder = figures_dir("any").parent
-    found = sorted((p for p in folder.glob("*/") if any(p.glob("*.json"))), key=lambda p: p.stat().st_mtime)
+    found = (path for path in folder.glob("*/") if any(path.glob("*.json")))
+    found = sorted(found, key=lambda path: (path.name != "smoke", path.stat().st_mtime))
     names = [path.name for path in found]
     if profile and profile not in names or not names:
         asked = f"of profile {profile!r} " if profile else ""
@@ -146,6 +150,9 @@ def _open_points(root: Path, report: list[str]) -> list[str]:
     found += [f"{name} is empty." for name in report if not (root / name).stat().st_size]
     if "report.pdf" in report and (start := (root / "report.pdf").read_bytes()[:1024]) and b"%PDF" not in start:
         found.append("report.pdf is no PDF; `python -m cifar_course.hand report --pdf` makes one.")
+    times = [(root / name).stat().st_mtime for name in ("report.pdf", "report.md") if name in report]
+    if len(times) == 2 and times[0] < times[1]:
+        found.append("report.pdf is older than report.md; `python -m cifar_course.hand report --pdf` makes it again.")
     text = (root / "report.md").read_text(encoding="utf-8", errors="replace") if "report.md" in report else ""
     if blanks := len(PLACEHOLDER.findall(text)):
         found.append(f"report.md: {blanks} × … where your own words belong; delete the parts that you did not do.")

@@ -1,6 +1,6 @@
 """Executing one notebook headless with papermill, in a process of its own, and judging what came out.
 
-python -m cifar_course.report.execute NOTEBOOK.ipynb OUTPUT.ipynb '{"profile": "smoke"}'
+``execute`` is what others call; run as a module this file is that process, which ends with its parent.
 """
 
 import ast
@@ -33,6 +33,7 @@ from cifar_helpers.env import (
     show_anything,
     write_atomically,
 )
+from cifar_helpers.words import FILLED
 
 from . import numbers
 
@@ -285,6 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.simplefilter("ignore")
             asking = nbformat.read(notebook, as_version=4)
             numbers.ask(asking)
+            os.environ[FILLED] = "1"  # what differs is not said twice
             nbformat.write(asking, Path(folder) / Path(notebook).name)
             papermill.execute_notebook(
                 Path(folder) / Path(notebook).name,

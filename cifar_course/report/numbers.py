@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
 from cifar_helpers.env import CourseError, write_atomically
-from cifar_helpers.words import NUMBER, origins, run_on
+from cifar_helpers.words import NUMBER, number, origins
 
 TAG, BETWEEN, UNKNOWN = "numbers", "\x1f", "…"
 WORDING = """from cifar_helpers import words
@@ -55,7 +55,7 @@ def _put(cell: NotebookNode, values: list[str] | None) -> None:
     rest = iter(values or [UNKNOWN] * len(origins(cell.source)))
 
     def one(found: re.Match) -> str:
-        return f"<span title='{found[1]}'>{re.sub('(?<=[0-9])%', ' %', run_on(next(rest)))}</span>"
+        return f"<span title='{found[1]}'>{number(next(rest))}</span>"
 
     cell.source = NUMBER.sub(one, cell.source)
 

@@ -16,6 +16,7 @@ from html import escape
 from pathlib import Path
 
 import ipywidgets as widgets
+from IPython import get_ipython
 
 from ..env import CourseError, runs_dir, write_atomically
 
@@ -88,8 +89,9 @@ class Shown:
 
 
 def live() -> bool:
-    """Whether a reader sits before the notebook: Jupyter's server names a kernel's session, a batch run does not."""
-    return bool(os.environ.get("JPY_SESSION_NAME"))
+    """Whether a reader sits before the notebook: Jupyter's server names a kernel's session, VS Code the notebook."""
+    names = getattr(get_ipython(), "user_ns", {})
+    return bool(os.environ.get("JPY_SESSION_NAME")) or "__vsc_ipynb_file__" in names
 
 
 # --- the file

@@ -181,9 +181,9 @@ def answer(lines: Mapping[str, Line]) -> str:
     return (
         f"{trains}: with it, the training loss minus that with no norm is {short(faster)} nats ({faster.setting}). "
         f"{smooth if loss[0].found else 'The runs of 05 to 07 are not recorded.'} *Less covariate shift* finds "
-        f"{support} support (‖G − G′‖ is {size} with batch norm: {short(shift[0])}). The other norms speak "
-        f"{norms[FIXING]} *{FIXING}* and {norms[AVERAGING]} *{AVERAGING}* as what helps. And no *cause* is shown, "
-        "since no run changes one of these and nothing else."
+        f"{support} support (‖G − G′‖ is {size} with batch norm: {short(shift[0])}). As for what "
+        f"helps, the other norms speak {norms[FIXING]} *{FIXING}*, and {norms[AVERAGING]} *{AVERAGING}*. No *cause* is "
+        "shown, since no run changes one of these and nothing else."
     )
 
 
