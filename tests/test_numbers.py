@@ -91,6 +91,7 @@ def test_a_live_notebook_says_again_what_differs_from_its_text(tmp_path):
     cells += [new_code_cell("del loss"), new_markdown_cell(f"{LOSS}\n\nWords.")]
     path = written(tmp_path / "01_a.ipynb", *cells)
     written(tmp_path / "02_b.ipynb", new_code_cell("loss = 2.0"), new_markdown_cell(LOSS.replace("loss:.2f", "9")))
+    (tmp_path / "03_half_written.ipynb").write_text('{"cells": [')
     listen = f"from pathlib import Path\nSentences(get_ipython(), Path({str(tmp_path)!r}))"
     live = nbformat.read(path, as_version=4)
     live.cells.insert(0, new_code_cell(f"from cifar_helpers.teach.listening import Sentences\n{listen};"))

@@ -109,11 +109,14 @@ def filled(text: str, names: Mapping) -> str:
 
 
 def texts_below(notebook: Path) -> dict[str, list[str]]:
-    """Source of a cell of code → the paragraphs with numbers that follow it."""
+    """Source of a cell of code → the paragraphs with numbers that follow it; none where the file is damaged."""
     found, source = {}, ""
-    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-        text = "".join(cell["source"])
-        if cell["cell_type"] == "code":
+    try:
+        cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(notebook.read_bytes())["cells"]]
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+    for kind, text in cells:
+        if kind == "code":
             source = text.strip()
             found.setdefault(source, [])
         elif source:
