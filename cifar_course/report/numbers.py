@@ -2,7 +2,7 @@
 
 ``<span title='losses.min():.2f'>0.42</span>``, in a cell of Markdown, reads 0.42; the pointer shows the expression. A
 notebook in the repository has the numbers of the published records; its executed copy has its own. An expression may
-use the notebook's names, and ``words``, ``ranking`` and ``why``.
+use the notebook's names, and those of ``listening.SCOPE``.
 """
 
 import ast
@@ -17,10 +17,7 @@ from cifar_helpers.env import CourseError, write_atomically
 from cifar_helpers.words import NUMBER, number, origins
 
 TAG, BETWEEN, UNKNOWN = "numbers", "\x1f", "…"
-WORDING = """from cifar_helpers import words
-from cifar_helpers.measure import ranking
-from cifar_helpers.teach import why
-"""
+SCOPE = "from cifar_helpers.teach import listening\nglobals().update(listening.SCOPE | globals())\n"  # no name is lost
 
 
 def _texts(notebook: NotebookNode) -> list[NotebookNode]:
@@ -31,7 +28,7 @@ def ask(notebook: NotebookNode) -> None:
     """Put a cell of code before every text with numbers; executed, it holds them."""
     for text in _texts(notebook):
         values = ", ".join(f"f'''{{{expression}}}'''" for expression in origins(text.source))
-        asking = new_code_cell(f"{WORDING}{BETWEEN!r}.join([{values}])", metadata={"tags": [TAG]})
+        asking = new_code_cell(f"{SCOPE}{BETWEEN!r}.join([{values}])", metadata={"tags": [TAG]})
         notebook.cells.insert(notebook.cells.index(text), asking)
 
 

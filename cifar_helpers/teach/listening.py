@@ -159,7 +159,7 @@ class Sentences:
                 display(Markdown(HERE + words.run_on(here)))
 
 
-# ---
+# --- both
 
 
 def listen(skips: bool = False) -> None:
