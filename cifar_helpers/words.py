@@ -179,10 +179,10 @@ def say(text: str) -> None:
 
 
 def factor(found: Paired | None) -> str:
-    """A ratio as a sentence has it, from differences of logarithms, with its 95 % interval: ``0.42 (0.09 to 2.0)``."""
+    """A ratio as a sentence has it, from differences of logarithms, with its 95 % interval: ``0.42 (0.09–2.0)``."""
     if found is None:
         return "not compared"
-    ends = found.interval and " to ".join(map(_beside_one, np.exp(found.interval)))
+    ends = found.interval and "–".join(map(_beside_one, np.exp(found.interval)))
     return f"{rounded(np.exp(found.mean), 2)} ({ends or 'one seed'})"
 
 

@@ -249,9 +249,9 @@ def test_controls_are_ratios_at_one_step_and_a_turned_sign_is_named():
     said = evidence.survives(rows, 100)
     assert "with batch norm in eval mode it goes the other way at step 100: 3.5" in said and "random" not in said
     early = {50: intervals.paired([0.0, 0.0], [1.0, 1.1]), **rows[0]["ratios"]}
-    turned = [rows[0] | {"ratios": early, "stuck": {50: "no BN: 1 of 3 not training", 100: ""}}, *rows[1:]]
+    turned = [rows[0] | {"ratios": early, "stuck": {50: "", 100: "no BN: 1 of 3 not training"}}, *rows[1:]]
     more = evidence.survives(turned, 100)
-    assert more.startswith("2.9 (1.5 to 5.4) at step 50 (no BN: 1 of 3 not training) and 0.50 (")
+    assert more.startswith("0.50 (") and " at step 100 (no BN: 1 of 3 not training); at step 50" in more
     assert "; at step 50 it is larger with batch norm; with batch norm in eval mode it goes the other way" in more
     assert "it is larger" not in said
     for pair in ([0.0], [0.1]), ([0.1], [0.0]):  # one seed decides nothing, whichever way it points

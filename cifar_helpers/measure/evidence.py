@@ -163,13 +163,13 @@ def floor_rows(runs: Sequence, grid, noise, quantity: str) -> list[dict]:
 
 
 def survives(rows: Sequence[Mapping], step: int) -> str:
-    """In words: the first row's ratio at every step, and which conditions decide the other way, and at which steps.
+    """In words: the first row's ratio at a step, and which conditions decide the other way, and at which steps.
 
     Where the first row decides nothing at the given step, what the other conditions decide there.
     """
     base, others = rows[0]["ratios"], {row["condition"]: row["ratios"] for row in rows[1:]}
-    stuck = {at: f" ({said})" if said else "" for at, said in rows[0]["stuck"].items()}
-    text = listed([f"{factor(found)} at step {at}{stuck[at]}" for at, found in base.items()])
+    said = rows[0]["stuck"][step]
+    text = f"{factor(base[step])} at step {step}" + f" ({said})" * bool(said)
     sides = ("smaller", "larger")
     if base[step] is None:
         return text

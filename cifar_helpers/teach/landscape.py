@@ -87,30 +87,28 @@ class Landscape:
         return next(each.row for each in self.ways(walks or self.narrow) if each.way == way)
 
     def answers(self, walks: Walks | None = None) -> str:
-        """The three ratios with their intervals, for a sentence."""
-        each = [f"{words.factor(self.row(way, walks)['paired'])} at {name}" for way, name in compare.WAYS.items()]
-        n = len((walks or self.narrow).plain)
-        return words.listed(each) + f" (95 % intervals, {n} seeds)" * (n > 1)
+        """The three ratios with their 95 % intervals, for a sentence."""
+        return words.listed([f"{words.factor(self.row(way, walks)['paired'])} at the same {way}" for way in compare.WAYS])
 
     def decided(self, below: str, above: str, walks: Walks | None = None) -> str:
         """On which side of 1 the three intervals lie, in the caller's words; those that agree are named together."""
         groups: dict[str, list[str]] = {}
-        for way, name in compare.WAYS.items():
+        for way in compare.WAYS:
             row = self.row(way, walks)
             side = words.by_side(row["paired"], below, above, "undecided") if row["trains"] else "not judged"
-            groups.setdefault(side, []).append(f"at {name}")
+            groups.setdefault(side, []).append(way)
         if len(groups) == 1:
             return f"{side} each time"
-        return "; ".join(f"{side} {words.listed(ways)}" for side, ways in groups.items())
+        return ", ".join(f"{side} at the same {words.listed(ways)}" for side, ways in groups.items())
 
     def widths_differ(self) -> str:
         """Where the intervals of the two widths do not meet, in words."""
         apart = []
-        for way, name in compare.WAYS.items():
+        for way in compare.WAYS:
             found = [self.row(way, walks)["paired"] for walks in (self.narrow, self.wide)]
             ends = list(zip(*(each.interval for each in found if each and each.interval), strict=True))
-            apart += [f"at {name}"] if ends and max(ends[0]) > min(ends[1]) else []
-        return f"{words.listed(apart)} they do not overlap" if apart else "they overlap each time"
+            apart += [way] if ends and max(ends[0]) > min(ends[1]) else []
+        return f"at the same {words.listed(apart)} they do not overlap" if apart else "they overlap each time"
 
     def title(self, found, neutral: str) -> str:
         """A claim where the interval of the ratio allows one."""
