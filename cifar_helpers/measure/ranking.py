@@ -293,7 +293,6 @@ def rounding_floor(found: Ranked) -> str:
     each = "; ".join(f"{name} {', '.join(f'{gap:.1f}' for gap in gaps)}" for name, gaps in pairs.items())
     largest = max(gaps.max() for gaps in pairs.values())
     return (
-        f"The course's own version of an algorithm and torch's, from the same weights on the same batches, end apart "
-        f"by (points, each seed) {each}. What separates them began as rounding, so between other rows a gap of up to "
-        f"{largest:.1f} points in one seed says nothing."
+        f"The two versions of an algorithm end apart by (points, each seed) {each}. "
+        f"So between other rows a gap of up to {largest:.1f} points in one seed says nothing."
     )

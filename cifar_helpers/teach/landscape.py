@@ -300,18 +300,13 @@ class Landscape:
 
     def widths_table(self):
         """The ratio of the widths of the proxy's band, in words."""
-        rows = [
-            {"compared at": way, "BN / no BN": words.ratio_cell(r["paired"], r["ratio"]), "note": r["note"]}
-            for way, r in self.widths.items()
-        ]
         caption = "Width of the proxy's band over the rates: BN over no BN, paired by seed."
-        return self.page.table(rows, f"{self.number}_proxy_table", caption, self.sweep.runs)
+        return self.page.table(_width_rows(self.widths), f"{self.number}_proxy_table", caption, self.sweep.runs)
 
     def narrow_widths_table(self):
         """The same on the narrow networks."""
         runs = self.page.runs(plans.landscape.narrow_sweep(self.profile, self.seed))
-        found = band_widths(Pair(runs))
-        rows = [{"compared at": way, "BN / no BN": r["ratio"], "note": r["note"]} for way, r in found.items()]
+        rows = _width_rows(band_widths(Pair(runs)))
         caption = "Width of the proxy's band over the rates on networks an eighth as wide: BN over no BN, by seed."
         return self.page.table(rows, f"{self.number}_narrow_proxy_table", caption, runs)
 
@@ -394,3 +389,11 @@ def band_widths(pair: Pair) -> dict[str, dict]:
     sides = [quantities.sweeps(side) for side in pair.both]
     ways = {"the same step": compare.ratio_rows, "the same training loss": compare.loss_rows}
     return {way: rows_of(*sides, quantities.sweep_width)[0] for way, rows_of in ways.items()}
+
+
+def _width_rows(found: Mapping[str, Mapping]) -> list[dict]:
+    """The ratio of the bands' widths by way of comparing, as rows of a table."""
+    return [
+        {"compared at": way, "BN / no BN": words.ratio_cell(row["paired"], row["ratio"]), "note": row["note"]}
+        for way, row in found.items()
+    ]

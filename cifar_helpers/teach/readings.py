@@ -9,7 +9,6 @@ import numpy as np
 
 from ..figures import network_name
 from ..figures.batchnorm import PASSES
-from ..figures.training import CUT
 from ..intervals import Paired, paired
 from ..measure import ahead as ends
 from ..measure import compare
@@ -38,69 +37,61 @@ def training(runs: Sequence) -> str:
     begins = []
     for mine in sides:
         steps = [int(np.argmin(compare.not_training(run))) for run in mine if compare.is_training(run)]
-        begins.append(f"at step {np.median(steps):.0f}" if steps else "at no step of this run")
-    first = float(np.median([run.steps["loss"][0] for run in sides[1]]))
-    starts = f"starts above $\\ln 10$, at {first:.1f}, and " if first > np.log(10) + compare.NOT_TRAINING else ""
+        begins.append(f"at step {np.median(steps):.0f}" if steps else "at no step")
     return _paragraph(
-        f"After {config.steps:,} steps of {config.batch_size} images with {config.optimizer} the training loss is "
-        f"{other:.2f} nats with batch norm and {plain:.2f} without (mean over the last fifth, median over the seeds).",
-        f"With it the loss {starts}first falls {compare.NOT_TRAINING} nats below $\\ln 10$ {begins[1]}, without it "
-        f"{begins[0]} (medians of the runs that train).",
+        f"After {config.steps:,} steps of {config.batch_size} images the training loss is {other:.2f} nats with batch "
+        f"norm and {plain:.2f} without (mean over the last fifth, median over seeds).",
+        f"It first falls {compare.NOT_TRAINING} nats below $\\ln 10$ {begins[1]} with batch norm, "
+        f"{begins[0]} without (medians of the runs that train).",
         f"{_sentence(counted(stuck, len(sides[0]), 'plain networks'))} never {'get' if stuck > 1 else 'gets'} there: "
-        "on that plateau the gradients are small, and a network can wait there for a long time." * bool(stuck),
+        "on that plateau the gradients are small." * bool(stuck),
     )
 
 
 def _leads(compared: Sequence[Mapping], all_seeds: bool) -> str:
     """Who is ahead by how much at which rate, and where the seeds decide nothing; a sentence without its full stop."""
-    sides: dict[str, list] = {"batch norm is ahead": [], "the plain network is ahead": [], "nothing is decided": []}
+    leads = "batch norm is ahead by {} nats", "the plain network is ahead by {} nats", "nothing is decided"
+    sides: dict[str, list] = {lead: [] for lead in leads}
     for row in compared:
-        gap, rate = row["by_seeds"][all_seeds], f"at rate {row['rate']:g}"
-        sides[by_side(gap, *sides)].append(f"by {abs(gap.mean):.2f} nats {rate}" if gap and gap.decided else rate)
-    return "; ".join(f"{who} {listed(where)}" for who, where in sides.items() if where)
+        gap = row["by_seeds"][all_seeds]
+        sides[by_side(gap, *leads)].append((f"{abs(gap.mean):.2f}" if gap else "", f"{row['rate']:g}"))
+    parts = []
+    for lead, found in sides.items():
+        if found:
+            by, rates = map(listed, zip(*found, strict=True))
+            parts.append(f"{lead.format(by)} at rate{'s' * (len(found) > 1)} {rates}")
+    return "; ".join(parts)
 
 
 def ahead(compared: Sequence[Mapping]) -> str:
     """Who is ahead at which rate, where both networks train and over all seeds."""
-    mixed, stuck = [row for row in compared if row["by_seeds"][0] is not row["by_seeds"][1]], []
-    for both, every in (row["by_seeds"] for row in mixed):
-        n, train = len(every.values), len(both.values) if both else 0
-        stuck.append(f"{difference_text(every, 2)} nats ({n - train} of {n} stuck)")
+    mixed = [row for row in compared if row["by_seeds"][0] is not row["by_seeds"][1]]
+    train, of = (sum(len(row["by_seeds"][side].values) for row in mixed if row["by_seeds"][side]) for side in (0, 1))
     leads = _leads(compared, False)
     return _paragraph(
         f"Where both train, {leads}." if mixed else f"{_sentence(leads)}.",
-        f"Over all seeds, {_leads(mixed, True)}: {listed(stuck)}." if mixed else "",
+        f"Over all seeds, {_leads(mixed, True)} (stuck: {counted(of - train, of, 'pairs')})." if mixed else "",
     )
 
 
-def answer(compared: Sequence[Mapping], runs: Sequence, base: Sequence) -> str:
-    """Who is ahead over all seeds, how many runs do not train, and the test accuracies of ``base``; follows a colon."""
+def answer(compared: Sequence[Mapping], runs: Sequence) -> str:
+    """Who is ahead over all seeds, and how many runs do not train; follows a colon."""
     lower = [other < plain for row in compared for plain, other in row["pairs"]]
     stuck = [(sum(not compare.is_training(run) for run in mine), len(mine)) for mine in Pair(runs).both]
     fail = "{} plain runs and {} with batch norm fail to train".format(*(counted(*each) for each in stuck))
-    plain, other = map(ends.test_accuracies, Pair(base).both)
     return _paragraph(
         f"over all seeds, {_leads(compared, True)}.",
         f"Batch norm has the lower training loss in {counted(sum(lower), len(lower), 'pairs of runs')}; "
         f"{fail if any(count for count, _ in stuck) else 'every run trains'}.",
-        f"Test accuracy at rate {base[0].config.lr:g}: {other} with it, {plain} without." if "%" in plain else "",
     )
 
 
 def hard(runs: Sequence) -> str:
-    """Which network trains at how many hard settings, and what the loss does where it does not."""
-    sides, trains = Pair(runs).sides, _trained(runs)
+    """How many runs diverged at the hard settings; which of them train is the figure's title."""
     gone = sum(run.diverged_at is not None for run in runs)
-    idle = [max(run.steps["loss"]) for run in runs if run.diverged_at is None and not compare.is_training(run)]
-    jumps = [rounded(peak) for peak in idle if peak > CUT]
     return _paragraph(
-        f"Batch norm trains at {counted(trains[BATCH_NORM], len(sides[BATCH_NORM]), 'settings')}, plain VGG-A at "
-        f"{counted(trains[PLAIN], len(sides[PLAIN]), 'settings')} (within {runs[0].config.steps} steps).",
         f"{gone} of the runs diverged." if gone else "No run diverged.",
-        f"The loss of {counted(len(jumps), len(idle), 'runs that do not train')} jumps first, to {listed(jumps)} nats."
-        if jumps
-        else "",
-        "One seed each and few steps: this is what can happen, not how often.",
+        f"One seed each and {runs[0].config.steps} steps: this is what can happen, not how often.",
     )
 
 
@@ -124,20 +115,18 @@ def family(runs: Sequence) -> str:
     for base, dropped in ((PLAIN, "VGG_A_Dropout"), (BATCH_NORM, "VGG_A_BatchNorm_Dropout")):
         if base in last and dropped in last:
             change = last[dropped] - last[base]
-            parts.append(
-                f"{'raises' if change > 0 else 'lowers'} the loss of {network_name(base)} by {abs(change):.2f}"
-            )
+            way, what = "raises" if change > 0 else "lowers", "that" if parts else "the loss"
+            parts.append(f"{way} {what} of {network_name(base)} by {abs(change):.2f}")
     names = [network_name(run.config.model) for run in (order[0], order[-1])]
     gap = last.get(PLAIN, np.nan) - last.get("VGG_A_Light", np.nan)
     same = len({part.split()[0] for part in parts}) < len(parts)
     return _paragraph(
-        f"{names[0]} has the lowest validation loss and {names[1]} the highest.",
-        f"The light net, without batch norm, ends {gap:.2f} nats below plain VGG-A: part of batch norm's lead "
+        f"{names[0]} has the lowest validation loss, {names[1]} the highest (one seed: the order may be luck).",
+        f"The light net ends {gap:.2f} nats below plain VGG-A: part of batch norm's lead "
         "may come from a bad start for VGG-A." * bool(gap > 0),
-        f"Dropout {listed(parts)} nats{'' if same else ': the two differ in sign, and nothing follows from them'}."
+        f"Dropout {listed(parts)} nats{'' if same else ': the two differ in sign, so nothing follows'}."
         if parts
         else "",
-        "This is one seed, and the order may be luck.",
     )
 
 
@@ -161,13 +150,13 @@ def controls(networks: Mapping[str, Sequence]) -> str:
     noisy, none = gaps["noisy batch norm"], gaps["no norm"]
     last = {name: ends.at_end(runs) for name, runs in networks.items()}
     late, gone = (paired(last[name], last["noisy batch norm"]) for name in ("batch norm", "no norm"))
+    sides_of = "is better than", "is worse than", "could not be told apart from"
     return _paragraph(
         *(f"{side}: {listed(names)}." for side, names in sides.items() if names),
         f"The noise costs {noisy.mean:.2f} nats and the lack of any norm {none.mean:.2f}: shaken inputs do "
         f"{'less' if noisy.mean < none.mean else 'no less'} harm than no norm does.",
-        "In evaluation mode the noise is off and the running averages are those of shaken inputs: there it ends "
-        f"{difference_text(late, 2)} nats from batch norm's loss, and "
-        f"{by_side(gone, 'is better than', 'is worse than', 'could not be told apart from')} no norm.",
+        "In evaluation mode the noise is off and the running averages are those of shaken inputs: there it "
+        f"{by_side(late, *sides_of)} batch norm and {by_side(gone, *sides_of)} no norm.",
     )
 
 
@@ -214,16 +203,17 @@ def drift(moves: Mapping[str, Sequence[float]], still: Mapping[str, Sequence[flo
 
 
 def decay(shown: Mapping[float, tuple[object, Mapping[int, float]]]) -> str:
-    """What weight decay does to the size of the filters and to the effective rate."""
-    parts = []
+    """What weight decay does to the effective rate and to the loss."""
+    rates, losses = [], []
     for strength, (run, sizes) in shown.items():
         first, *_, last = sizes.values()
-        rate = (first / last) ** 2
-        parts.append(
-            f"decay {strength:g}: ‖w‖ from {first:.1f} to {last:.1f}, effective rate × {rounded(rate)}, "
-            f"loss at the end {compare.window_mean(run.steps['loss']):.2f}"
-        )
-    return _paragraph(_sentence("; ".join(parts)) + ".", "One seed each.")
+        rates.append(f"{rounded((first / last) ** 2)} with decay {strength:g}")
+        losses.append(f"{compare.window_mean(run.steps['loss']):.2f}")
+    return _paragraph(
+        f"From start to end the effective rate changes by a factor of {listed(rates)}.",
+        f"The loss ends at {listed(losses)}.",
+        "One seed each.",
+    )
 
 
 def batches(modes: Mapping[tuple[str, int], Sequence[Mapping]]) -> str:
@@ -249,10 +239,7 @@ def tolerance(grid: Mapping[str, np.ndarray], steps: int) -> str:
     counts = {name: int((np.nan_to_num(values) > PASSES).sum()) for name, values in grid.items()}
     of = next(iter(grid.values())).size
     text = listed([f"{count} with {name}" for name, count in counts.items()])
-    lost = listed([f"{int(np.isnan(values).sum())} with {name}" for name, values in grid.items()])
-    return _paragraph(
-        f"Of {of} settings, these pass {PASSES:.0%} accuracy within {steps} steps: {text}.", f"Diverged: {lost}."
-    )
+    return f"Of {of} settings, these pass {PASSES:.0%} accuracy within {steps} steps: {text}."
 
 
 def later(growth: Mapping[str, Sequence], sharp: Mapping[str, Sequence]) -> str:
