@@ -81,9 +81,9 @@ def test_every_hint_is_asked_for_once_and_none_stands_in_a_notebook():
     ("values", "factor", "side", "claimed"),
     [
         ([-1.0], "0.37 (one seed)", "less in the one seed", "open"),
-        ([-1.0, -1.1, -0.9], "0.37 (0.29 to 0.47)", "less", "a"),
-        ([1.0, 1.1, 0.9], "2.7 (2.1 to 3.5)", "more", "b"),
-        ([-1.0, 1.1, 0.9], "1.4 (0.078 to 25)", f"more {UNDECIDED}", "open"),
+        ([-1.0, -1.1, -0.9], "0.37 (0.29–0.47)", "less", "a"),
+        ([1.0, 1.1, 0.9], "2.7 (2.1–3.5)", "more", "b"),
+        ([-1.0, 1.1, 0.9], "1.4 (0.078–25)", f"more {UNDECIDED}", "open"),
     ],
 )
 def test_a_sentence_claims_what_the_interval_allows(values, factor, side, claimed):

@@ -88,7 +88,8 @@ class Landscape:
 
     def answers(self, walks: Walks | None = None) -> str:
         """The three ratios with their 95 % intervals, for a sentence."""
-        return words.listed([f"{words.factor(self.row(way, walks)['paired'])} at the same {way}" for way in compare.WAYS])
+        found = {way: words.factor(self.row(way, walks)["paired"]) for way in compare.WAYS}
+        return words.listed([f"{ratio} at the same {way}" for way, ratio in found.items()])
 
     def decided(self, below: str, above: str, walks: Walks | None = None) -> str:
         """On which side of 1 the three intervals lie, in the caller's words; those that agree are named together."""
