@@ -45,7 +45,7 @@ def all_figures(small_data):
     yield figures.training.sample_grid(images, labels, small_data.classes)
     yield figures.training.channel_histograms(images, mean, std)
     yield figures.training.augmentation_grid({"none": images[:4] / 255, "flip": images[:4].flip(3) / 255})
-    yield figures.training.training_curves(PLAIN[:2] + NORMED[:2], compare.smooth, 5)
+    yield figures.training.training_curves(PLAIN[:2] + NORMED[:2], compare.smooth)
     yield figures.training.family_curves([fake(model) for model in figures.NETWORKS])
     yield figures.training.hard_settings(
         [PLAIN[0], NORMED[0], fake("VGG_A", 1e-2, diverged=7)], compare.smooth, 5, "A claim"
@@ -75,7 +75,7 @@ def test_a_network_has_one_colour_and_one_dash():
 @pytest.mark.parametrize(("label", "stamped"), [("SYNTHETIC", True), ("CIFAR-10 (JPEG copy)", False)])
 def test_synthetic_figures_are_stamped_and_every_foot_says_the_data(small_data, label, stamped):
     named = dataclasses.replace(small_data, label=label)
-    figure = figures.training.training_curves(PLAIN[:2], compare.smooth, 5)
+    figure = figures.training.training_curves(PLAIN[:2], compare.smooth)
     for profile in ("smoke", "quick", "laptop"):
         figures.save(figure, "04_x", "A caption.", named, profile, PLAIN[:2])
     texts = [text.get_text() for text in figure.texts]

@@ -230,7 +230,7 @@ def local_report(course, small_data, light):
 
     real = dataclasses.replace(small_data, label="CIFAR-10 (JPEG copy)")
     record = run.get_run(light, real, "cpu")
-    drawn = figures.training.training_curves([record], compare.smooth, 3)
+    drawn = figures.training.training_curves([record], compare.smooth)
     began = "2026-01-01T00:00:00"
     figures.save(drawn, "01_curve", "A curve.", real, "quick", [record])
     figures.save(drawn, "01_images", "Images.", real, "quick", private=True)

@@ -743,6 +743,14 @@ def test_the_result_is_chosen_on_validation_and_reports_the_test_error(small_dat
     assert networks.in_words([], []) == "Result: no candidate above chance."
 
 
+def test_small_images_are_counted_small(small_data, store):
+    config = RunConfig("FastNet", steps=500, batch_size=1000, sizes=((0.5, 24),))
+    model = build.build_model(config)
+    large, small = (forward_flops(model, (3, side, side)) for side in (32, 24))
+    assert networks._training_flops(model, config) == 3 * 500 * 1000 * (large + small) / 2 < 1.5e6 * large
+    assert networks._training_flops(model, replace(config, sizes=())) == 1.5e6 * large
+
+
 def test_charts_show_every_seed(small_data, store):
     sweep = plans.sweeps._sweep("02_x", "Title", "rate", {"1": TINY, "2": replace(TINY, lr=0.1)}, 0, 2)
     found = ranking.rank(sweep, run.get_runs(sweep.configs, small_data, "cpu", store))

@@ -63,13 +63,15 @@ def augmentation_grid(rows: dict) -> Figure:
 
 
 @styled
-def training_curves(runs: Sequence, smooth, span: int) -> Figure:
+def training_curves(runs: Sequence, smooth) -> Figure:
     """Training loss per step and validation accuracy of several networks; every seed thin, their median thick.
 
     Args:
         runs: records at one rate.
-        smooth: ``compare.smooth``; span: steps averaged in the left panel.
+        smooth: ``compare.smooth``.
     """
+    config = runs[0].config
+    span, width = max(1, config.steps // 25), config.model_args.get("width", 1)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
     for model in in_order(run.config.model for run in runs):
         mine = [run for run in runs if run.config.model == model]
@@ -90,9 +92,10 @@ def training_curves(runs: Sequence, smooth, span: int) -> Figure:
     left.set(ylabel="training loss (nats)", title=f"loss of each batch, mean over {span} steps")
     right.set(ylabel="validation accuracy (%)", title="eval mode")
     legend(left, loc="lower left")
-    rate, seeds = runs[0].config.lr, len({run.config.seed for run in runs})
+    seeds = len({run.config.seed for run in runs})
     thin = f"; thin: {seeds} seeds, thick: median" if seeds > 1 else "; one seed"
-    title_of(figure, f"VGG-A with and without batch norm, {runs[0].config.optimizer} at rate {rate:g}{thin}")
+    what = "VGG-A" if width == 1 else f"VGG-A at {width:g} of its width"
+    title_of(figure, f"{what} with and without batch norm, {config.optimizer} at rate {config.lr:g}{thin}")
     return figure
 
 

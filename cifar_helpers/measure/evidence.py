@@ -183,7 +183,7 @@ def survives(rows: Sequence[Mapping], step: int) -> str:
     for name, found in others.items():
         where = {str(at): each for at, each in found.items() if turned(each, base.get(at))}
         if where:
-            against += f"; with {name} it goes the other way at step {listed([*where])}: "
+            against += f"; with {name} it goes the other way at step{'s' * (len(where) > 1)} {listed([*where])}: "
             against += listed([factor(each) for each in where.values()])
     if base[step].decided:
         text += against or "; no control decides the other way"

@@ -157,6 +157,16 @@ def narrow_sweep(profile: str, seed: int = 0) -> list[RunConfig]:
     ]
 
 
+def narrow_long(profile: str, seed: int = 0) -> list[RunConfig]:
+    """Both narrow networks at the sweep's base rate for the handout's 20 epochs: does a lead last?"""
+    budget = get_profile(profile)
+    return [
+        _narrow(budget, network, seed + offset, lr=BASE_RATE, steps=budget.narrow_long_steps)
+        for offset in range(budget.narrow_long_seeds)
+        for network in NETWORKS
+    ]
+
+
 def _narrow(budget: Profile, network: str, seed: int, **settings) -> RunConfig:
     """Evaluated as often in every profile that trains as long, so that they share the run."""
     usual = {"eval_every": budget.narrow_every, "eval_items": budget.narrow_eval_items, "test": False}

@@ -82,7 +82,9 @@ _TABLE = {
     "narrow_often": ((2, 4, 2), (20, 1200, 100), (20, 1000, 100), (20, 1000, 100)),
     "narrow_controls": ((4,), (100, 580, 1180), (300, 7500, 14_900), (300, 7500, 14_900)),
     "narrow_sweep_steps": (8, 117, 3 * EPOCH, 3 * EPOCH),  # the sweep over rates on narrow nets
-    "narrow_sweep_seeds": (1, 3, 1, 5),
+    "narrow_sweep_seeds": (1, 3, 5, 5),
+    "narrow_long_steps": (8, 117, 20 * EPOCH, 20 * EPOCH),  # narrow nets at the base rate, as long as the handout's
+    "narrow_long_seeds": (1, 3, 3, 5),
     "narrow_every": (EPOCH, 78, EPOCH, EPOCH),  # steps between two evaluations of narrow nets
     "narrow_eval_items": (None, 1000, None, None),
     # 08 and 10

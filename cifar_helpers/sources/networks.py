@@ -8,7 +8,7 @@ import numpy as np
 from .. import intervals, models
 from ..measure import timing
 from ..measure.ranking import CHANCE, EQUAL_LENGTH, accuracy, epochs_trained, machine
-from ..models.tables import forward_flops
+from ..models.tables import SHAPE, forward_flops
 from ..plans import recipes, sweeps
 from ..training.build import build_model
 from ..words import Cell, percent
@@ -95,7 +95,6 @@ def final(candidates: Sequence, finals: Sequence) -> list[dict[str, str]]:
     error = Cell(percent(errors) + with_flips(runs), number.as_json()) if read else "not read in this profile"
     config = runs[0].config
     model = build_model(config)
-    flops = forward_flops(model)
     mean = "mean " if len(winner) > 1 else ""
     chosen = f"{mean}validation accuracy {100 * np.mean([accuracy(run) for run in winner]):.1f} %{with_flips(winner)}"
     values = {
@@ -103,12 +102,21 @@ def final(candidates: Sequence, finals: Sequence) -> list[dict[str, str]]:
         "chosen by": f"{chosen} among {len(order)} networks, each at its best setting; " + budget_text(candidates),
         "test error (%)": error,
         "seeds": str(len(runs)),
-        "operations": f"{flops / 1e6:,.0f} M per image forward, "
-        f"{3 * flops * config.steps * config.batch_size / 1e12:,.0f} T in all",
+        "operations": f"{forward_flops(model) / 1e6:,.0f} M per image forward, "
+        f"{_training_flops(model, config) / 1e12:,.0f} T in all",
         "training": _seconds_text(runs),
         "epochs": f"{epochs_trained(runs[0]):.1f}, on the split {config.split!r}",
     }
     return [{"what": name, "value": value} for name, value in values.items()]
+
+
+def _training_flops(model, config) -> float:
+    """Operations of a whole training run, three forward passes an image, with small images where the run has them."""
+    begun = total = 0.0
+    for share, side in (*config.sizes, (1.0, SHAPE[-1])):
+        total += (share - begun) * forward_flops(model, (3, side, side))
+        begun = share
+    return 3 * total * config.steps * config.batch_size
 
 
 def in_words(candidates: Sequence, finals: Sequence) -> str:

@@ -117,15 +117,15 @@ class Landscape:
 
     def band(self, walks: Walks) -> None:
         """The paper's figure: the band of the quantity over η along the run; ``NN_narrow`` or ``NN_probe``."""
-        edge, loss = 2 / walks.runs[0].config.lr, self.what.name == "loss"
-        level = (edge, f"2/η = {edge:g}") if self.what.name == "beta" else ()
+        spent, loss = 1 / min(walks.grid.etas), self.what.name == "loss"  # β, if the shortest step uses up the gradient
+        level = (spent, f"1 / shortest η = {spent:g}") if self.what.name == "beta" else ()
         name = "narrow" if walks is self.narrow else "probe"
         size = "⅛ of the width" if walks is self.narrow else self.how_wide
         neutral = f"{self.what.heading}, η from ½ to 4 × the rate"
         claim = self.title(self.ways(walks)[0].row["paired"], neutral)
         title = f"{claim}{', late in training' * (claim != neutral)} ({size})"
         if level and all(abs(top / level[0] - 1) < 0.1 for top in walks.level(self.what.name)):
-            title = f"Late in training both networks are near {level[1]} ({size})"
+            title = f"Late in training β is that of the shortest step in both networks ({size})"
         along = walks.along(self.what.name)
         look = {"log": not loss, "level": level, "top": 6 if loss else None}  # nats; BN's first step is far above
         figure = figures.landscape.probe_bands(along, self.what.axis, title, walks.idle, **look)

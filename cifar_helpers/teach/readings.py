@@ -40,11 +40,10 @@ def training(runs: Sequence) -> str:
         begins.append(f"at step {np.median(steps):.0f}" if steps else "at no step")
     return _paragraph(
         f"After {config.steps:,} steps of {config.batch_size} images the training loss is {other:.2f} nats with batch "
-        f"norm and {plain:.2f} without (mean over the last fifth, median over seeds).",
-        f"It first falls {compare.NOT_TRAINING} nats below $\\ln 10$ {begins[1]} with batch norm, "
-        f"{begins[0]} without (medians of the runs that train).",
+        f"norm and {plain:.2f} without (last fifth, median over seeds).",
+        f"It first falls {compare.NOT_TRAINING} nats below $\\ln 10$ {begins[1]} with batch norm, {begins[0]} without.",
         f"{_sentence(counted(stuck, len(sides[0]), 'plain networks'))} never {'get' if stuck > 1 else 'gets'} there: "
-        "on that plateau the gradients are small." * bool(stuck),
+        f"{'they stay' if stuck > 1 else 'it stays'} at guessing." * bool(stuck),
     )
 
 
@@ -71,6 +70,17 @@ def ahead(compared: Sequence[Mapping]) -> str:
     return _paragraph(
         f"Where both train, {leads}." if mixed else f"{_sentence(leads)}.",
         f"Over all seeds, {_leads(mixed, True)} (stuck: {counted(of - train, of, 'pairs')})." if mixed else "",
+    )
+
+
+def lasts(runs: Sequence) -> str:
+    """Who is ahead at the end of a longer run, in training loss and on validation images, over all seeds."""
+    plain, other = Pair(runs).both
+    right = [[100 * run.epochs[-1]["validation_accuracy"] for run in mine] for mine in (plain, other)]
+    judged = by_side(paired(*right), "it is behind", "it is ahead", "nothing is decided")
+    return _paragraph(
+        f"Over the last fifth of {runs[0].config.steps:,} steps, {_leads(compare.same_step_rows(plain, other), True)}.",
+        f"On validation images {judged}: {np.mean(right[1]):.1f} % with it, {np.mean(right[0]):.1f} % without.",
     )
 
 
@@ -119,14 +129,12 @@ def family(runs: Sequence) -> str:
             parts.append(f"{way} {what} of {network_name(base)} by {abs(change):.2f}")
     names = [network_name(run.config.model) for run in (order[0], order[-1])]
     gap = last.get(PLAIN, np.nan) - last.get("VGG_A_Light", np.nan)
-    same = len({part.split()[0] for part in parts}) < len(parts)
     return _paragraph(
-        f"{names[0]} has the lowest validation loss, {names[1]} the highest (one seed: the order may be luck).",
+        f"{names[0]} has the lowest validation loss, {names[1]} the highest.",
         f"The light net ends {gap:.2f} nats below plain VGG-A: part of batch norm's lead "
         "may come from a bad start for VGG-A." * bool(gap > 0),
-        f"Dropout {listed(parts)} nats{'' if same else ': the two differ in sign, so nothing follows'}."
-        if parts
-        else "",
+        f"Dropout {listed(parts)} nats." if parts else "",
+        "With one seed, all of this may be luck.",
     )
 
 
@@ -136,7 +144,7 @@ def family(runs: Sequence) -> str:
 def _against(what: str, found: Paired) -> str:
     """A sentence on a paired difference, batch norm minus no norm; it names a side only where the seeds decide."""
     side = by_side(found, "smaller with batch norm than without", "larger with batch norm than without", "")
-    return f"{_sentence(what)}: {side or 'not told apart with and without batch norm'} ({difference_text(found, 3)})."
+    return f"{_sentence(what)}: {side or 'no difference decided'} ({difference_text(found, 3)})."
 
 
 def controls(networks: Mapping[str, Sequence]) -> str:
@@ -185,7 +193,9 @@ def shift(gaps: Mapping[str, Paired], layers: Mapping[str, Paired]) -> str:
     each = [_against(said[name], gaps[name]) for name in said]
     by_layer = ", ".join(f"{name} {difference_text(found, 2)}" for name, found in layers.items())
     less = gaps["relative"].decided and gaps["relative"].mean < 0
-    end = "So batch norm does reduce the shift here." if less else "None of this says that batch norm reduces it."
+    end = (
+        "So batch norm does reduce the shift here." if less else "None of this says that batch norm reduces the shift."
+    )
     return _paragraph(*each, f"The cosine, layer by layer: {by_layer}.", end)
 
 
@@ -211,7 +221,7 @@ def decay(shown: Mapping[float, tuple[object, Mapping[int, float]]]) -> str:
         losses.append(f"{compare.window_mean(run.steps['loss']):.2f}")
     return _paragraph(
         f"From start to end the effective rate changes by a factor of {listed(rates)}.",
-        f"The loss ends at {listed(losses)}.",
+        f"Over the last fifth the loss is {listed(losses)}.",
         "One seed each.",
     )
 
@@ -239,7 +249,7 @@ def tolerance(grid: Mapping[str, np.ndarray], steps: int) -> str:
     counts = {name: int((np.nan_to_num(values) > PASSES).sum()) for name, values in grid.items()}
     of = next(iter(grid.values())).size
     text = listed([f"{count} with {name}" for name, count in counts.items()])
-    return f"Of {of} settings, these pass {PASSES:.0%} accuracy within {steps} steps: {text}."
+    return f"Of {of} settings, {text} pass {100 * PASSES:g} % accuracy within {steps} steps."
 
 
 def later(growth: Mapping[str, Sequence], sharp: Mapping[str, Sequence]) -> str:

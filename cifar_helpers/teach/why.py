@@ -179,9 +179,9 @@ def answer(lines: Mapping[str, Line]) -> str:
     norms = {how: _way(line.says for line in lines.values() if line.claim.endswith(how)) for how in (FIXING, AVERAGING)}
     size = by_side(shift[0].found, "smaller", "larger", "not told apart")
     return (
-        f"{trains}: with it, the training loss minus that with no norm is {short(faster)} nats ({faster.setting}). "
+        f"{trains}: its training loss minus no norm's is {short(faster)} nats ({faster.setting}). "
         f"{smooth if loss[0].found else 'The runs of 05 to 07 are not recorded.'} *Less covariate shift* finds "
-        f"{support} support (‖G − G′‖ is {size} with batch norm: {short(shift[0])}). As for what "
+        f"{support} support (‖G − G′‖ is {size} with batch norm, by {short(shift[0])}). As for what "
         f"helps, the other norms speak {norms[FIXING]} *{FIXING}*, and {norms[AVERAGING]} *{AVERAGING}*. No *cause* is "
         "shown, since no run changes one of these and nothing else."
     )
