@@ -145,6 +145,11 @@ def test_a_probes_summary_is_the_width_of_the_loss_and_the_largest_of_the_others
     beta = quantities.probe_summary([run], GRID, "beta", "output")
     np.testing.assert_allclose(beta.curves[0], 4.0, rtol=1e-6)
     np.testing.assert_allclose(quantities.relative_distance(found)[3], etas * found["gradient_norm"][3] / 50)
+    spent = found.values | {"gradient_distance": np.repeat(found["gradient_norm"][:, None], len(etas), axis=1)}
+    gone, steep = (probes.ProbeRecord(GRID, values, {}) for values in (spent, dict(spent)))
+    steep.values["gradient_distance"] = spent["gradient_distance"] * etas**2
+    assert (quantities.at_shortest(gone), quantities.at_shortest(steep)) == (1, 0)
+    np.testing.assert_allclose(np.nanmax(quantities.probe_values(gone, "beta"), axis=1), 1 / etas[0])
     with pytest.raises(CourseError, match="loss, change, distance or beta"):
         quantities.probe_values(found, "slope")
     with pytest.raises(CourseError, match="probes="):

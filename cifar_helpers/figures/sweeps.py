@@ -59,7 +59,9 @@ def sweep_dots(found) -> Figure:
     axis.set_ylim(len(first) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)
     seeds = max(len(o.runs) for o in found)
-    shown = f"marker: one of {seeds} seeds, bar: their mean" if seeds > 1 else "one seed"
+    left_out = any(not np.isclose(o.mean, np.mean(o.scores)) for o in found if np.isfinite(o.scores).all())
+    mean = "mean of those above chance" if left_out else "their mean"
+    shown = f"marker: one of {seeds} seeds, bar: {mean}" if seeds > 1 else "one seed"
     axis.set_title(shown + ("; dotted: guessing" if guessing else ""), loc="left", fontsize=11)
     axis.set_xlabel("validation accuracy (%)")
     axis.set_ylabel(found.factors[0])

@@ -196,6 +196,16 @@ def probe_values(found, quantity: str, layer: str = "all") -> np.ndarray:
     raise CourseError(f"Unknown quantity {quantity!r} of a probe; choose loss, change, distance or beta.")
 
 
+def at_shortest(found) -> float:
+    """Share of the probes in a ``ProbeRecord`` whose largest β is that of the shortest step; NaN without any.
+
+    If that step uses the gradient up, ‖Δg‖ ≈ ‖g‖, such a β is one over the step, whatever the curvature.
+    """
+    beta = probe_values(found, "beta")
+    beta = beta[np.isfinite(beta).any(axis=1)]
+    return float(np.mean(np.nanargmax(beta, axis=1) == np.argmin(found.config.etas))) if len(beta) else float("nan")
+
+
 def relative_distance(found) -> np.ndarray:
     """η‖g‖₂ / ‖w‖₂ of a recorded probe, (n, m): how far it went, in units of where it went from."""
     return np.asarray(found.config.etas) * (found["gradient_norm"] / found["weight_norm"])[:, None]

@@ -39,4 +39,4 @@ def rates(page, seed: int) -> Iterator[beside.Row]:
     dead = ", ".join(f"{100 * each['dead']:.0f}" for each in found["ReLU"] if "dead" in each)
     ours = f"rate {RATE:g}: {'; '.join(said)}; " + f"dead ReLU units {dead} %; " * bool(dead)
     ours += f"sigmoid over ReLU {difference_text(gap)} points"
-    yield beside.claim("autograd_rates", ours, {"sigmoid above ReLU": (gap, 1)}, plan.own_toy / toys.EPOCH)
+    yield beside.claim("autograd_rates", ours, {"sigmoid above ReLU": (gap, 1)}, plan.own_toy / toys.EPOCH, at_end=True)

@@ -256,18 +256,18 @@ def claim(
     return said(name, ours, together(verdicts.values()), n, remark, trained, at_end, numbers)
 
 
-def ratio(name: str, where: str, row: Mapping, sign: int, runs: Sequence) -> Row:
+def ratio(name: str, where: str, row: Mapping, sign: int, runs: Sequence, note: str = "") -> Row:
     """Row of a ratio BN / no BN.
 
     Args:
         where: at what it was compared; row: of ``compare.ratio_rows`` or ``compare.matched_rows``; sign: +1 where the
-            source has it larger with BN, −1 where smaller.
+            source has it larger with BN, −1 where smaller; note: first in the remark.
     """
     found, n = row["paired"], len({run.config.seed for run in runs})
     ours = f"{where}: BN / no BN {row['in_words']}"
     if found is None:
         return said(name, ours, UNDECIDED, n, "not compared", runs)
-    verdict, remark = judge(found, sign), _why(found)
+    verdict, remark = judge(found, sign), _joined(note, _why(found))
     if not row["trains"]:
         verdict, remark = UNDECIDED, "not judged: no seed at which both networks train"
     return said(name, ours, verdict, n, remark, runs, numbers=[intervals.ratio(found)])

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from ..measure import compare, evidence, quantities
 from ..teach.landscape import Landscape, band_widths
 from ..words import difference_text
@@ -15,7 +17,15 @@ def probe(number: str, page, seed: int) -> Iterator[beside.Row]:
     for walks in (study.narrow, study.wide)[: 1 if again else 2]:
         for each in study.ways(walks):
             where = f"at {compare.WAYS[each.way]}"
-            yield beside.ratio(f"probe_{study.what.name}", where, each.row, -1, walks.runs)
+            yield beside.ratio(f"probe_{study.what.name}", where, each.row, -1, walks.runs, _spent(study, walks))
+
+
+def _spent(study: Landscape, walks) -> str:
+    """In what share of all probes β is that of the shortest step, which is no curvature where the gradient is gone."""
+    if study.what.name != "beta":
+        return ""
+    shares = [np.mean([quantities.at_shortest(run.probes[walks.grid]) for run in side]) for side in walks.both]
+    return "β is that of the shortest step in {:.0%} of the probes without BN, {:.0%} with it".format(*shares)
 
 
 def band(page, seed: int) -> Iterator[beside.Row]:
