@@ -105,8 +105,8 @@ def sentences(entries: Sequence[dict], profile: str, published: Sequence[dict] =
     if parts:
         said.append(
             f"At the same training loss, {smoother} of {len(parts)} measures of roughness along the gradient are "
-            f"smaller with batch norm. Batch norm over none: {'; '.join(parts)} (95 % intervals; {whose}). An effective β "
-            "that is one over the shortest step, as late in training, is no curvature (notebook 7)."
+            f"smaller with batch norm. Batch norm over none: {'; '.join(parts)} (95 % intervals; {whose}). "
+            "An effective β that is one over the shortest step is no curvature (notebook 7)."
         )
     counts = Counter(ratio["side"] for ratio in ours.values())
     rest = [f"{q} at {way}: {_text(r)}, {sides[r['side']]}" for (q, way), r in ours.items() if r["side"] in sides]
