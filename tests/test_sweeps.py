@@ -312,6 +312,18 @@ def test_every_part_of_a_claim_is_judged_and_the_whole_is_one_word():
     assert [ranking.fails(o) for o in found] == [False, True]
 
 
+@pytest.mark.parametrize(
+    ("diverged", "verdict"), [((None, None), "undecided"), ((7, None), "undecided"), ((7, 9), "agrees")]
+)
+def test_a_nan_that_has_not_come_yet_is_not_contradicted(diverged, verdict):
+    runs = {
+        ("mse", str(size)): [fake(0.1, diverged=at, steps=100)] for size, at in zip((4, 128), diverged, strict=True)
+    }
+    found = ranking.Ranked("Title", ("loss", "batch size"), ranking.judged(runs))
+    (row,) = small.high_rate(SimpleNamespace(found={"02b_high_rate": found}), 0)
+    assert row.verdict == verdict and ("within 100 steps" in row.remark) == (verdict == "undecided")
+
+
 def test_only_claims_about_the_end_of_a_training_need_the_sources_length():
     parts = {"worse": (intervals.paired([0, 0, 0], [-3, -5, -4]), -1)}
     for epoch, at_end, verdict in ((50.0, True, "agrees"), (2.0, True, "not comparable"), (2.0, False, "agrees")):
