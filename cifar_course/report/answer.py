@@ -100,13 +100,13 @@ def sentences(entries: Sequence[dict], profile: str, published: Sequence[dict] =
     sides = {"above": "larger", "undecided": "undecided"}
     alike = [(q, ours[q, WAYS[1]]) for _, q in QUANTITIES if (q, WAYS[1]) in ours]
     parts = [f"the {q} {_text(ratio)}{f', {sides[s]}' if (s := ratio['side']) in sides else ''}" for q, ratio in alike]
+    parts = [f"{part} (see notebook 7)" if "effective β" in part else part for part in parts]  # it may be no curvature
     smoother = sum(ratio["side"] == "below" for _, ratio in alike)
     said = []
     if parts:
         said.append(
             f"At the same training loss, {smoother} of {len(parts)} measures of roughness along the gradient are "
-            f"smaller with batch norm. Batch norm over none: {'; '.join(parts)} (95 % intervals; {whose}). "
-            "An effective β that is one over the shortest step is no curvature (notebook 7)."
+            f"smaller with batch norm. Batch norm over none: {'; '.join(parts)} (95 % intervals; {whose})."
         )
     counts = Counter(ratio["side"] for ratio in ours.values())
     rest = [f"{q} at {way}: {_text(r)}, {sides[r['side']]}" for (q, way), r in ours.items() if r["side"] in sides]

@@ -88,7 +88,7 @@ def resnet_vgg(profile: str, seed: int = 0, fast: bool = False, read: Reader = l
 
 def bn_comparison(profile: str, seed: int = 0, n_items: int | None = None) -> list[Job]:
     """04: the sweep over rates, a long run of narrow networks, the rest of the VGG-A family, hard settings."""
-    rest = landscape.narrow_long(profile, seed) + landscape.bn_family(profile, seed, n_items=n_items)
+    rest = landscape.narrow_long(profile, seed, n_items) + landscape.bn_family(profile, seed, n_items=n_items)
     rest += landscape.bn_hard_settings(profile, seed, n_items=n_items)
     return _swept(profile, seed, n_items=n_items) + _jobs(rest)
 

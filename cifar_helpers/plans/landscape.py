@@ -157,11 +157,11 @@ def narrow_sweep(profile: str, seed: int = 0) -> list[RunConfig]:
     ]
 
 
-def narrow_long(profile: str, seed: int = 0) -> list[RunConfig]:
+def narrow_long(profile: str, seed: int = 0, n_items: int | None = None) -> list[RunConfig]:
     """Both narrow networks at the sweep's base rate for the handout's 20 epochs: does a lead last?"""
     budget = get_profile(profile)
     return [
-        _narrow(budget, network, seed + offset, lr=BASE_RATE, steps=budget.narrow_long_steps)
+        _narrow(budget, network, seed + offset, n_items=n_items, lr=BASE_RATE, steps=budget.narrow_long_steps)
         for offset in range(budget.narrow_long_seeds)
         for network in NETWORKS
     ]
