@@ -243,7 +243,7 @@ def test_the_answer_is_three_sentences_and_says_where_the_published_report_diffe
     assert "VGG-A at 1/8 of its width, 1,200 steps, 4 seeds" in first
     assert "Of 9 comparisons" in second and "7 are decided as smaller" in second and "1 are undecided" in second
     assert "variation of the loss at the same relative distance: 1.20 [1.17, 1.23], larger; effective β at" in second
-    assert second.endswith("undecided); with Holm's correction for all of them 8 are decided.")
+    assert second.endswith("undecided); with Holm's correction 8 are decided.")
     assert (
         "(VGG-A at full width, 600 steps, 3 seeds) has the same sign in 2 of 3, and its intervals meet these in 1"
         in third

@@ -115,7 +115,7 @@ def sentences(entries: Sequence[dict], profile: str, published: Sequence[dict] =
     said.append(
         f"Of {len(ours)} comparisons of these networks (at {', at '.join(WAYS)}) {counts['below']} are decided as "
         f"smaller with batch norm, {counts['above']} as larger, and {counts['undecided']} are undecided"
-        f"{named}; with Holm's correction for all of them {corrected} are decided."
+        f"{named}; with Holm's correction {corrected} are decided."
     )
     source = next((e["profile"] for e in published if e["name"].endswith("_probe_table")), profile)
     mine, (theirs, whose) = whose, nine(published, source)
