@@ -94,8 +94,8 @@ def training_curves(runs: Sequence, smooth) -> Figure:
     legend(left, loc="lower left")
     seeds = len({run.config.seed for run in runs})
     thin = f"; thin: {seeds} seeds, thick: median" if seeds > 1 else "; one seed"
-    what = "VGG-A" if width == 1 else f"VGG-A at {width:g} of its width"
-    title_of(figure, f"{what} with and without batch norm, {config.optimizer} at rate {config.lr:g}{thin}")
+    what = "VGG-A with and without batch norm" if width == 1 else f"VGG-A ± BN, {width:g} of the width"
+    title_of(figure, f"{what}, {config.optimizer} at rate {config.lr:g}{thin}")
     return figure
 
 
