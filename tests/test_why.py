@@ -150,6 +150,20 @@ def test_the_answer_counts_the_stuck_runs_and_every_pair():
     assert "1 of 1" not in str(row["over all seeds"]) and str(row["over all seeds"]).startswith("undecided: -1.150")
 
 
+def test_whether_a_lead_lasts_is_said_of_loss_and_accuracy():
+    both = [run("VGG_A", 1.5, seed=0), run("VGG_A", 1.6, seed=1)]
+    both += [run("VGG_A_BatchNorm", 1.0, seed=0), run("VGG_A_BatchNorm", 1.1, seed=1)]
+    for each, accuracy in zip(both, (0.6, 0.61, 0.65, 0.66), strict=True):
+        each.epochs[-1]["validation_accuracy"] = accuracy
+    text = readings.lasts(both)
+    assert "batch norm is ahead by 0.50 nats at rate" in text and text.endswith(
+        "it is ahead: 65.5 % with it, 60.5 % without."
+    )
+    for each, accuracy in zip(both, (0.6, 0.7, 0.7, 0.6), strict=True):
+        each.epochs[-1]["validation_accuracy"] = accuracy
+    assert "On validation images nothing is decided" in readings.lasts(both)
+
+
 def test_of_the_family_no_more_is_said_than_one_seed_allows():
     names = ("VGG_A", "VGG_A_BatchNorm", "VGG_A_Light", "VGG_A_Dropout", "VGG_A_BatchNorm_Dropout")
     text = readings.family([run(name, loss) for name, loss in zip(names, (1.6, 1.2, 1.3, 1.5, 1.4), strict=True)])

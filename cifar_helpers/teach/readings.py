@@ -11,7 +11,7 @@ from ..figures import network_name
 from ..figures.batchnorm import PASSES
 from ..intervals import Paired, paired
 from ..measure import ahead as ends
-from ..measure import compare
+from ..measure import compare, ranking
 from ..measure.walks import Pair
 from ..plans.landscape import BATCH_NORM, PLAIN
 from ..words import by_side, counted, difference_text, listed, rounded
@@ -76,7 +76,7 @@ def ahead(compared: Sequence[Mapping]) -> str:
 def lasts(runs: Sequence) -> str:
     """Who is ahead at the end of a longer run, in training loss and on validation images, over all seeds."""
     plain, other = Pair(runs).both
-    right = [[100 * run.epochs[-1]["validation_accuracy"] for run in mine] for mine in (plain, other)]
+    right = [[100 * ranking.accuracy(run) for run in mine] for mine in (plain, other)]
     judged = by_side(paired(*right), "it is behind", "it is ahead", "nothing is decided")
     return _paragraph(
         f"Over the last fifth of {runs[0].config.steps:,} steps, {_leads(compare.same_step_rows(plain, other), True)}.",
