@@ -29,9 +29,9 @@ KINDS = ("training", "kernel", "driver")
 SETTINGS = {"batch_size": 16, "n_items": 320, "eval_every": 40, "eval_items": 60, "test": False, "keep_weights": True}
 PROBE = ProbeConfig("same_batch", every=7)
 JOBS = (
-    Job(RunConfig("VGG_A_Light", steps=80, gradients=True, gaps=(1, 4), precision="fp32", **SETTINGS), (PROBE,)),
-    Job(RunConfig("LeNet5", steps=400, augmentation=("crop", "flip"), optimizer="SGD", lr=0.01, **SETTINGS)),
-    Job(RunConfig("ConvNet", {"dropout": 0.5}, steps=300, snapshots=(0, 150), **SETTINGS)),
+    Job(RunConfig("VGG_A_Light", steps=40, gradients=True, gaps=(1, 4), precision="fp32", **SETTINGS), (PROBE,)),
+    Job(RunConfig("LeNet5", steps=200, augmentation=("crop", "flip"), optimizer="SGD", lr=0.01, **SETTINGS)),
+    Job(RunConfig("ConvNet", {"dropout": 0.5}, steps=150, snapshots=(0, 75), **SETTINGS)),
 )
 
 DRIVER = """

@@ -334,15 +334,15 @@ def test_plain_papermill_works_from_another_directory(tmp_path):
 def test_a_report_trains_what_its_notebook_declares_and_the_notebook_reads_it(monkeypatch, capfd):
     if REAL:
         monkeypatch.setenv("CIFAR10_ROOT", str(Path(REAL).resolve()))
-    arguments = ["--profile", "smoke", "--data", "cifar10" if REAL else "synthetic", "--only", "10", "--device", "cpu"]
+    arguments = ["--profile", "smoke", "--data", "cifar10" if REAL else "synthetic", "--only", "09", "--device", "cpu"]
     assert cli.main(arguments) == 0
     shown = capfd.readouterr().out
-    assert "to train: 19, on cpu" in shown and "8 runs: 0 trained now, 8 read" in shown
+    assert "to train: 2, on cpu" in shown and "2 runs: 0 trained now, 2 read" in shown
     assert set(re.findall(r"(\d+) trained now", shown)) == {"0"}
     text = (figures_dir("smoke") / "REPORT.md").read_text()
-    assert "10_controls.png" in text and ("SYNTHETIC" in text) == (not REAL)
+    assert "09_networks.png" in text and ("SYNTHETIC" in text) == (not REAL)
     assert cli.main([*arguments, "--status"]) == 0
-    assert "notebook 10_why_batchnorm: ok, ended 20" in capfd.readouterr().out
+    assert "notebook 09_autograd: ok, ended 20" in capfd.readouterr().out
 
 
 def test_the_one_table_of_the_landscape_takes_every_ratio_and_nothing_else():

@@ -1,9 +1,11 @@
 """How long runs will take, from recorded ones or from timed steps, and the plan as text."""
 
 import contextlib
+import functools
 import json
 import statistics
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -40,29 +42,15 @@ class Speeds:
 
     def __init__(self, store: Store):
         self.known: dict[tuple, list[float]] = {}
-        cards: dict[str, int] = {}
-        seen: set[str] = set()
-        for root in filter(None, (store.root, Store(published=True).published)):
-            for path in sorted(root.glob("*/provenance.json")):
-                if path.parent.name in seen:
-                    continue
-                seen.add(path.parent.name)
-                with contextlib.suppress(CourseError, OSError, KeyError, TypeError, ValueError):
-                    card = self._add(path.parent)
-                    cards[card] = cards.get(card, 0) + 1
-        self.cards = sorted(cards, key=lambda card: -cards[card])
+        published = Store(published=True).published
+        timed = dict(_published(published)) if published else {}
+        timed |= _timed(store.root)
+        for card, kinds, seconds in timed.values():
+            for kind in kinds:
+                self.known.setdefault((card, kind), []).append(seconds)
+        runs = Counter(card for card, _, _ in timed.values())
+        self.cards = [card for card, _ in runs.most_common()]
         self.gpus = [card for card in self.cards if "thread" not in card]
-
-    def _add(self, folder: Path) -> str:
-        made = read_json(folder / "provenance.json")
-        config = RunConfig.from_json((folder / "config.json").read_text(encoding="utf-8"))
-        steps = config.steps if made["diverged_at"] is None else made["diverged_at"] + 1
-        machine = made["machine"]
-        card = machine.get("gpu") or f"{machine['cpu']}, {machine['threads']} thread{'s' * (machine['threads'] > 1)}"
-        images = steps * config.batch_size
-        for kind in _kinds(config):
-            self.known.setdefault((card, kind), []).append(made["wall_seconds"] / images)
-        return card
 
     def seconds(self, job: Job, card: str) -> float | None:
         """Seconds that a run will take on a device, as the most similar recorded ones took; None without any."""
@@ -76,6 +64,28 @@ class Speeds:
         """Device → minutes that all these runs will take one after the other; only devices with a time for each."""
         times = {card: [self.seconds(job, card) for job in jobs] for card in self.cards}
         return {card: sum(seconds) / 60 for card, seconds in times.items() if None not in seconds}
+
+
+def _timed(root: Path) -> dict[str, tuple[str, list[tuple], float]]:
+    """Record → its device, the kinds of run that it is, and seconds per image; none for what cannot be read."""
+    found = {}
+    for path in sorted(root.glob("*/provenance.json")):
+        with contextlib.suppress(CourseError, OSError, KeyError, TypeError, ValueError):
+            made = read_json(path)
+            config = RunConfig.from_json((path.parent / "config.json").read_text(encoding="utf-8"))
+            steps = config.steps if made["diverged_at"] is None else made["diverged_at"] + 1
+            machine = made["machine"]
+            card = machine.get("gpu") or _threads(machine)
+            seconds = made["wall_seconds"] / (steps * config.batch_size)
+            found[path.parent.name] = card, _kinds(config), seconds
+    return found
+
+
+def _threads(machine: Mapping) -> str:
+    return f"{machine['cpu']}, {machine['threads']} thread{'s' * (machine['threads'] > 1)}"
+
+
+_published = functools.cache(_timed)  # hundreds of records, which no process changes that asks how long a run takes
 
 
 def _kinds(config: RunConfig) -> list[tuple]:
