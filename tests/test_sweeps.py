@@ -767,7 +767,8 @@ def test_charts_show_every_seed(small_data, store):
     sweep = plans.sweeps._sweep("02_x", "Title", "rate", {"1": TINY, "2": replace(TINY, lr=0.1)}, 0, 2)
     found = ranking.rank(sweep, run.get_runs(sweep.configs, small_data, "cpu", store))
     axis = figures.sweeps.sweep_dots(found).axes[0]
-    assert sum(len(line.get_xdata()) == 2 and line.get_marker() == "o" for line in axis.lines) == 2
+    marks = [line.get_color() for line in axis.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
+    assert len(marks) == 4 and marks.count("#999999") == sum(map(sum, (o.stuck for o in found)))
     curves = figures.sweeps.sweep_curves(found, 3, lambda values, span: values)
     assert len([line for line in curves.axes[0].lines if len(line.get_xdata()) == TINY.steps]) == 2 * 2 + 2
     assert curves.legends[0].texts[-1].get_text() == "ln 10: guessing", "beside its line a curve may run"

@@ -46,11 +46,11 @@ def computation_graph(nodes: Mapping, arrows: Sequence[tuple], operations: Colle
 
 
 def bookkeeping() -> Figure:
-    """The graph of l = (x + y) / z with numbers: values from left to right, slopes from right to left."""
+    """The graph of loss = (x + y) / z with numbers: values from left to right, slopes from right to left."""
     nodes = {"x": "x = 2\nslope 1/3", "y": "y = 4\nslope 1/3", "+": "+", "s": "6\nslope 1/3", "z": "z = 3\nslope −2/3"}
-    nodes |= {"/": "÷", "l": "l = 2\nslope 1"}
+    nodes |= {"/": "÷", "l": "loss = 2\nslope 1"}
     arrows = [("x", "+"), ("y", "+"), ("+", "s"), ("s", "/"), ("z", "/"), ("/", "l")]
-    return computation_graph(nodes, arrows, {"+", "/"}, "Values go to the right, slopes come back")
+    return computation_graph(nodes, arrows, {"+", "/"}, "Values go with the arrows, slopes against them")
 
 
 def graph_of(tensors: Sequence, named: Mapping) -> Figure:
@@ -103,14 +103,16 @@ def plane(points, labels, grid, says) -> Figure:
 def toy_rates(rates: Sequence[float], found: Mapping[str, Sequence], dead: Sequence) -> Figure:
     """Final accuracy (activation → every seed's, per rate) over rates, and the share of dead ReLU units (likewise)."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
-    lines = [(left, n, values, f"{name} (line: median)") for n, (name, values) in enumerate(found.items())]
+    many = max(len(seeds) for values in found.values() for seeds in values) > 1
+    median = " (line: median)" if many else ""
+    lines = [(left, n, values, f"{name}{median}") for n, (name, values) in enumerate(found.items())]
     for axis, number, values, label in [*lines, (right, 1, dead, None)]:
         colour = COLOURS[number]
         for rate, seeds in zip(rates, values, strict=True):
             axis.plot([rate] * len(seeds), 100 * np.asarray(seeds), MARKERS[number], mfc="white", color=colour)
         middle = [100 * np.median(seeds) for seeds in values]
         axis.plot(rates, middle, color=colour, linestyle=DASHES[number], label=label)
-    left.set(ylabel="accuracy on other points (%)", title="after the last step, every seed")
+    left.set(ylabel="accuracy on other points (%)", title=f"after the last step, {'every' if many else 'one'} seed")
     right.set(ylabel="dead units (% of the layer)", ylim=(-4, 104), title="ReLU units that are 0 for every point")
     for axis in (left, right):
         axis.set(xscale="log", xlabel="learning rate (log)")
@@ -131,5 +133,5 @@ def own_adam(small: Sequence, large: Sequence) -> Figure:
         axis.set(xlabel="step", title=title)
     axes[0].set_ylabel("training loss (nats)")
     figure.legend(loc="outside lower center", ncols=2, fontsize=11)
-    title_of(figure, "One hand-written Adam, two libraries")
+    title_of(figure, "The course's Adam beside torch's, in two libraries")
     return figure

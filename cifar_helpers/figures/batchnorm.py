@@ -7,7 +7,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from .style import COLOURS, DASHES, MARKERS, legend, styled, title_of
+from .style import COLOURS, DASHES, MARKERS, key_below, legend, styled, title_of
 
 NORM_STYLES = {
     "no norm": ("#D55E00", "-"),
@@ -78,6 +78,7 @@ def covariate_shift(found: Mapping[str, Mapping[str, Sequence]], quantity: str) 
             axis.set_yscale("log")
     axes[0][0].set_ylabel(label)
     figure.legend(loc="outside lower center", ncols=4, fontsize=11)
+    key_below(figure, "thin: every seed; thick: their median")
     title_of(figure, title)
     return figure
 
@@ -143,7 +144,7 @@ def tolerance(found: Mapping[str, np.ndarray], rates: Sequence[float], scales: S
     axes[0][0].set_ylabel("factor of the initial weights")
     counts = {name: int((np.nan_to_num(values) > PASSES).sum()) for name, values in found.items()}
     said = "; ".join(f"{name}: {count} of {found[name].size}" for name, count in counts.items())
-    title_of(figure, f"Settings that train within {steps} steps of SGD: {said} (×: diverged)")
+    title_of(figure, f"Above {100 * PASSES:.0f} % after {steps} steps of SGD: {said} (×: diverged)")
     return figure
 
 
@@ -226,5 +227,6 @@ def later_explanations(growth: Mapping[str, Sequence], sharp: Mapping[str, Seque
     right.set(xlabel="step of gradient descent", ylabel="sharpness · rate", ylim=(0, None))
     right.set_title("the same images at every step; one seed", fontsize=11)
     legend(left)
+    key_below(figure, "left: thin: every seed, thick: their median")
     title_of(figure, title)
     return figure

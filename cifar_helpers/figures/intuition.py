@@ -47,7 +47,7 @@ def ten_layers(found: Mapping[str, Sequence[float]]) -> Figure:
     axis.set(yscale="log", xlabel="layer", ylabel="size of the signal (root mean square)")
     axis.set_xticks(range(1 + max(map(len, found.values()))))
     legend(axis, loc="lower left")
-    title_of(figure, "A factor a little off 1 in each layer is a large one after ten")
+    title_of(figure, "The same factor in each layer: what is left after ten")
     return figure
 
 
@@ -176,9 +176,11 @@ def through_depth(found: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure:
             axis.plot(np.arange(1, blocks + 1), norms, **look)
         axis.set(title=kind, xlabel="block, counted from the image", yscale="log")
     axes[0].set_ylim(1e-6, None)
+    if min(min(norms) for networks in found.values() for norms in networks.values()) < 1e-6:
+        axes[0].annotate("cut at 1e-6", (0.02, 0.02), xycoords="axes fraction", fontsize=9, color="#444444")
     axes[0].set_ylabel("‖∂L/∂x‖ behind the block")
     legend(axes[0])
-    title_of(figure, "The gradient walks back from right to left: a shortcut keeps its length")
+    title_of(figure, "The gradient walks back from right to left: a shortcut changes it least")
     return figure
 
 
@@ -220,6 +222,9 @@ def whitening(before, after, filters) -> Figure:
         row, column = 3 * (number // 4), 3 * (number % 4)
         tiles[row : row + 2, column : column + 2] = 0.5 + 0.5 * weights.permute(1, 2, 0) / weights.abs().max()
     axes[1].imshow(tiles[:-1, :-1])
+    for number in range(len(filters)):
+        corner = 3 * (number % 4) - 0.5, 3 * (number // 4) - 0.5
+        axes[1].add_patch(plt.Rectangle(corner, 2, 2, fill=False, color="#777777", linewidth=1))
     axes[1].set(title="the twelve filters")
     axes[1].set_axis_off()
     for axis in axes:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, StrMethodFormatter
 
-from .style import NETWORKS, in_order, legend, line_style, steps_axis, styled, title_of
+from .style import NETWORKS, cut_at, in_order, key_below, legend, line_style, steps_axis, styled, title_of
 
 CONTROLS = {  # condition → (legend, colour, line style, marker)
     "dense": ("dense grid", None, "-", ""),
@@ -97,7 +97,10 @@ def bands(
     first = axes.flat[0]
     low, high = first.get_ylim()
     room = high * (3 if rows == 1 else 6) if log else high + 0.25 * (high - low)
-    first.set_ylim(bottom=0 if top else None, top=top or room)  # for the legend above the bands
+    if top:
+        cut_at(first, top)
+    else:
+        first.set_ylim(top=room)  # for the legend above the bands
     for axis, panel in zip(axes.flat, panels, strict=False):
         mark_idle(axis, (idle or {}).get(panel))
     for axis in axes.flat if not sharex else axes[-1]:
@@ -129,11 +132,12 @@ def loss_landscape(networks: Mapping, rates: Sequence[float], smooth, span: int,
     shown = ", ".join(f"{rate:g}" for rate in rates)
     left.set(ylabel="training loss (nats)", title=f"lowest to highest loss over Adam at {shown}")
     right.set(ylabel="max − min (nats)", title=f"width of the band, mean over {span} steps", ylim=(0, None))
-    left.set_ylim(0, min(left.get_ylim()[1], 4))
+    cut_at(left, 4)
     for axis in (left, right):
         mark_idle(axis, idle)
         axis.title.set_fontsize(11)
     legend(left, loc="lower left")
+    key_below(figure, f"filled: every step; lines: its edges, mean over {span} steps")
     title_of(figure, title)
     return figure
 
@@ -179,9 +183,10 @@ def probe_bands(
     if level:
         legend(axes[1], loc="upper right")  # plain VGG-A's curves rise to where it would stand
     if top:
-        axes[0].set_ylim(0, min(top, axes[0].get_ylim()[1]))
+        cut_at(axes[0], top)
     steps_axis(*axes)
     axes[0].set_ylabel(ylabel)
+    key_below(figure, "filled: lowest to highest over η, mean of the seeds; thin: every seed")
     title_of(figure, title)
     return figure
 
@@ -221,6 +226,7 @@ def three_ways(found: Sequence, ylabel: str, title: str, idle: Mapping | None = 
     axes[1].invert_xaxis()
     mark_idle(axes[0], idle)
     legend(axes[0], loc="best", fontsize=10)
+    key_below(figure, "thin lines and dots: every seed; thick: their mean; grey: the range that is compared")
     title_of(figure, title)
     return figure
 
@@ -276,6 +282,9 @@ def over_time(found: Mapping[str, Sequence[Mapping]], title: str) -> Figure:
         _log_y(axis)
     steps_axis(*axes[0])
     axes[0][0].set_ylabel("BN / no BN at the same step")
+    key_below(
+        figure, "thin: every seed; thick: their geometric mean; shaded: its 95 % interval; below 1: smaller with BN"
+    )
     title_of(figure, title)
     return figure
 
@@ -312,6 +321,7 @@ def controls(panels: Sequence[Mapping], ylabel: str, title: str) -> Figure:
     handles = {label: handle for found in drawn for handle, label in zip(*found, strict=True)}
     columns = 4 if len(steps) > 1 else 3
     top.legend(handles.values(), handles, loc="center", ncols=columns, fontsize=10, frameon=False)
+    key_below(below, "thin: every seed; thick: their mean")
     title_of(figure, title)
     return figure
 

@@ -111,6 +111,18 @@ def title_of(figure: Figure, text: str) -> None:
     figure.suptitle(text, fontsize=14, fontweight="bold", x=0.01, ha="left")
 
 
+def key_below(figure: Figure, text: str) -> None:
+    """Say below a figure what its thin and thick lines are."""
+    figure.supxlabel(text, fontsize=10, color="#444444", x=0.01, ha="left")
+
+
+def cut_at(axis, top: float) -> None:
+    """End a y axis at zero and at ``top``, and say so where something is higher."""
+    if axis.get_ylim()[1] > top:
+        axis.annotate(f"cut at {top:g}", (0.01, 0.99), xycoords="axes fraction", va="top", fontsize=9, color="#444444")
+    axis.set_ylim(0, min(top, axis.get_ylim()[1]))
+
+
 def steps_axis(*axes) -> None:
     """Label x axes that count training steps."""
     for axis in axes:

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import COLOURS, DASHES, FIXED, LN10, MARKERS, label_of, legend, styled, title_of
+from .style import COLOURS, DASHES, FIXED, LN10, MARKERS, key_below, label_of, legend, styled, title_of
 
 
 def phrase(factor: str, value: str) -> str:
@@ -17,6 +17,11 @@ def phrase(factor: str, value: str) -> str:
         return f"{factor} {value}"
     whole = {"none": f"no {factor}", "without": f"without {factor}", "default": f"default {factor}"}
     return whole.get(value, label_of(value))
+
+
+def _in_legend(found, value: str) -> str:
+    """A second factor's value; a bare number with what it is."""
+    return phrase(found.factors[1], value) if re.match(r"[\d.]", value) else label_of(value)
 
 
 def phrased(found):
@@ -39,16 +44,18 @@ def sweep_dots(found) -> Figure:
         colour, marker = FIXED.get(o.variant[-1], COLOURS[group]), MARKERS[group]
         values = 100 * np.asarray(o.scores)
         if np.isfinite(values).all():
-            style = {"ms": 8, "mfc": "white", "mew": 1.6, "color": colour}
-            axis.plot(values, [y] * len(values), marker, **style)
-            axis.plot([100 * o.mean] * 2, [y - 0.38 * height, y + 0.38 * height], color=colour, linewidth=3)
+            style = {"ms": 8, "mfc": "white", "mew": 1.6}
+            for value, idle in zip(values, o.stuck, strict=True):
+                axis.plot(value, y, marker, **style, color="#999999" if idle else colour)
+            if not all(o.stuck):
+                axis.plot([100 * o.mean] * 2, [y - 0.38 * height, y + 0.38 * height], color=colour, linewidth=3)
         else:
             place = axis.get_yaxis_transform()
             axis.text(0.02, y, f"× {o.verdict}", transform=place, va="center", color=colour, size=10)
     for group, name in enumerate(second):
         if name is not None:
             colour = FIXED.get(name, COLOURS[group])
-            axis.plot([], [], MARKERS[group], mfc="white", mew=1.6, color=colour, label=label_of(name))
+            axis.plot([], [], MARKERS[group], mfc="white", mew=1.6, color=colour, label=_in_legend(found, name))
     scores = [100 * s for o in found for s in o.scores if np.isfinite(s)]
     guessing = not scores or min(scores) < 20
     if guessing:
@@ -59,9 +66,10 @@ def sweep_dots(found) -> Figure:
     axis.set_ylim(len(first) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)
     seeds = max(len(o.runs) for o in found)
-    left_out = any(not np.isclose(o.mean, np.mean(o.scores)) for o in found if np.isfinite(o.scores).all())
-    mean = "mean of those above chance" if left_out else "their mean"
+    idle = any(any(o.stuck) for o in found)
+    mean = "mean of the others" if idle else "their mean"
     shown = f"marker: one of {seeds} seeds, bar: {mean}" if seeds > 1 else "one seed"
+    shown += "; grey: at chance" * idle
     axis.set_title(shown + ("; dotted: guessing" if guessing else ""), loc="left", fontsize=11)
     axis.set_xlabel("validation accuracy (%)")
     axis.set_ylabel(found.factors[0])
@@ -119,7 +127,7 @@ def sweep_curves(found, span: int, smooth) -> Figure:
             label += f"; validation images: {np.median([points[-1][1] for points in validation]):.2f} at the end"
         for curve, per_step, points in zip(curves, epoch, validation, strict=True):
             thin = style | {"linewidth": 0.7, "alpha": 0.5}
-            left.plot(np.arange(len(curve)) * per_step, curve, **thin)
+            left.plot(np.arange(len(curve)) * per_step, curve, **thin, marker="o" if len(curve) == 1 else "")
             if several:
                 right.plot(*np.transpose(points), **thin)
         if whole:
@@ -135,6 +143,8 @@ def sweep_curves(found, span: int, smooth) -> Figure:
     if several:
         right.set(title="validation images, eval mode", ylabel="cross-entropy (nats)")
     left.set(ylabel="training loss (nats)", title=f"loss of each batch, mean over {span} steps")
+    if any(len(o.runs) > 1 for o in found):
+        key_below(figure, "thin: every seed; thick: their median")
     figure.legend(loc="outside lower center", ncols=3 if several else 1, fontsize=11)
     title_of(figure, found.title)
     return figure

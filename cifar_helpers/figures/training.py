@@ -42,7 +42,11 @@ def channel_histograms(images, mean, std) -> Figure:
         axis.axvline(float(mean[channel]), color=colour, linestyle=dash, linewidth=1)
     axis.set(xlabel="pixel value (0 black, 1 full)", ylabel="share of pixels (%)", xlim=(0, 1), ylim=(0, None))
     top = np.percentile(np.concatenate([line.get_ydata() for line in axis.lines if len(line.get_ydata()) == 256]), 99)
+    highest = max(max(line.get_ydata()) for line in axis.lines if len(line.get_ydata()) == 256)
     axis.set_ylim(0, 1.6 * top)  # the peaks at 0 and 1 (clipped pixels) would flatten the rest
+    if highest > 1.6 * top:
+        note = f"cut: the highest peak is {highest:.1f} %"
+        axis.annotate(note, (0.02, 0.98), xycoords="axes fraction", va="top", fontsize=10, color="#444444")
     axis.legend(loc="upper right")
     title_of(figure, "Pixel values of the training images, by colour channel")
     return figure

@@ -203,7 +203,7 @@ def lenet_changes(plan: Profile) -> Mapping:
     }
 
 
-@sweep("02_overfitting", "LeNet-5 trained for long, with augmentation and at a lower rate", "change")
+@sweep("02_overfitting", "LeNet-5 trained for long, as it is and with a remedy", "change")
 def lenet_long(plan: Profile) -> Mapping:
     """LeNet-5 until it overfits, and two remedies: augmentation and a lower rate."""
     every = min(EPOCH, plan.sweep_every)  # an epoch, to see where it turns
@@ -272,7 +272,7 @@ def penalties(plan: Profile) -> Mapping:
     }
 
 
-@sweep("02_batch_size", "The basic ConvNet at five batch sizes, the same images and rate", "batch size")
+@sweep("02_batch_size", "The basic ConvNet over batch sizes, the same images and rate", "batch size")
 def batch_sizes(plan: Profile) -> Mapping:
     """Batch sizes 4 to 500 on the basic ConvNet at one rate, all for the same number of images."""
     lengths = {size: plan.batch_images // size for size in BATCH_SIZES if size <= plan.batch_images // 2}
@@ -286,7 +286,7 @@ def convnet(profile: str | Profile, batch_size: int, steps: int, lr: float = 1e-
     return configured(profile, "ConvNet", steps, batch_size=batch_size, **sgd(lr), **({"eval_every": every} | settings))
 
 
-@sweep("02b_convnet", "The basic ConvNet at three batch sizes, each at its source's length", "batch size")
+@sweep("02b_convnet", "The basic ConvNet: batch sizes, each at its source's length", "batch size")
 def convnet_lengths(plan: Profile) -> Mapping:
     """The ConvNet at three batch sizes, each at source 004's length, and one as short as at batch 4."""
     variants = {f"batch {size}": convnet(plan, size, steps) for size, steps in plan.convnet.items()}

@@ -135,7 +135,9 @@ class Landscape:
     def three_ways(self) -> None:
         """The figure of the three comparisons, on the narrow networks."""
         ways, walks, what = self.ways(self.narrow), self.narrow, self.what
-        title = self.title(ways[1].row["paired"], f"{what.heading}, compared in three ways")
+        neutral = f"{what.heading}, compared in three ways"
+        claim = self.title(ways[1].row["paired"], neutral)
+        title = f"{claim}{', at the same training loss' * (claim != neutral)}"
         figure = figures.landscape.three_ways(ways, what.summary, title, walks.idle, what.cloud)
         caption = f"Three comparisons of {what.noun}, ⅛ of the width, {walks.length}; thin, dots: seeds."
         self.page.figure(figure, f"{self.number}_three_ways", caption, walks.runs)
@@ -350,13 +352,16 @@ class Landscape:
         return {"proxy: two batches": self.same_steps, "proxy: one batch": self.same_batch}
 
     def side_by_side(self, title: str, ways: Mapping[str, Callable] | None = None) -> None:
-        """The proxy measured in several ways, and the probe, of one seed.
+        """The proxy measured in several ways, and the probe, of one seed: the first whose runs all train, if any does.
 
         Args:
             ways: title of a panel → function from the runs of a network to a ``Band``; by default ``measured``.
         """
         ways = ways or self.measured()
-        seed = (self.on_one_batch if self.number != "05" else self.first).runs[0].config.seed
+        asked = (self.on_one_batch if self.number != "05" else self.sweep).runs
+        stuck = {run.config.seed for run in asked if not compare.is_training(run)}
+        both = {run.config.seed for run in asked} & {run.config.seed for run in self.wide.runs}
+        seed = min(both - stuck or {asked[0].config.seed})
         swept, walked = (pair.where(lambda run: run.config.seed == seed) for pair in (self.sweep, self.wide))
         panels = {name: swept.bands(make) for name, make in ways.items()}
         panels[PROBE] = walked.bands(lambda runs: quantities.probe_band(runs[0], self.wide.grid, self.what.name))

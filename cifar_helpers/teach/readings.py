@@ -80,7 +80,7 @@ def lasts(runs: Sequence) -> str:
     judged = by_side(paired(*right), "it is behind", "it is ahead", "nothing is decided")
     return _paragraph(
         f"Over the last fifth of {runs[0].config.steps:,} steps, {_leads(compare.same_step_rows(plain, other), True)}.",
-        f"On validation images {judged}: {np.mean(right[1]):.1f} % with it, {np.mean(right[0]):.1f} % without.",
+        f"On validation images {judged}: {np.mean(right[1]):.1f} % with it, {np.mean(right[0]):.1f} % without (means).",
     )
 
 
