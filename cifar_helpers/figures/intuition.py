@@ -177,7 +177,7 @@ def through_depth(found: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure:
         axis.set(title=kind, xlabel="block, counted from the image", yscale="log")
     axes[0].set_ylim(1e-6, None)
     if min(min(norms) for networks in found.values() for norms in networks.values()) < 1e-6:
-        axes[0].annotate("cut at 1e-6", (0.02, 0.02), xycoords="axes fraction", fontsize=9, color="#444444")
+        axes[0].annotate("cut at 1e-6", (0.42, 0.02), xycoords="axes fraction", fontsize=9, color="#444444")
     axes[0].set_ylabel("‖∂L/∂x‖ behind the block")
     legend(axes[0])
     title_of(figure, "The gradient walks back from right to left: a shortcut changes it least")

@@ -49,11 +49,15 @@ def open_and_run(page, lab, notebook: str) -> None:
     """Open, Run All (asked again where nothing starts), wait until the kernel is idle and no cell is left."""
     page.goto(lab.address(notebook), timeout=90_000)
     until(page, STATE, lambda state: state and state["status"] == "idle", 90)
+    every = page.evaluate(STATE)["left"]
     for _ in range(3):
         page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
-        page.wait_for_timeout(1500)
-        state = page.evaluate(STATE)
-        if state["status"] == "busy" or state["left"] == 0:
+        for _ in range(40):  # a slow machine takes seconds to begin; asked twice, it would run everything twice
+            page.wait_for_timeout(500)
+            state = page.evaluate(STATE)
+            if begun := state["status"] == "busy" or state["busy"] or state["left"] < every:
+                break
+        if begun:
             break
     until(page, STATE, lambda state: state["left"] == state["busy"] == 0 and state["status"] == "idle", 500)
 
