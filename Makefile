@@ -68,9 +68,10 @@ site: site-tools ## the executed notebooks, the report and the guides as pages i
 site-tools: $(READY)
 	@$(BIN)/python -c 'import furo, myst_nb, sphinx' 2>/dev/null || $(INSTALL) '.[site]'
 
-grade: grading-tools ## grade what is new in COURSE/submitted with nbgrader: COURSE=../grading JOBS=2 ONLY="01 02"
+grade: $(READY) ## grade what is new in COURSE/submitted with nbgrader: COURSE=../grading JOBS=2 ONLY="01 02"
 	@$(if $(COURSE),,echo 'Which course folder? make grade COURSE=../grading'; exit 2;) \
-	  $(BIN)/python -m cifar_course.hand.grade prepare "$(COURSE)" && \
+	  $(MAKE) --no-print-directory grading-tools && \
+  $(BIN)/python -m cifar_course.hand.grade prepare "$(COURSE)" && \
 	  $(BIN)/python -m cifar_course.hand.grade run "$(COURSE)" $(if $(JOBS),--jobs $(JOBS)) $(if $(ONLY),--only $(ONLY))
 
 grading-tools: $(READY)

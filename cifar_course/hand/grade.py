@@ -10,6 +10,7 @@ import contextlib
 import csv
 import glob
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -116,6 +117,8 @@ def nbgrader(course: Path, *arguments: str) -> None:
         command = [sys.executable, "-m", "nbgrader", *arguments]
         done = subprocess.run(command, cwd=course, env=environment(scratch), capture_output=True, text=True)
     if done.returncode:
+        if importlib.util.find_spec("nbgrader") is None:
+            raise CourseError("nbgrader is not installed in this environment: make grading-tools")
         raise CourseError(f"nbgrader {' '.join(arguments)}: {last_words(done.stdout + done.stderr)}")
 
 
