@@ -157,7 +157,7 @@ def test_whether_a_lead_lasts_is_said_of_loss_and_accuracy():
         each.epochs[-1]["validation_accuracy"] = accuracy
     text = readings.lasts(both)
     assert "batch norm is ahead by 0.50 nats at rate" in text and text.endswith(
-        "it is ahead: 65.5 % with it, 60.5 % without."
+        "it is ahead: 65.5 % with it, 60.5 % without (means)."
     )
     for each, accuracy in zip(both, (0.6, 0.7, 0.7, 0.6), strict=True):
         each.epochs[-1]["validation_accuracy"] = accuracy
