@@ -735,3 +735,14 @@ def test_probe_records_are_complete(images, store):
     assert not plans.jobs.complete(record, Job(SMALL, (probe,)))
     record = run.get_run(SMALL, images, "cpu", store, [probe])
     assert plans.jobs.complete(record, Job(SMALL, (probe,))) and probes.read_all(record.folder, [probe])
+
+
+def test_a_forecast_reads_the_published_records_once(store, monkeypatch):
+    forecast, read = plans.forecast, []
+    known = forecast.read_json
+    monkeypatch.setattr(forecast, "read_json", lambda path: read.append(path) or known(path))
+    forecast._published.cache_clear()
+    first = forecast.Speeds(store)
+    once = len(read)
+    again = forecast.Speeds(store)
+    assert once > 100 and len(read) == once and again.known == first.known
